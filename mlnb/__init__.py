@@ -1,0 +1,67 @@
+"""mlnb: from a fitted model in a notebook to a live, versioned endpoint with a panel.
+
+Importing this loads nothing else; each public name brings what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlnb.errors import MlnbError
+    from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.widgets import DeploymentPanel
+    from mlnb.workspace import Deployment, deploy, deployments, rollback, stop, versions
+
+__all__ = [
+    "Deployment",
+    "DeploymentPanel",
+    "MlnbError",
+    "ModelRegistry",
+    "ModelVersion",
+    "deploy",
+    "deployments",
+    "rollback",
+    "stop",
+    "versions",
+]
+__version__ = "0.1.0"
+
+logging.getLogger("mlnb").addHandler(logging.NullHandler())  # a notebook stays calm; whoever configures logging sees all
+
+_HOMES = {
+    "Deployment": "mlnb.workspace",
+    "DeploymentPanel": "mlnb.widgets",
+    "MlnbError": "mlnb.errors",
+    "ModelRegistry": "mlnb.registry",
+    "ModelVersion": "mlnb.registry",
+    "deploy": "mlnb.workspace",
+    "deployments": "mlnb.workspace",
+    "rollback": "mlnb.workspace",
+    "stop": "mlnb.workspace",
+    "versions": "mlnb.workspace",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mlnb' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401 - IPython's own class, not imported here
+    """Answer ``%load_ext mlnb``."""
+    import_module("mlnb.magics").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:  # noqa: ANN401
+    """Answer ``%unload_ext mlnb``; what is deployed goes on."""
+    import_module("mlnb.magics").unload(shell)

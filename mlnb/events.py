@@ -1,0 +1,44 @@
+"""Facts that cross rooms, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["PredictionEvent", "PredictionListener"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionEvent:
+    """One request to predict, answered or refused.
+
+    Attributes
+    ----------
+    model : str
+        Name of the deployment.
+    version : int
+        Number of the version that answered.
+    request_id : str
+    at : float
+        When the answer was ready, seconds since the epoch.
+    seconds : float
+        From reading the body to the answer, without the network.
+    rows : int
+        Rows predicted; 0 when the request was refused.
+    status : int
+        HTTP status of the answer.
+    error : str or None
+        One line for the person who runs the model, None for a good answer.
+    """
+
+    model: str
+    version: int
+    request_id: str
+    at: float
+    seconds: float
+    rows: int
+    status: int
+    error: str | None = None
+
+
+PredictionListener = Callable[[PredictionEvent], None]

@@ -1,0 +1,169 @@
+"""Counts and latencies of one deployment, second by second, in fixed memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from ddsketch import DDSketch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlnb.events import PredictionEvent
+
+__all__ = ["MetricsSnapshot", "ModelMonitor", "Series"]
+
+RELATIVE_ACCURACY = 0.01
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Second:
+    at: int
+    requests: int = 0
+    errors: int = 0
+    latency: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """The last seconds, oldest first, all of one length.
+
+    Attributes
+    ----------
+    ago : tuple of int
+        Seconds before now, ending with 0.
+    requests, errors : tuple of int
+        Per second.
+    p50, p99 : tuple of float or None
+        Latency in milliseconds; None in a second without a good answer.
+    """
+
+    ago: tuple[int, ...]
+    requests: tuple[int, ...]
+    errors: tuple[int, ...]
+    p50: tuple[float | None, ...]
+    p99: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSnapshot:
+    """What one deployment did.
+
+    Attributes
+    ----------
+    requests, errors, rows : int
+        Since it was deployed.
+    window : int
+        Seconds that the other numbers speak of.
+    rate : float
+        Requests per second over the last ten full seconds.
+    window_requests, window_errors : int
+    p50, p99 : float or None
+        Latency in milliseconds, within 1 % (DDSketch, Masson et al. 2019); None without a good answer.
+    last_error : str or None
+        Of the last request that failed, for the person who runs the model.
+    last_error_at : float or None
+        Seconds since the epoch.
+    recent : tuple of int
+        Requests in each of the last 60 seconds, oldest first.
+    """
+
+    requests: int
+    errors: int
+    rows: int
+    window: int
+    rate: float
+    window_requests: int
+    window_errors: int
+    p50: float | None
+    p99: float | None
+    last_error: str | None
+    last_error_at: float | None
+    recent: tuple[int, ...]
+
+
+class ModelMonitor:
+    """Observes predictions; read it with :meth:`snapshot` and :meth:`series`.
+
+    Parameters
+    ----------
+    seconds : int
+        How far back it remembers second by second.
+
+    Examples
+    --------
+    >>> from mlnb.events import PredictionEvent
+    >>> monitor = ModelMonitor()
+    >>> monitor.observe(PredictionEvent(model="iris", version=1, request_id="a", at=100.2, seconds=0.002, rows=1, status=200))
+    >>> snapshot = monitor.snapshot(now=101.0)
+    >>> snapshot.requests, snapshot.errors, round(snapshot.p50, 1)
+    (1, 0, 2.0)
+    """
+
+    def __init__(self, *, seconds: int = 300) -> None:
+        self._lock = threading.Lock()
+        self._seconds: deque[_Second] = deque(maxlen=seconds)
+        self._requests = self._errors = self._rows = 0
+        self._last_error: str | None = None
+        self._last_error_at: float | None = None
+
+    def observe(self, event: PredictionEvent) -> None:
+        """Count one request."""
+        with self._lock:
+            self._requests += 1
+            self._rows += event.rows
+            second = self._second(int(event.at))
+            second.requests += 1
+            if event.error is None:
+                second.latency.add(event.seconds * 1e3)
+                return
+            second.errors += 1
+            self._errors += 1
+            self._last_error, self._last_error_at = event.error, event.at
+
+    def snapshot(self, *, now: float, window: int = 60) -> MetricsSnapshot:
+        """Return the totals, and the last ``window`` seconds up to ``now`` (seconds since the epoch)."""
+        with self._lock:
+            recent = self._per_second(int(now), window, lambda second: second.requests, 0)
+            last = [second for second in self._seconds if int(now) - window < second.at <= int(now)]
+            latency = DDSketch(RELATIVE_ACCURACY)
+            for second in last:
+                latency.merge(second.latency)
+            full = self._per_second(int(now) - 1, 10, lambda second: second.requests, 0)
+            return MetricsSnapshot(
+                requests=self._requests, errors=self._errors, rows=self._rows, window=window,
+                rate=sum(full) / len(full), window_requests=sum(recent),
+                window_errors=sum(second.errors for second in last),
+                p50=latency.get_quantile_value(0.5), p99=latency.get_quantile_value(0.99),
+                last_error=self._last_error, last_error_at=self._last_error_at, recent=recent,
+            )  # fmt: skip
+
+    def series(self, *, now: float, window: int = 300) -> Series:
+        """Return the last ``window`` full seconds before ``now``."""
+        end = int(now) - 1
+        with self._lock:
+            return Series(
+                ago=tuple(range(-window + 1, 1)),
+                requests=self._per_second(end, window, lambda second: second.requests, 0),
+                errors=self._per_second(end, window, lambda second: second.errors, 0),
+                p50=self._per_second(end, window, lambda second: second.latency.get_quantile_value(0.5), None),
+                p99=self._per_second(end, window, lambda second: second.latency.get_quantile_value(0.99), None),
+            )
+
+    def _second(self, at: int) -> _Second:
+        """Return the bucket of second ``at``; an event that comes late joins the newest."""
+        if not self._seconds or self._seconds[-1].at < at:
+            self._seconds.append(_Second(at))
+        return self._seconds[-1]
+
+    def _per_second(self, end: int, count: int, read: Callable[[_Second], T], empty: T) -> tuple[T, ...]:
+        values = [empty] * count
+        for second in self._seconds:
+            position = second.at - end + count - 1
+            if 0 <= position < count:
+                values[position] = read(second)
+        return tuple(values)

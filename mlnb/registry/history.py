@@ -1,0 +1,91 @@
+"""The append-only history of a model, and what folds over it say: aliases, and what was live when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Action", "HistoryEvent", "aliases", "live_stack", "previous"]
+
+Action = Literal["registered", "aliased", "deployed", "rolled back", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """Something that happened to a version.
+
+    Attributes
+    ----------
+    number : int
+        Position in the model's history, from 1, without gaps.
+    action : Action
+    version : int
+    at : datetime
+        In UTC.
+    alias : str or None
+        For ``aliased``.
+    """
+
+    number: int
+    action: Action
+    version: int
+    at: datetime
+    alias: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored form."""
+        stored = {"action": self.action, "version": self.version, "at": self.at.isoformat()}
+        return stored | ({"alias": self.alias} if self.alias is not None else {})
+
+    @classmethod
+    def from_json(cls, number: int, stored: dict[str, Any]) -> HistoryEvent:
+        """Read the stored form."""
+        action = stored["action"]
+        if action not in get_args(Action):
+            raise ValueError(f"unknown action {action!r} in the history")
+        return cls(number, action, stored["version"], datetime.fromisoformat(stored["at"]), stored.get("alias"))
+
+
+def aliases(events: Iterable[HistoryEvent]) -> dict[str, int]:
+    """Return each alias with the version number it was last given to."""
+    return {event.alias: event.version for event in events if event.action == "aliased" and event.alias is not None}
+
+
+def live_stack(events: Iterable[HistoryEvent]) -> tuple[int, ...]:
+    """Return the versions one can roll back through, the last one live.
+
+    Deploying a version puts it on top; rolling back takes off what lies above the version rolled back to. So two roll
+    backs in a row go two versions back instead of to and fro.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> deeds = [("deployed", 1), ("deployed", 2), ("deployed", 3), ("rolled back", 2)]
+    >>> live_stack(HistoryEvent(i, action, version, now) for i, (action, version) in enumerate(deeds, start=1))
+    (1, 2)
+    """
+    stack: list[int] = []
+    for event in events:
+        if event.action == "rolled back" and event.version in stack:
+            del stack[_last_index(stack, event.version) + 1 :]
+        elif event.action in ("deployed", "rolled back") and stack[-1:] != [event.version]:
+            stack.append(event.version)
+    return tuple(stack)
+
+
+def previous(events: Iterable[HistoryEvent], *, current: int | None = None) -> int | None:
+    """Return the version that was live before ``current`` (by default, before the last one), or None."""
+    stack = live_stack(events)
+    if current is None or current not in stack:
+        return stack[-2] if len(stack) > 1 else None
+    position = _last_index(stack, current)
+    return stack[position - 1] if position > 0 else None
+
+
+def _last_index(stack: list[int] | tuple[int, ...], version: int) -> int:
+    return len(stack) - 1 - stack[::-1].index(version)

@@ -1,0 +1,445 @@
+"""What a model takes and gives: names, types, ranges and one example row, and rows checked against them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mlnb.errors import InvalidInputError, MissingLibraryError, NotServableError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Field", "Signature", "infer_signature"]
+
+Kind = Literal["number", "integer", "boolean", "text"]
+Container = Literal["array", "frame", "any"]
+
+_KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean", "U": "text"}
+_ACCEPTED: dict[Kind, str] = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
+_MAX_LABELS = 1000
+_HUGE = 10**308
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One feature.
+
+    Attributes
+    ----------
+    name : str
+    kind : {'number', 'integer', 'boolean', 'text'}
+    dtype : str
+        Of the column the model is given, as numpy or pandas names it.
+    nullable : bool
+        Whether the example has missing values here, so that requests may too.
+    minimum, maximum : float or None
+        Over the example; for the reader, not enforced.
+    categories : tuple of str
+        For pandas' ``category`` columns: the only values accepted.
+    example : float, int, bool, str or None
+        From the example's first row.
+    """
+
+    name: str
+    kind: Kind
+    dtype: str
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] = ()
+    example: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """The rows a model takes, and its class labels.
+
+    Attributes
+    ----------
+    fields : tuple of Field
+        In the model's order; empty when nothing is known, and then any rows are passed on.
+    container : {'array', 'frame', 'any'}
+        What ``predict`` is given: a numpy array, a pandas DataFrame, or an array of whatever came.
+    labels : tuple or None
+        The classes of a classifier, in the order of its probabilities.
+
+    Examples
+    --------
+    >>> signature = infer_signature(None, np.array([[1.5, 2.0], [0.5, 4.0]]))
+    >>> signature.names
+    ('x0', 'x1')
+    >>> signature.coerce([{"x1": 3, "x0": 1}])
+    array([[1., 3.]])
+    """
+
+    fields: tuple[Field, ...] = ()
+    container: Container = "any"
+    labels: tuple[Any, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the fields, in order."""
+        return tuple(field.name for field in self.fields)
+
+    @property
+    def example(self) -> dict[str, Any] | None:
+        """The example row by name, None if none was given."""
+        row = {field.name: field.example for field in self.fields}
+        return row if any(value is not None for value in row.values()) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Signature:
+        """Read the stored form."""
+        fields = tuple(Field(**(field | {"categories": tuple(field["categories"])})) for field in stored["fields"])
+        labels = None if stored["labels"] is None else tuple(stored["labels"])
+        return cls(fields=fields, container=stored["container"], labels=labels)
+
+    def coerce(self, data: Any) -> Any:  # noqa: ANN401 - arrays, frames and lists alike
+        """Return ``data`` as the rows the model takes.
+
+        Parameters
+        ----------
+        data : array, DataFrame, list of lists or list of dicts
+            ``(n, len(fields))``; one row may also come as a flat list or 1-D array.
+
+        Returns
+        -------
+        ndarray of shape (n, len(fields)), or DataFrame
+            Of the example's dtypes, in the model's column order.
+
+        Raises
+        ------
+        InvalidInputError
+            With the first row and field that do not fit, what was given and what is accepted.
+        """
+        if self.container == "any":
+            return data if _is_frame(data) else _not_empty(np.asarray(data))
+        rows = self._in_order(data)
+        if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub" and self._uniform_dtype is not None:
+            return self._build(self._checked_matrix(rows))
+        return self._build([self._checked_column(field, column) for field, column in zip(self.fields, _columns(rows), strict=True)])
+
+    @property
+    def _uniform_dtype(self) -> np.dtype[Any] | None:
+        """The one numeric dtype of all fields, None if they differ or hold text."""
+        dtypes = {field.dtype for field in self.fields}
+        if len(dtypes) != 1 or self.fields[0].kind == "text":
+            return None
+        return np.dtype(dtypes.pop())
+
+    def _in_order(self, data: Any) -> Any:  # noqa: ANN401
+        """Return rows with their columns in the model's order and number: a 2-D array, or a list of equal lists."""
+        if _is_frame(data):
+            return self._ordered_frame(data)
+        if isinstance(data, np.ndarray):
+            return self._rectangle(data)
+        rows = _listed_rows(data)
+        if rows and not any(isinstance(row, (dict, list, tuple, np.ndarray)) for row in rows):
+            rows = [rows]  # one row, flat
+        if any(isinstance(row, dict) for row in rows):
+            rows = [self._ordered_row(number, row) for number, row in enumerate(rows)]
+        try:
+            array = np.asarray(rows)
+        except (ValueError, OverflowError):
+            pass  # ragged, or a whole number of 20 digits; said below, by row
+        else:
+            if array.dtype.kind in "fiub" and array.ndim == 2:  # noqa: PLR2004 - rows by features
+                return self._rectangle(array)
+        for number, row in enumerate(rows):
+            if not isinstance(row, (list, tuple, np.ndarray)):
+                raise _refusal(number, None, row, f"a list of {len(self.fields)} values")
+            self._check_width(number, len(row))
+        return _not_empty(rows)
+
+    def _rectangle(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if array.ndim == 1 and len(array) == len(self.fields):
+            array = array.reshape(1, -1)
+        if array.ndim != 2:  # noqa: PLR2004 - rows by features
+            raise InvalidInputError(
+                f"The rows have the shape {array.shape}; needed is (rows, {len(self.fields)}).", accepted=self.names
+            )
+        self._check_width(0, array.shape[1])
+        return _not_empty(array)
+
+    def _check_width(self, row: int, width: int) -> None:
+        if width != len(self.fields):
+            raise InvalidInputError(
+                f"Row {row} has {width} values; the model takes {len(self.fields)}: {_listed(self.names)}.",
+                row=row,
+                given=width,
+                accepted=len(self.fields),
+            )
+
+    def _ordered_row(self, number: int, row: Any) -> list[Any]:  # noqa: ANN401
+        if not isinstance(row, dict):
+            raise _refusal(number, None, row, "an object with the fields by name, as in the other rows")
+        for name in row:
+            if name not in self.names:
+                raise InvalidInputError(
+                    f"Row {number} has an unknown field {name!r}; {nearest(name, self.names)}.",
+                    row=number, field=name, accepted=self.names,
+                )  # fmt: skip
+        for name in self.names:
+            if name not in row:
+                raise InvalidInputError(
+                    f"Row {number} lacks the field {name!r}; needed are: {_listed(self.names)}.",
+                    row=number, field=name, accepted=self.names,
+                )  # fmt: skip
+        return [row[name] for name in self.names]
+
+    def _ordered_frame(self, frame: Any) -> Any:  # noqa: ANN401
+        columns = [str(column) for column in frame.columns]
+        if not set(self.names) & set(columns):  # a frame for a model that knows no names: by position
+            self._check_width(0, len(columns))
+            return _not_empty(frame.to_numpy())
+        self._ordered_row(0, dict.fromkeys(columns))
+        ordered = frame[list(self.names)]
+        array = ordered.to_numpy()
+        if array.dtype.kind in "fiub":
+            return _not_empty(array)
+        return _not_empty([list(row) for row in zip(*(ordered[name] for name in self.names), strict=True)])
+
+    def _checked_matrix(self, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Convert a numeric matrix to the one dtype of the fields, or name the first cell that does not fit."""
+        dtype = self._uniform_dtype
+        with np.errstate(over="ignore", invalid="ignore"):
+            converted = np.ascontiguousarray(matrix, dtype=dtype)
+        if converted.dtype.kind == "f":
+            fits = np.isfinite(converted)
+            if not fits.all() and any(field.nullable for field in self.fields):
+                fits |= np.isnan(converted) & np.array([field.nullable for field in self.fields])
+        else:
+            fits = converted == matrix
+        if not fits.all():
+            row, column = np.argwhere(~fits)[0]
+            raise _refusal(int(row), self.fields[column], matrix[row, column].item())
+        return converted
+
+    def _checked_column(self, field: Field, values: Sequence[Any]) -> np.ndarray[Any, Any]:
+        """Convert one column, or name the first value that does not fit."""
+        if field.kind == "text":
+            return np.array([_text(row, field, value) for row, value in enumerate(values)], dtype=object)
+        numbers = np.array([_number(row, field, value) for row, value in enumerate(values)])
+        if numbers.dtype.kind == "O":  # whole numbers of 20 digits, or more than a float holds
+            numbers = np.array([min(max(number, -_HUGE), _HUGE) for number in numbers], dtype=float)
+            numbers[abs(numbers) == _HUGE] = np.inf
+        return Signature(fields=(field,), container="array")._checked_matrix(numbers.reshape(-1, 1))[:, 0]
+
+    def _build(self, checked: Any) -> Any:  # noqa: ANN401
+        if self.container == "array":
+            return checked if isinstance(checked, np.ndarray) else _joined(checked)
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingLibraryError(
+                "This model takes pandas DataFrames, and pandas is not installed: pip install pandas."
+            ) from None
+        if isinstance(checked, np.ndarray):
+            return pd.DataFrame(checked, columns=list(self.names))
+        return pd.DataFrame(
+            {
+                field.name: pd.Categorical(column, categories=list(field.categories))
+                if field.dtype == "category"
+                else pd.Series(column, dtype=field.dtype)  # type: ignore[call-overload]  # dtypes by name
+                for field, column in zip(self.fields, checked, strict=True)
+            }
+        )
+
+
+def infer_signature(model: object, example: Any = None) -> Signature:  # noqa: ANN401
+    """Read a signature off an example and the fitted estimator.
+
+    Parameters
+    ----------
+    model : object
+        ``feature_names_in_``, ``n_features_in_`` and ``classes_`` are used where it has them.
+    example : array of shape (n, features), DataFrame, list of rows, or None
+        A 1-D example is one row.
+
+    Raises
+    ------
+    NotServableError
+        If the example is not a table of numbers, booleans and text, or has no rows.
+    """
+    labels = _labels(model)
+    names = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    if example is None:
+        count = len(names) or int(getattr(model, "n_features_in_", 0))
+        fields = tuple(Field(name=name, kind="number", dtype="float64") for name in names or _numbered(count))
+        return Signature(fields=fields, container=_container(fields, named=bool(names)), labels=labels)
+    named = _is_frame(example) and all(isinstance(column, str) for column in example.columns)
+    if named:
+        columns = {name: example[name] for name in example.columns}
+        if len(columns) != example.shape[1]:
+            raise NotServableError("The example has two columns of the same name; give each its own.")
+    else:
+        table = _table(example)
+        columns = dict(zip(_names_for(table, names), table.T, strict=True))
+    fields = tuple(_field(name, column) for name, column in columns.items())
+    return Signature(fields=fields, container=_container(fields, named=named or bool(names)), labels=labels)
+
+
+def _container(fields: tuple[Field, ...], *, named: bool) -> Container:
+    if not fields:
+        return "any"
+    return "frame" if named else "array"  # scikit-learn warns when names it was fitted with are missing
+
+
+def _table(example: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401
+    if type(example).__module__.startswith("polars"):
+        example = example.to_numpy()
+    try:
+        array = np.asarray(example)
+    except ValueError as error:
+        raise NotServableError(f"The example's rows differ in length: {error}. Give a table of rows x features.") from None
+    if array.ndim == 1 and array.size:
+        array = array.reshape(1, -1)
+    if array.ndim != 2 or 0 in array.shape:  # noqa: PLR2004 - rows by features
+        raise NotServableError(
+            f"The example has the shape {array.shape}; needed is a table of rows x features with at least one row, for "
+            "instance X_train."
+        )
+    return array
+
+
+def _names_for(table: np.ndarray[Any, Any], names: list[str]) -> list[str]:
+    if not names:
+        return _numbered(table.shape[1])
+    if len(names) != table.shape[1]:
+        raise NotServableError(f"The example has {table.shape[1]} features; the model was fitted on {len(names)}.")
+    return names
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"x{index}" for index in range(count)]  # as scikit-learn's get_feature_names_out names them
+
+
+def _field(name: str, column: Any) -> Field:  # noqa: ANN401 - array or Series
+    dtype = str(getattr(column, "dtype", ""))
+    values = np.asarray(column)
+    if dtype == "category":
+        categories = tuple(str(category) for category in column.cat.categories)
+        return Field(name=name, kind="text", dtype=dtype, nullable=bool(column.isna().any()),
+                     categories=categories, example=_first(values))  # fmt: skip
+    if values.dtype.kind == "O":
+        return _object_field(name, dtype, values)
+    kind = _KIND_OF_DTYPE.get(values.dtype.kind)
+    if kind is None:
+        raise NotServableError(
+            f"The example's column {name!r} has the type {dtype}; accepted are numbers, booleans and text. Convert it first."
+        )
+    if kind == "text":
+        return Field(name=name, kind=kind, dtype="object", example=_first(values))
+    known = values[~np.isnan(values)] if kind == "number" else values
+    return Field(
+        name=name, kind=kind, dtype=values.dtype.name, nullable=len(known) < len(values),
+        minimum=float(known.min()) if len(known) else None, maximum=float(known.max()) if len(known) else None,
+        example=_first(values),
+    )  # fmt: skip
+
+
+def _object_field(name: str, dtype: str, values: np.ndarray[Any, Any]) -> Field:
+    known = [value for value in values if not _is_missing(value)]
+    nullable = len(known) < len(values)
+    if known and all(isinstance(value, str) for value in known):
+        return Field(name=name, kind="text", dtype=dtype, nullable=nullable, example=_first(values))
+    if known and all(isinstance(value, Real) for value in known):
+        whole = not nullable and all(isinstance(value, (int, np.integer)) for value in known)
+        inferred = np.array(known, dtype="int64" if whole else "float64")
+        return Field(name=name, kind="integer" if whole else "number", dtype=inferred.dtype.name, nullable=nullable,
+                     minimum=float(inferred.min()), maximum=float(inferred.max()), example=_first(values))  # fmt: skip
+    raise NotServableError(
+        f"The example's column {name!r} mixes kinds of values ({_listed(sorted({type(value).__name__ for value in values}))}); "
+        "accepted are columns of numbers, booleans or text. Convert it first."
+    )
+
+
+def _labels(model: object) -> tuple[Any, ...] | None:
+    classes = getattr(model, "classes_", None)
+    if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) > _MAX_LABELS:
+        return None
+    return tuple(classes.tolist())
+
+
+def _first(values: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401
+    """Return the first value that is not missing, as a plain Python one."""
+    value = next((value for value in values if not _is_missing(value)), None)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, Real) and bool(np.isnan(float(value))))
+
+
+def _is_frame(data: object) -> bool:
+    return type(data).__module__.startswith("pandas") and hasattr(data, "columns")
+
+
+def _listed_rows(data: Any) -> list[Any]:  # noqa: ANN401
+    if isinstance(data, dict):
+        return [data]
+    if isinstance(data, (str, bytes)) or not hasattr(data, "__iter__"):
+        raise InvalidInputError(f"{data!r:.80} is no row; give an array, a DataFrame, or a list of rows.")
+    return list(data)
+
+
+def _not_empty(rows: Any) -> Any:  # noqa: ANN401
+    if np.ndim(rows) == 0 or len(rows) == 0:
+        raise InvalidInputError("There are no rows; give at least one.")
+    return rows
+
+
+def _columns(rows: Any) -> Any:  # noqa: ANN401
+    return rows.T if isinstance(rows, np.ndarray) else zip(*rows, strict=True)
+
+
+def _joined(columns: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    joined = np.empty((len(columns[0]), len(columns)), dtype=object)
+    for position, column in enumerate(columns):
+        joined[:, position] = column
+    return joined
+
+
+def _number(row: int, field: Field, value: Any) -> Any:  # noqa: ANN401
+    if _is_missing(value):
+        if field.nullable:
+            return float("nan")
+        raise _refusal(row, field, value)
+    if not isinstance(value, (Real, np.bool_)):
+        raise _refusal(row, field, value)
+    return value
+
+
+def _text(row: int, field: Field, value: Any) -> str | None:  # noqa: ANN401
+    if field.nullable and _is_missing(value):
+        return None
+    if not isinstance(value, str) or (field.categories and value not in field.categories):
+        accepted = f"one of {_listed(field.categories)}" if field.categories else None
+        raise _refusal(row, field, value, accepted)
+    return str(value)
+
+
+def _refusal(row: int, field: Field | None, given: Any, accepted: str | None = None) -> InvalidInputError:  # noqa: ANN401
+    missing = given is None or (isinstance(given, float) and given != given)  # noqa: PLR0124 - NaN
+    shown = "a missing value (null or NaN)" if missing else repr(given)[:80]
+    accepted = accepted or (_ACCEPTED[field.kind] if field is not None else None)
+    if isinstance(given, float) and abs(given) == float("inf") and field is not None and field.kind == "number":
+        accepted = "a finite number"
+    if field is not None and field.kind == "integer" and np.dtype(field.dtype).itemsize < 8:  # noqa: PLR2004 - bytes
+        limits = np.iinfo(field.dtype)
+        accepted = f"{accepted} from {limits.min} to {limits.max}"
+    where = f"Row {row}" if field is None else f"Row {row}, field {field.name!r}"
+    name = None if field is None else field.name
+    return InvalidInputError(f"{where}: got {shown}, needs {accepted}.", row=row, field=name, given=shown, accepted=accepted)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")  # noqa: PLR2004

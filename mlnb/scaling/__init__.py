@@ -1,0 +1,1 @@
+"""A model on replicas."""

@@ -1,0 +1,104 @@
+"""Bytes to rows, and answers to bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from mlnb.errors import InvalidInputError, MalformedBodyError, TooLargeError, UnsupportedMediaTypeError
+from mlnb.serving.service import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlnb.registry.signature import Signature
+    from mlnb.serving.service import Answer
+
+__all__ = ["MAX_BODY_BYTES", "MAX_ROWS", "decoder_for", "encode_answer", "to_json"]
+
+MAX_BODY_BYTES = 64 * 2**20
+MAX_ROWS = 100_000
+
+_FORMS = '{"features": [..]} for one row, or {"instances": [[..], ..]} or {"instances": [{"name": ..}, ..]} for many'
+
+
+def decoder_for(content_type: str, body: bytes, *, probabilities: bool) -> Callable[[Signature], Query]:
+    """Return what turns ``body`` into rows, given a signature.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError
+        If the body says that it is something else than JSON. What ``curl -d`` says by itself is taken for JSON.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in ("", "application/json", "application/x-www-form-urlencoded") and not media_type.endswith("+json"):
+        raise UnsupportedMediaTypeError(f"Bodies of type {media_type!r} are not read; send application/json: {_FORMS}.")
+
+    def decode(signature: Signature) -> Query:
+        document = _parse(body)
+        wanted = document.pop("probabilities", probabilities)
+        rows = _rows(document)
+        return Query(rows=signature.coerce(rows), probabilities=wanted is True)
+
+    return decode
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Return the JSON of an answer; NaN becomes null."""
+    document = {
+        "prediction": _plain(answer.prediction),
+        "model": answer.version.name,
+        "version": answer.version.number,
+        "request_id": answer.request_id,
+    }
+    if answer.probabilities is not None:
+        document["probabilities"] = _plain(answer.probabilities)
+        document["labels"] = answer.version.signature.labels
+    return to_json(document)
+
+
+def to_json(document: object) -> bytes:
+    """Return valid JSON of plain values and numpy ones; NaN becomes null."""
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        raise MalformedBodyError(f"The body is empty; send {_FORMS}.")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBodyError(f"The body is not JSON: {error}. Send {_FORMS}.") from None
+    if not isinstance(document, dict):
+        raise InvalidInputError(f"The body is a JSON {_json_type(document)}; send {_FORMS}.")
+    return document
+
+
+def _rows(document: dict[str, Any]) -> list[Any]:
+    if len(document) != 1 or not document.keys() <= {"features", "instances"}:
+        raise InvalidInputError(f"The body has the keys {sorted(document)}; send {_FORMS}.")
+    if "features" in document:
+        row = document["features"]
+        if not isinstance(row, (list, dict)) or (row and isinstance(row, list) and isinstance(row[0], (list, dict))):
+            raise InvalidInputError("'features' is one row: a list of values, or an object; use 'instances' for many rows.")
+        return [row]
+    rows = document["instances"]
+    if not isinstance(rows, list):
+        raise InvalidInputError(f"'instances' is a list of rows, not a JSON {_json_type(rows)}.")
+    if len(rows) > MAX_ROWS:
+        raise TooLargeError(
+            f"{len(rows):,} rows in one request; at most {MAX_ROWS:,}. Send them in parts.",
+            given=len(rows), accepted=MAX_ROWS,
+        )  # fmt: skip
+    return rows
+
+
+def _plain(array: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401
+    return np.ascontiguousarray(array) if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 else array.tolist()  # noqa: PLR2004 - bytes
+
+
+def _json_type(value: object) -> str:
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,177 @@
+"""One deployment's answers: the live version, swapped between two requests."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlnb.errors import InvalidInputError, MlnbError, PredictionError
+from mlnb.events import PredictionEvent
+from mlnb.scaling.replicas import KernelReplica
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from mlnb.events import PredictionListener
+    from mlnb.registry import ModelVersion
+    from mlnb.registry.signature import Signature
+
+__all__ = ["Answer", "ModelService", "Query"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Rows that fit a signature, and what is asked about them.
+
+    Attributes
+    ----------
+    rows : ndarray or DataFrame
+        ``(n, features)``
+    probabilities : bool
+    """
+
+    rows: Any
+    probabilities: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one version said of a query.
+
+    Attributes
+    ----------
+    prediction : ndarray
+        ``(n, ...)``
+    probabilities : ndarray or None
+        ``(n, classes)``, when asked for.
+    version : ModelVersion
+    request_id : str
+    seconds : float
+        From submitting to the answer.
+    """
+
+    prediction: np.ndarray[Any, Any]
+    probabilities: np.ndarray[Any, Any] | None
+    version: ModelVersion
+    request_id: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    version: ModelVersion
+    replica: KernelReplica
+
+
+class ModelService:
+    """Answers for one deployment.
+
+    Parameters
+    ----------
+    version : ModelVersion
+    model : object
+        What the registry loaded for that version.
+    listener : callable
+        Given one :class:`~mlnb.events.PredictionEvent` per request, on the model's thread. What it raises is logged.
+    """
+
+    def __init__(self, version: ModelVersion, model: object, *, listener: PredictionListener) -> None:
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._live = _start(version, model)
+
+    @property
+    def version(self) -> ModelVersion:
+        """The live version."""
+        return self._live.version
+
+    def submit(self, decode: Callable[[Signature], Query]) -> Future[Answer]:
+        """Queue a request; ``decode`` turns it into rows for whichever version is live now.
+
+        Raises
+        ------
+        StoppedError
+            After :meth:`close`. What decoding and predicting raise is raised by the future.
+        """
+        submitted = time.perf_counter()
+        with self._lock:  # a swap waits, so that no request meets a replica that has closed
+            live = self._live
+            return live.replica.submit(lambda model: self._answer(live.version, model, decode, submitted))
+
+    def swap(self, version: ModelVersion, model: object) -> None:
+        """Let ``version`` answer from the next request on; those that are queued get their answer from the old one."""
+        fresh = _start(version, model)
+        with self._lock:
+            old, self._live = self._live, fresh
+        old.replica.close()
+
+    def close(self, *, timeout: float = 5.0) -> bool:
+        """Answer what is queued and take no more; say whether that was done within ``timeout`` seconds."""
+        self._live.replica.close()
+        return self._live.replica.join(timeout=timeout)
+
+    def _answer(
+        self, version: ModelVersion, model: Any, decode: Callable[[Signature], Query], submitted: float  # noqa: ANN401
+    ) -> Answer:
+        request_id, rows, failure = secrets.token_hex(6), 0, None
+        try:
+            query = decode(version.signature)
+            prediction, probabilities = _predict(model, query)
+            rows = len(prediction)
+        except MlnbError as error:
+            error.details.setdefault("request_id", request_id)
+            failure = error
+            raise
+        finally:
+            seconds = time.perf_counter() - submitted
+            self._tell(
+                PredictionEvent(
+                    model=version.name, version=version.number, request_id=request_id, at=time.time(),
+                    seconds=seconds, rows=rows, status=200 if failure is None else failure.status,
+                    error=None if failure is None else _one_line(failure),
+                )  # fmt: skip
+            )
+        return Answer(
+            prediction=prediction, probabilities=probabilities, version=version, request_id=request_id, seconds=seconds
+        )
+
+    def _tell(self, event: PredictionEvent) -> None:
+        try:
+            self._listener(event)
+        except Exception:
+            _log.exception("A listener failed on a prediction of %s", event.model)
+
+
+def _start(version: ModelVersion, model: object) -> _Live:
+    return _Live(version, KernelReplica(model, name=f"mlnb {version}"))
+
+
+def _predict(model: Any, query: Query) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:  # noqa: ANN401
+    if query.probabilities and not hasattr(model, "predict_proba"):
+        raise InvalidInputError(f"{type(model).__name__} gives no probabilities; leave 'probabilities' out.")
+    try:
+        prediction = np.asarray(model.predict(query.rows))
+        probabilities = np.asarray(model.predict_proba(query.rows)) if query.probabilities else None
+    except (Exception, SystemExit) as error:  # SystemExit would end the server's event loop
+        _log.warning("%s failed to predict", type(model).__name__, exc_info=True)
+        raise PredictionError("The model failed on this input; its owner sees the reason in the log.") from error
+    if prediction.ndim == 0 or len(prediction) != len(query.rows):
+        raise PredictionError(
+            "The model failed on this input; its owner sees the reason in the log."
+        ) from ValueError(f"predict returned the shape {prediction.shape} for {len(query.rows)} rows")
+    return prediction, probabilities
+
+
+def _one_line(error: MlnbError) -> str:
+    cause = error.__cause__ if isinstance(error, PredictionError) and error.__cause__ is not None else error
+    text = str(cause) if cause is error else f"{type(cause).__name__}: {cause}"
+    return " ".join(text.split())[:300]

@@ -1,0 +1,460 @@
+"""What this process has deployed: joins registry, serving and monitoring, and hands out deployments."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlnb.errors import InvalidNameError, MlnbError, NotDeployedError, PortInUseError, StoppedError, nearest
+from mlnb.registry import ModelRegistry
+from mlnb.registry.reference import ModelReference, validate_name
+from mlnb.registry.tables import VersionTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+
+    from mlnb.monitoring import MetricsSnapshot, ModelMonitor
+    from mlnb.monitoring.monitor import Series
+    from mlnb.registry import ModelVersion
+    from mlnb.serving.app import Served
+    from mlnb.serving.server import Server
+    from mlnb.serving.service import Answer, ModelService
+
+__all__ = ["Deployment", "DeploymentSnapshot", "Workspace", "deploy", "deployments", "rollback", "stop", "versions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSnapshot:
+    """One deployment at one moment: all that a panel draws.
+
+    Attributes
+    ----------
+    name, url, docs_url, place : str
+    state : {'live', 'stopped'}
+    version : ModelVersion
+        The live one.
+    since : datetime
+        When it became live, in UTC.
+    at : datetime
+        The moment of this snapshot, in UTC.
+    versions : tuple of ModelVersion
+        All of this model, newest first.
+    previous : int or None
+        The version number that a roll back would make live.
+    metrics : MetricsSnapshot
+    """
+
+    name: str
+    url: str
+    docs_url: str
+    place: str
+    state: Literal["live", "stopped"]
+    version: ModelVersion
+    since: datetime
+    at: datetime
+    versions: tuple[ModelVersion, ...]
+    previous: int | None
+    metrics: MetricsSnapshot
+
+
+class Deployment:
+    """A model that is being served; :func:`deploy` makes it. As a context manager it stops at the end.
+
+    Attributes
+    ----------
+    name : str
+    registry : ModelRegistry
+    url : str
+        ``http://127.0.0.1:PORT/models/NAME``; the same for every version.
+    """
+
+    def __init__(self, workspace: Workspace, registry: ModelRegistry, service: ModelService, monitor: ModelMonitor) -> None:
+        self.registry = registry
+        self.name = service.version.name
+        self._workspace = workspace
+        self._service = service
+        self._monitor = monitor
+        self._state: Literal["live", "stopped"] = "live"
+        self._base = workspace.server_url
+        self.url = f"{self._base}/models/{self.name}"
+        self._refresh()
+
+    def __enter__(self) -> Deployment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Deployment {self.version}, {self._state}{f' at {self.url}' if self._state == 'live' else ''}>"
+
+    @property
+    def version(self) -> ModelVersion:
+        """The version that is live."""
+        return self._service.version
+
+    @property
+    def state(self) -> Literal["live", "stopped"]:
+        """Whether it answers."""
+        return self._state
+
+    def predict(self, rows: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - arrays, frames and lists alike
+        """Return the live version's predictions, on the way that requests take, without HTTP.
+
+        Parameters
+        ----------
+        rows : array of shape (n, features), DataFrame, list of lists or list of dicts
+            A flat list or a dict is one row.
+
+        Returns
+        -------
+        ndarray of shape (n, ...)
+
+        Raises
+        ------
+        InvalidInputError
+            If a row does not fit.
+        PredictionError
+            If the model itself failed; its exception is the cause.
+        StoppedError
+            If the deployment was stopped.
+        """
+        return self.answer(rows).prediction
+
+    def answer(self, rows: Any, *, probabilities: bool = False) -> Answer:  # noqa: ANN401
+        """Return predictions with their version, request id, time taken and, if asked for, probabilities.
+
+        Raises
+        ------
+        InvalidInputError, PredictionError, StoppedError
+        """
+        from mlnb.serving.service import Query
+
+        if self._state == "stopped":
+            raise StoppedError(f"{self.name!r} was stopped. Deploy it again: mlnb.deploy({str(self.version)!r}).")
+        return self._service.submit(
+            lambda signature: Query(rows=signature.coerce(rows), probabilities=probabilities)
+        ).result()
+
+    def info(self) -> dict[str, Any]:
+        """Return what ``GET {url}/info`` answers: version, metrics, signature, example row."""
+        from mlnb.serving.app import describe
+
+        return describe(self.version)
+
+    def metrics(self) -> MetricsSnapshot:
+        """Return requests, errors and latency so far."""
+        return self._monitor.snapshot(now=time.time())
+
+    def series(self) -> Series:
+        """Return requests, errors and latency second by second over the last five minutes."""
+        return self._monitor.series(now=time.time())
+
+    def rollback(self, *, to: int | None = None) -> Deployment:
+        """Make the version live that was live before, or version ``to``. No request fails because of it.
+
+        Raises
+        ------
+        NoPreviousVersionError, ModelNotFoundError, StoppedError
+        """
+        return self._workspace.rollback(self.name, to=to)
+
+    def stop(self) -> None:
+        """Answer what is queued and take no more. Again is harmless."""
+        if self._state == "live":
+            self._workspace.stop(self.name)
+
+    def snapshot(self) -> DeploymentSnapshot:
+        """Return what a panel draws; no file is read."""
+        return DeploymentSnapshot(
+            name=self.name, url=self.url, docs_url=f"{self._base}/docs", place="in kernel", state=self._state,
+            version=self.version, since=self._since, at=datetime.now(UTC), versions=self._versions,
+            previous=self._previous, metrics=self.metrics(),
+        )  # fmt: skip
+
+    def _swap(self, version: ModelVersion, model: object) -> None:
+        self._service.swap(version, model)
+
+    def _refresh(self) -> None:
+        """Read what the registry says after a change."""
+        self._since = datetime.now(UTC)
+        self._versions = tuple(reversed(self.registry.versions(self.name)))
+        previous = self.registry.previous(self.name, current=self.version.number)
+        self._previous = None if previous is None else previous.number
+
+    def _close(self) -> None:
+        self._state = "stopped"
+        self._since = datetime.now(UTC)
+        self._service.close()
+
+
+class Workspace:
+    """The deployments of this process, and the one server they share."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._served: dict[str, Served] = {}
+        self._deployments: dict[str, Deployment] = {}
+        self._server: Server | None = None
+        self._last_port: int | None = None
+
+    @property
+    def server_url(self) -> str:
+        """Address of the server, without a path.
+
+        Raises
+        ------
+        StoppedError
+            While nothing is deployed.
+        """
+        if self._server is None:
+            raise StoppedError("Nothing is deployed.")
+        return self._server.url
+
+    def deploy(
+        self,
+        model: Any,  # noqa: ANN401 - a model or a reference
+        *,
+        name: str | None = None,
+        example: Any = None,  # noqa: ANN401
+        metrics: Mapping[str, float] | None = None,
+        description: str = "",
+        port: int | None = None,
+        registry: ModelRegistry | str | Path | None = None,
+    ) -> Deployment:
+        """Register ``model`` and serve it; see :func:`deploy`."""
+        with self._lock:
+            where = self._registry_for(registry, name)
+            if isinstance(model, str):
+                version = _existing(where, model, name=name, example=example, metrics=metrics, description=description)
+                loaded = where.load(version)
+                started = self._start_server(port)
+            else:
+                started = self._start_server(port)  # a port that is taken must leave the registry as it was
+                try:
+                    version = where.register(
+                        model, name or _name_for(model), example=example, metrics=metrics, description=description
+                    )
+                    loaded = where.load(version)  # what is served is what is stored, whatever happens to `model` later
+                except BaseException:
+                    if started:
+                        self._stop_server()
+                    raise
+            return self._go_live(where, version, loaded)
+
+    def rollback(self, name: str, *, to: int | None = None) -> Deployment:
+        """Make an earlier version live; see :func:`rollback`."""
+        with self._lock:
+            deployment = self.find(name)
+            version = deployment.registry.rollback_target(name, to=to, current=deployment.version.number)
+            deployment._swap(version, deployment.registry.load(version))  # noqa: SLF001 - the workspace owns its deployments
+            deployment.registry.record(version, "rolled back")
+            deployment._refresh()  # noqa: SLF001
+            return deployment
+
+    def stop(self, name: str | None = None) -> list[Deployment]:
+        """Stop one deployment or all; see :func:`stop`."""
+        with self._lock:
+            chosen = [self.find(name)] if name is not None else self.deployments()
+            for deployment in chosen:
+                del self._served[deployment.name]
+                del self._deployments[deployment.name]
+                deployment._close()  # noqa: SLF001
+                deployment.registry.record(deployment.version, "stopped")
+            if not self._served:
+                self._stop_server()
+            return chosen
+
+    def deployments(self) -> list[Deployment]:
+        """Return what is live, by name."""
+        with self._lock:
+            return [self._deployments[name] for name in sorted(self._deployments)]
+
+    def find(self, name: str) -> Deployment:
+        """Return the live deployment of that name.
+
+        Raises
+        ------
+        NotDeployedError
+            With the names there are.
+        """
+        try:
+            return self._deployments[name]
+        except KeyError:
+            raise NotDeployedError(f"{name!r} is not deployed here; {nearest(name, list(self._deployments))}.") from None
+
+    def versions(self, name: str | None = None, *, registry: ModelRegistry | str | Path | None = None) -> VersionTable:
+        """Return versions as a table; see :func:`versions`."""
+        where = self._registry_for(registry, name)
+        live = {one.name: one.version.number for one in self.deployments() if one.registry.folder == where.folder}
+        if name is not None:
+            return VersionTable(reversed(where.versions(name)), live=live, aliases={name: where.aliases(name)})
+        names = where.names()
+        shown = [where.version(f"{one}:{live[one]}" if one in live else one) for one in names]
+        return VersionTable(shown, live=live, aliases={one: where.aliases(one) for one in names})
+
+    def _go_live(self, registry: ModelRegistry, version: ModelVersion, model: object) -> Deployment:
+        from mlnb.monitoring import ModelMonitor
+        from mlnb.serving.app import Served
+        from mlnb.serving.service import ModelService
+
+        registry.record(version, "deployed")
+        deployment = self._deployments.get(version.name)
+        if deployment is None:
+            monitor = ModelMonitor()
+            service = ModelService(version, model, listener=monitor.observe)
+            deployment = Deployment(self, registry, service, monitor)
+            self._served[version.name] = Served(service, monitor)
+            self._deployments[version.name] = deployment
+        else:
+            deployment.registry = registry
+            deployment._swap(version, model)  # noqa: SLF001 - the workspace owns its deployments
+            deployment._refresh()  # noqa: SLF001
+        return deployment
+
+    def _registry_for(self, registry: ModelRegistry | str | Path | None, name: str | None) -> ModelRegistry:
+        if isinstance(registry, ModelRegistry):
+            return registry
+        if registry is None and name in self._deployments:
+            return self._deployments[name].registry
+        return ModelRegistry(registry)
+
+    def _start_server(self, port: int | None) -> bool:
+        """Have a server on ``port``; say whether this call started it."""
+        from mlnb.serving.app import create_app
+        from mlnb.serving.server import Server
+
+        if self._server is not None:
+            if port not in (None, self._server.port):
+                raise PortInUseError(
+                    f"The models of this kernel share port {self._server.port}, so port {port} was not opened. Leave the "
+                    f"port out, or stop {', '.join(sorted(self._served))} first."
+                )
+            return False
+        app = create_app(self._served)
+        try:
+            self._server = Server(app, port=port or self._last_port)
+        except PortInUseError:
+            if port is not None or self._last_port is None:
+                raise
+            self._server = Server(app)  # the last port went to somebody else meanwhile
+        self._last_port = self._server.port
+        return True
+
+    def _stop_server(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+
+def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **given: Any) -> ModelVersion:  # noqa: ANN401
+    wanted = ModelReference.parse(reference)
+    if name not in (None, wanted.name):
+        raise InvalidNameError(f"{reference!r} is served under its own name {wanted.name!r}, not {name!r}; leave the name out.")
+    extra = [key for key, value in given.items() if value is not None and (key != "description" or value)]
+    if extra:
+        raise MlnbError(
+            f"{reference!r} is stored already and a version never changes, so {' and '.join(extra)} cannot be added; "
+            "leave it out, or deploy the model object as a new version."
+        )
+    return registry.version(reference)
+
+
+def _name_for(model: object) -> str:
+    """Name a model after its class: ``RandomForestClassifier`` becomes ``random-forest-classifier``."""
+    kind = model if isinstance(model, type) else type(model)
+    return validate_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).lower()[:63])
+
+
+_workspace = Workspace()
+atexit.register(_workspace.stop)
+
+
+def deploy(
+    model: Any,  # noqa: ANN401 - a model or a reference
+    *,
+    name: str | None = None,
+    example: Any = None,  # noqa: ANN401
+    metrics: Mapping[str, float] | None = None,
+    description: str = "",
+    port: int | None = None,
+    registry: ModelRegistry | str | Path | None = None,
+) -> Deployment:
+    """Register a model as a new version and serve it; a name that is live gets the new version in place.
+
+    Parameters
+    ----------
+    model : object or str
+        Anything with ``predict``, or a reference to a stored version: ``"iris:3"``, ``"iris@champion"``.
+    name : str, optional
+        Default: the model's class.
+    example : array of shape (n, features) or DataFrame, optional
+        For instance ``X_train``: gives the fields their names, types and ranges.
+    metrics : mapping of str to float, optional
+    description : str
+    port : int, optional
+        One for all deployments of this process. Default: the port used before, else 8000, else any that is free.
+    registry : ModelRegistry, str or Path, optional
+        Default: the registry of the live deployment of that name, else ``$MLNB_HOME``, else the user's data folder.
+
+    Raises
+    ------
+    MlnbError
+        Nothing has changed then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.dummy import DummyRegressor
+    >>> model = DummyRegressor(strategy="constant", constant=4.0).fit([[0.0]], [4.0])
+    >>> with tempfile.TemporaryDirectory() as folder, deploy(model, name="four", example=[[0.0]], registry=folder) as four:
+    ...     four.predict([[1.0], [2.0]])
+    array([4., 4.])
+    """
+    return _workspace.deploy(
+        model, name=name, example=example, metrics=metrics, description=description, port=port, registry=registry
+    )
+
+
+def versions(name: str | None = None, *, registry: ModelRegistry | str | Path | None = None) -> VersionTable:
+    """Return the versions of a model, newest first; without a name, one version of each model.
+
+    Raises
+    ------
+    ModelNotFoundError
+    """
+    return _workspace.versions(name, registry=registry)
+
+
+def rollback(name: str, *, to: int | None = None) -> Deployment:
+    """Make the version live that was live before, or version ``to``. No request fails because of it.
+
+    Raises
+    ------
+    NotDeployedError, NoPreviousVersionError, ModelNotFoundError
+    """
+    return _workspace.rollback(name, to=to)
+
+
+def stop(name: str | None = None) -> list[Deployment]:
+    """Stop one deployment, or all; return those that were stopped.
+
+    Raises
+    ------
+    NotDeployedError
+        If a name was given that is not deployed.
+    """
+    return _workspace.stop(name)
+
+
+def deployments() -> list[Deployment]:
+    """Return the live deployments of this process, by name."""
+    return _workspace.deployments()
