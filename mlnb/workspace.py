@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from mlnb.monitoring import MetricsSnapshot, ModelMonitor
+    from mlnb.monitoring import MetricsSnapshot
     from mlnb.monitoring.monitor import Series
     from mlnb.registry import ModelVersion
     from mlnb.serving.app import Served
@@ -66,7 +66,9 @@ class DeploymentSnapshot:
 
 
 class Deployment:
-    """A model that is being served; :func:`deploy` makes it. As a context manager it stops at the end.
+    """A model that is being served, under one name; :func:`deploy` makes it. As a context manager it stops at the end.
+
+    There is one for each name: deploying a name again gives the same object, live again if it was stopped.
 
     Attributes
     ----------
@@ -74,18 +76,20 @@ class Deployment:
     registry : ModelRegistry
     url : str
         ``http://127.0.0.1:PORT/models/NAME``; the same for every version.
+    version : ModelVersion
+        The one that is live, or was last.
     """
 
-    def __init__(self, workspace: Workspace, registry: ModelRegistry, service: ModelService, monitor: ModelMonitor) -> None:
+    def __init__(self, workspace: Workspace, registry: ModelRegistry, version: ModelVersion) -> None:
+        from mlnb.monitoring import ModelMonitor
+
+        self.name = version.name
         self.registry = registry
-        self.name = service.version.name
+        self.version = version
+        self.url = ""
         self._workspace = workspace
-        self._service = service
-        self._monitor = monitor
-        self._state: Literal["live", "stopped"] = "live"
-        self._base = workspace.server_url
-        self.url = f"{self._base}/models/{self.name}"
-        self._refresh()
+        self._service: ModelService | None = None
+        self._monitor = ModelMonitor()
 
     def __enter__(self) -> Deployment:
         return self
@@ -94,17 +98,12 @@ class Deployment:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<Deployment {self.version}, {self._state}{f' at {self.url}' if self._state == 'live' else ''}>"
-
-    @property
-    def version(self) -> ModelVersion:
-        """The version that is live."""
-        return self._service.version
+        return f"<Deployment {self.version}, {self.state}{f' at {self.url}' if self.state == 'live' else ''}>"
 
     @property
     def state(self) -> Literal["live", "stopped"]:
         """Whether it answers."""
-        return self._state
+        return "stopped" if self._service is None else "live"
 
     def predict(self, rows: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - arrays, frames and lists alike
         """Return the live version's predictions, on the way that requests take, without HTTP.
@@ -138,9 +137,10 @@ class Deployment:
         """
         from mlnb.serving.service import Query
 
-        if self._state == "stopped":
+        service = self._service
+        if service is None:
             raise StoppedError(f"{self.name!r} was stopped. Deploy it again: mlnb.deploy({str(self.version)!r}).")
-        return self._service.submit(
+        return service.submit(
             lambda signature: Query(rows=signature.coerce(rows), probabilities=probabilities)
         ).result()
 
@@ -163,37 +163,55 @@ class Deployment:
 
         Raises
         ------
-        NoPreviousVersionError, ModelNotFoundError, StoppedError
+        NoPreviousVersionError, ModelNotFoundError, NotDeployedError
         """
         return self._workspace.rollback(self.name, to=to)
 
+    def start(self) -> Deployment:
+        """Serve the last version again after :meth:`stop`; nothing happens if it is live.
+
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError, ServerStartError
+        """
+        if self.state == "live":
+            return self
+        return self._workspace.deploy(str(self.version), registry=self.registry)
+
     def stop(self) -> None:
         """Answer what is queued and take no more. Again is harmless."""
-        if self._state == "live":
+        if self.state == "live":
             self._workspace.stop(self.name)
 
     def snapshot(self) -> DeploymentSnapshot:
         """Return what a panel draws; no file is read."""
         return DeploymentSnapshot(
-            name=self.name, url=self.url, docs_url=f"{self._base}/docs", place="in kernel", state=self._state,
-            version=self.version, since=self._since, at=datetime.now(UTC), versions=self._versions,
-            previous=self._previous, metrics=self.metrics(),
+            name=self.name, url=self.url, docs_url=f"{self.url.removesuffix(f'/models/{self.name}')}/docs",
+            place="in kernel", state=self.state, version=self.version, since=self._since, at=datetime.now(UTC),
+            versions=self._versions, previous=self._previous, metrics=self.metrics(),
         )  # fmt: skip
 
-    def _swap(self, version: ModelVersion, model: object) -> None:
-        self._service.swap(version, model)
+    def _go_live(self, registry: ModelRegistry, version: ModelVersion, model: object, *, server_url: str) -> Served:
+        from mlnb.serving.app import Served
+        from mlnb.serving.service import ModelService
 
-    def _refresh(self) -> None:
-        """Read what the registry says after a change."""
+        self.url = f"{server_url}/models/{self.name}"
+        if self._service is None:
+            self._service = ModelService(version, model, listener=self._monitor.observe)
+        else:
+            self._service.swap(version, model)
+        self.registry, self.version = registry, version
         self._since = datetime.now(UTC)
-        self._versions = tuple(reversed(self.registry.versions(self.name)))
-        previous = self.registry.previous(self.name, current=self.version.number)
+        self._versions = tuple(reversed(registry.versions(self.name)))
+        previous = registry.previous(self.name, current=version.number)
         self._previous = None if previous is None else previous.number
+        return Served(self._service, self._monitor)
 
     def _close(self) -> None:
-        self._state = "stopped"
+        service, self._service = self._service, None
+        if service is not None:
+            service.close()
         self._since = datetime.now(UTC)
-        self._service.close()
 
 
 class Workspace:
@@ -202,22 +220,9 @@ class Workspace:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._served: dict[str, Served] = {}
-        self._deployments: dict[str, Deployment] = {}
+        self._deployments: dict[str, Deployment] = {}  # stopped ones too: a name keeps its handle
         self._server: Server | None = None
         self._last_port: int | None = None
-
-    @property
-    def server_url(self) -> str:
-        """Address of the server, without a path.
-
-        Raises
-        ------
-        StoppedError
-            While nothing is deployed.
-        """
-        if self._server is None:
-            raise StoppedError("Nothing is deployed.")
-        return self._server.url
 
     def deploy(
         self,
@@ -248,35 +253,37 @@ class Workspace:
                     if started:
                         self._stop_server()
                     raise
-            return self._go_live(where, version, loaded)
+            where.record(version, "deployed")
+            return self._serve(where, version, loaded)
 
     def rollback(self, name: str, *, to: int | None = None) -> Deployment:
         """Make an earlier version live; see :func:`rollback`."""
         with self._lock:
             deployment = self.find(name)
-            version = deployment.registry.rollback_target(name, to=to, current=deployment.version.number)
-            deployment._swap(version, deployment.registry.load(version))  # noqa: SLF001 - the workspace owns its deployments
-            deployment.registry.record(version, "rolled back")
-            deployment._refresh()  # noqa: SLF001
-            return deployment
+            registry = deployment.registry
+            version = registry.rollback_target(name, to=to, current=deployment.version.number)
+            model = registry.load(version)
+            registry.record(version, "rolled back")
+            return self._serve(registry, version, model)
 
     def stop(self, name: str | None = None) -> list[Deployment]:
         """Stop one deployment or all; see :func:`stop`."""
         with self._lock:
             chosen = [self.find(name)] if name is not None else self.deployments()
+            self._close(chosen)
             for deployment in chosen:
-                del self._served[deployment.name]
-                del self._deployments[deployment.name]
-                deployment._close()  # noqa: SLF001
                 deployment.registry.record(deployment.version, "stopped")
-            if not self._served:
-                self._stop_server()
             return chosen
+
+    def close(self) -> None:
+        """Stop everything, as the end of the process does: the history keeps what was live."""
+        with self._lock:
+            self._close(self.deployments())
 
     def deployments(self) -> list[Deployment]:
         """Return what is live, by name."""
         with self._lock:
-            return [self._deployments[name] for name in sorted(self._deployments)]
+            return [self._deployments[name] for name in sorted(self._served)]
 
     def find(self, name: str) -> Deployment:
         """Return the live deployment of that name.
@@ -286,10 +293,9 @@ class Workspace:
         NotDeployedError
             With the names there are.
         """
-        try:
-            return self._deployments[name]
-        except KeyError:
-            raise NotDeployedError(f"{name!r} is not deployed here; {nearest(name, list(self._deployments))}.") from None
+        if name not in self._served:
+            raise NotDeployedError(f"{name!r} is not deployed here; {nearest(name, self._served)}.")
+        return self._deployments[name]
 
     def versions(self, name: str | None = None, *, registry: ModelRegistry | str | Path | None = None) -> VersionTable:
         """Return versions as a table; see :func:`versions`."""
@@ -301,29 +307,23 @@ class Workspace:
         shown = [where.version(f"{one}:{live[one]}" if one in live else one) for one in names]
         return VersionTable(shown, live=live, aliases={one: where.aliases(one) for one in names})
 
-    def _go_live(self, registry: ModelRegistry, version: ModelVersion, model: object) -> Deployment:
-        from mlnb.monitoring import ModelMonitor
-        from mlnb.serving.app import Served
-        from mlnb.serving.service import ModelService
-
-        registry.record(version, "deployed")
-        deployment = self._deployments.get(version.name)
-        if deployment is None:
-            monitor = ModelMonitor()
-            service = ModelService(version, model, listener=monitor.observe)
-            deployment = Deployment(self, registry, service, monitor)
-            self._served[version.name] = Served(service, monitor)
-            self._deployments[version.name] = deployment
-        else:
-            deployment.registry = registry
-            deployment._swap(version, model)  # noqa: SLF001 - the workspace owns its deployments
-            deployment._refresh()  # noqa: SLF001
+    def _serve(self, registry: ModelRegistry, version: ModelVersion, model: object) -> Deployment:
+        assert self._server is not None  # noqa: S101 - for the type checker; the callers started it
+        deployment = self._deployments.setdefault(version.name, Deployment(self, registry, version))
+        self._served[version.name] = deployment._go_live(registry, version, model, server_url=self._server.url)
         return deployment
+
+    def _close(self, chosen: list[Deployment]) -> None:
+        for deployment in chosen:
+            del self._served[deployment.name]
+            deployment._close()
+        if not self._served:
+            self._stop_server()
 
     def _registry_for(self, registry: ModelRegistry | str | Path | None, name: str | None) -> ModelRegistry:
         if isinstance(registry, ModelRegistry):
             return registry
-        if registry is None and name in self._deployments:
+        if registry is None and name in self._served:
             return self._deployments[name].registry
         return ModelRegistry(registry)
 
@@ -375,7 +375,7 @@ def _name_for(model: object) -> str:
 
 
 _workspace = Workspace()
-atexit.register(_workspace.stop)
+atexit.register(_workspace.close)
 
 
 def deploy(

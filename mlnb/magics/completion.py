@@ -1,0 +1,108 @@
+"""Tab completion inside the magics: options, variables that are models, stored models, versions and aliases."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.completer import SimpleCompletion, context_matcher
+from IPython.core.getipython import get_ipython
+
+import mlnb
+from mlnb.errors import MlnbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
+
+__all__ = ["candidates", "complete"]
+
+_LINE = re.compile(r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_versions|model_rollback|model_stop)\s(.*)$", re.DOTALL)
+_OPTIONS = {
+    "deploy_model": ("--description", "--input", "--metrics", "--name", "--no-panel", "--port"),
+    "model_rollback": ("--to",),
+}
+
+
+@context_matcher()
+def complete(context: CompletionContext) -> SimpleMatcherResult:
+    """Match the word at the cursor of a magic's line; other lines are left to IPython."""
+    match = _LINE.match(context.line_with_cursor[: context.cursor_position])
+    if match is None:
+        return {"completions": []}
+    magic, typed = match.groups()
+    word = re.search(r"\S*$", typed).group()  # type: ignore[union-attr]  # it matches any text
+    shell = get_ipython()
+    found = candidates(magic, typed, word, {} if shell is None else shell.user_ns)
+    return {
+        "completions": [SimpleCompletion(text=text, type=kind) for text, kind in found if text.startswith(word)],
+        "matched_fragment": word,
+        "suppress": True,
+    }
+
+
+def candidates(magic: str, typed: str, word: str, namespace: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the texts that may stand at ``word``, each with its kind.
+
+    Parameters
+    ----------
+    magic : str
+        Name of the magic.
+    typed : str
+        What stands between the magic and the cursor.
+    word : str
+        The last word of ``typed``, which may be empty.
+    namespace : dict
+        The notebook's variables.
+    """
+    options = [(option, "option") for option in _OPTIONS.get(magic, ()) if option not in typed.split()]
+    if word.startswith("-"):
+        return options
+    before = typed[: len(typed) - len(word)].split()
+    if before and before[-1] == "--to":
+        return [(str(number), "version") for number in _numbers(before[0])]
+    if magic == "deploy_model":
+        if before and before[-1] == "--input":
+            return [(name, "variable") for name, value in _public(namespace) if hasattr(value, "shape")]
+        if before and before[-1] == "--metrics":
+            return [(name, "variable") for name, value in _public(namespace) if isinstance(value, dict)]
+        if before and before[-1] == "--name":
+            return [(name, "model") for name in mlnb.ModelRegistry().names()]
+        if not before:
+            models = [(name, "variable") for name, value in _public(namespace) if _is_model(value)]
+            return models + [(text, "model") for text in _references(word)]
+        return options
+    if before:
+        return options
+    if magic == "model_versions":
+        return [(name, "model") for name in mlnb.ModelRegistry().names()]
+    return [(deployment.name, "model") for deployment in mlnb.deployments()]
+
+
+def _is_model(value: object) -> bool:
+    return hasattr(value, "predict") and not isinstance(value, (type, mlnb.Deployment))
+
+
+def _public(namespace: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    return sorted((name, value) for name, value in namespace.items() if not name.startswith("_") and name not in ("In", "Out"))
+
+
+def _references(word: str) -> list[str]:
+    """Return the stored models; once a name and its separator are typed, the versions or aliases of it."""
+    registry = mlnb.ModelRegistry()
+    name, separator, _ = re.fullmatch(r"([^:@]*)([:@]?)(.*)", word).groups()  # type: ignore[union-attr]  # it matches any text
+    if not separator:
+        return registry.names()
+    try:
+        ends = registry.aliases(name) if separator == "@" else [version.number for version in registry.versions(name)]
+    except MlnbError:
+        return []
+    return [f"{name}{separator}{end}" for end in ends]
+
+
+def _numbers(name: str) -> list[int]:
+    try:
+        return [version.number for version in mlnb.versions(name)]
+    except MlnbError:
+        return []

@@ -1,0 +1,59 @@
+"""How IPython shows a deployment: as its live panel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from mlnb.widgets import DeploymentPanel
+    from mlnb.workspace import Deployment
+
+__all__ = ["DeploymentDisplay"]
+
+_DEPLOYMENT = "mlnb.workspace.Deployment"  # by name, so that %load_ext does not import it
+
+
+class DeploymentDisplay:
+    """Shows each deployment as one panel, however often it is displayed, or as one line where no panel is wanted."""
+
+    def __init__(self) -> None:
+        self._panels: WeakKeyDictionary[Deployment, DeploymentPanel] = WeakKeyDictionary()
+        self._plain: WeakSet[Deployment] = WeakSet()
+
+    def register(self, shell: InteractiveShell) -> None:
+        """Let ``shell`` show deployments this way."""
+        shell.display_formatter.mimebundle_formatter.for_type(_DEPLOYMENT, self._mimebundle)
+
+    @staticmethod
+    def unregister(shell: InteractiveShell) -> None:
+        """Let ``shell`` show deployments as text again, and close the panels."""
+        formatter = shell.display_formatter.mimebundle_formatter.pop(_DEPLOYMENT, None)
+        if formatter is not None:
+            formatter.__self__.close()
+
+    def prefer(self, deployment: Deployment, *, panel: bool) -> None:
+        """Choose between the panel and one line."""
+        (self._plain.discard if panel else self._plain.add)(deployment)
+
+    def panel_of(self, deployment: Deployment) -> DeploymentPanel:
+        """Return the panel of a deployment; the first time loads ipywidgets."""
+        from mlnb.widgets import DeploymentPanel
+
+        panel = self._panels.get(deployment)
+        if panel is None:
+            panel = self._panels[deployment] = DeploymentPanel(deployment)
+        panel.refresh()
+        return panel
+
+    def close(self) -> None:
+        """Close all panels."""
+        for panel in list(self._panels.values()):
+            panel.close()
+
+    def _mimebundle(self, deployment: Deployment, **_: Any) -> Any:  # noqa: ANN401 - IPython's protocol
+        if deployment in self._plain:
+            return {"text/plain": repr(deployment)}
+        return self.panel_of(deployment)._repr_mimebundle_()  # noqa: SLF001 - IPython's protocol

@@ -1,0 +1,153 @@
+"""The magics: parse a line, call the plain function of the same verb, return the object it gave."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments
+
+import mlnb
+from mlnb.errors import MlnbError, nearest
+from mlnb.magics.arguments import evaluate, split, unquote
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+    from mlnb.magics.display import DeploymentDisplay
+    from mlnb.registry.tables import VersionTable
+    from mlnb.workspace import Deployment
+
+__all__ = ["ModelMagics"]
+
+_REFERENCE = re.compile(r"[\w.-]+[:@][\w.-]+")
+
+
+def _parsed(magic: Callable[[Any, Namespace], Any]) -> Callable[[Any, str], Any]:
+    """Give ``magic`` its parsed line; a mistake of the user becomes the one error that IPython prints as one line."""
+
+    @functools.wraps(magic)
+    def run(self: ModelMagics, line: str) -> Any:  # noqa: ANN401 - whatever the magic returns
+        parser = run.parser  # type: ignore[attr-defined]  # set by magic_arguments
+        parser.allow_abbrev = False
+        words = split(line)
+        if "-h" in words or "--help" in words:
+            print(parser.format_help().removeprefix("::").strip())  # noqa: T201 - what -h is for
+            return None
+        try:
+            return magic(self, parser.parse_args(words))
+        except UsageError as error:
+            if not str(error).startswith(("unrecognized", "the following", "argument", "expected")):
+                raise
+            options = " ".join(sorted(option for option in parser._option_string_actions if option.startswith("--")))  # noqa: SLF001
+            raise UsageError(f"{error}. %{magic.__name__} takes: {options or 'no options'}; -h explains them.") from None
+        except MlnbError as error:
+            raise UsageError(error.message) from error
+
+    return run
+
+
+@magics_class
+class ModelMagics(Magics):
+    """``%deploy_model`` and its like.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    display : DeploymentDisplay
+        Told whether a deployment is to be shown as a panel.
+    """
+
+    def __init__(self, *, shell: Any, display: DeploymentDisplay) -> None:  # noqa: ANN401 - untyped IPython
+        super().__init__(shell=shell)
+        self._display = display
+
+    @magic_arguments()
+    @argument("model", metavar="MODEL", help="a fitted model of this notebook, or a stored one: NAME, NAME:3, NAME@alias")
+    @argument("--name", help="name to serve it under; default: the variable's")
+    @argument("--input", metavar="X", help="example rows, for instance X_train: gives the fields names, types and ranges")
+    @argument("--metrics", metavar="M", help='numbers by name, for instance {"accuracy": 0.97}')
+    @argument("--description", metavar="D", default="", help="a few words about this version")
+    @argument("--port", metavar="P", help="port of the server; default: the last one, else 8000, else a free one")
+    @argument("--no-panel", action="store_true", help="show one line instead of the panel")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def deploy_model(self, given: Namespace) -> Deployment:
+        """Register a model as a new version and serve it; a name that is live gets the new version in place."""
+        model = self._model(given.model)
+        stored = isinstance(model, str)
+        deployment = mlnb.deploy(
+            model,
+            name=unquote(given.name) if given.name is not None else None if stored else _variable(given.model),
+            example=self._value("--input", given.input),
+            metrics=self._value("--metrics", given.metrics),
+            description=unquote(given.description),
+            port=_whole("--port", given.port),
+        )
+        self._display.prefer(deployment, panel=not given.no_panel)
+        return deployment
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", nargs="?", help="a model; without it, all models")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_versions(self, given: Namespace) -> VersionTable:
+        """Show the versions of a model: metrics, aliases, size, and which one is live."""
+        return mlnb.versions(None if given.name is None else unquote(given.name))
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", help="a live model")
+    @argument("--to", metavar="V", help="version number; default: the one that was live before")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_rollback(self, given: Namespace) -> Deployment:
+        """Make the version live that was live before; no request fails because of it."""
+        return mlnb.rollback(unquote(given.name), to=_whole("--to", given.to))
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", nargs="?", help="a live model; without it, all")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_stop(self, given: Namespace) -> list[Deployment]:
+        """Stop serving a model, or all; what is in flight is still answered."""
+        return mlnb.stop(None if given.name is None else unquote(given.name))
+
+    def _model(self, word: str) -> Any:  # noqa: ANN401 - a model or a reference
+        """Return the object a word means: a reference, a variable, a stored model, or the value of an expression."""
+        text = unquote(word)
+        if _REFERENCE.fullmatch(text):
+            return text
+        if text in self.shell.user_ns:
+            return self.shell.user_ns[text]
+        known = mlnb.ModelRegistry().names()
+        if text in known:
+            return text
+        if text.isidentifier():
+            raise UsageError(
+                f"{text!r} is neither a variable of this notebook nor a stored model; of stored models {nearest(text, known)}."
+            )
+        return evaluate("MODEL", word, self.shell.user_ns)
+
+    def _value(self, option: str, word: str | None) -> Any:  # noqa: ANN401 - any value of the notebook
+        return None if word is None else evaluate(option, word, self.shell.user_ns)
+
+
+def _variable(word: str) -> str | None:
+    """Return the name that a deployment takes from the variable it came from."""
+    return word if word.isidentifier() and not word.startswith("_") else None
+
+
+def _whole(option: str, word: str | None) -> int | None:
+    if word is None:
+        return None
+    if not word.isdecimal():
+        raise UsageError(f"{option} {word}: a whole number is needed.")
+    return int(word)

@@ -1,0 +1,181 @@
+// The browser's half of the panel: puts the regions that the kernel renders in place, and says which button was pressed.
+
+const TABS = [["try", "Try it"], ["versions", "Versions"], ["monitor", "Monitor"]];
+const REGIONS = ["header", "address", "form", "result", "versions", "activity", "footer", "notice"];
+const BUSY_AFTER = 1500; // ms without a word from the kernel until the panel says that it is busy
+
+const SKELETON = `
+  <div class="mlnb-header" data-region="header"></div>
+  <div class="mlnb-address" data-region="address"></div>
+  <pre class="mlnb-snippet" hidden></pre>
+  <div class="mlnb-tabs" role="tablist">${TABS.map(([name, title]) =>
+    `<button type="button" role="tab" data-tab="${name}" tabindex="-1">${title}</button>`).join("")}</div>
+  <form class="mlnb-pane" role="tabpanel" data-pane="try" novalidate>
+    <div data-region="form"></div>
+    <div class="mlnb-try"><button type="submit" class="mlnb-primary">Predict</button><div data-region="result"></div></div>
+  </form>
+  <div class="mlnb-pane mlnb-scroll" role="tabpanel" data-pane="versions" data-region="versions"></div>
+  <div class="mlnb-pane" role="tabpanel" data-pane="monitor">
+    <div class="mlnb-chart"><span class="mlnb-muted">Loading the chart…</span></div>
+    <div data-region="activity"></div>
+  </div>
+  <div class="mlnb-footer"><div class="mlnb-figures" data-region="footer"></div>
+    <div class="mlnb-notice" data-region="notice" role="status" aria-live="polite"></div></div>`;
+
+// plotly.js comes from the kernel, once per page. It is a UMD file: the names it looks for are given to it.
+function loadPlotly(model) {
+  globalThis.__mlnbPlotly ??= new Promise((resolve, reject) => {
+    const receive = async (message, buffers) => {
+      if (message.kind !== "plotly") return;
+      model.off("msg:custom", receive);
+      try {
+        const stream = new Blob([buffers[0]]).stream().pipeThrough(new DecompressionStream("gzip"));
+        const source = await new Response(stream).text();
+        const url = URL.createObjectURL(new Blob([
+          "const module = {exports: {}}, exports = module.exports, define = undefined;\n", source,
+          "\nexport default module.exports;"], {type: "text/javascript"}));
+        resolve((await import(url)).default);
+        URL.revokeObjectURL(url);
+      } catch (error) {
+        globalThis.__mlnbPlotly = undefined;
+        reject(error);
+      }
+    };
+    model.on("msg:custom", receive);
+    model.send({action: "plotly"});
+  });
+  return globalThis.__mlnbPlotly;
+}
+
+function setRegion(node, html) {
+  if (node.dataset.shown === html) return;
+  const focused = node.contains(document.activeElement) ? document.activeElement : null;
+  node.dataset.shown = html;
+  node.innerHTML = html;
+  if (focused?.dataset.action) node.querySelector(`[data-action="${focused.dataset.action}"]`)?.focus();
+}
+
+function render({model, el}) {
+  const card = document.createElement("div");
+  card.className = "mlnb-card";
+  card.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
+  card.innerHTML = SKELETON;
+  el.append(card);
+  const find = (selector) => card.querySelector(selector);
+  const predict = find(".mlnb-primary");
+  const chart = find(".mlnb-chart");
+  let busy = 0;
+  let open = "try";
+  let drawn = false;
+
+  function say(action, rest = {}) {
+    model.send({action, ...rest});
+    clearTimeout(busy);
+    busy = setTimeout(() => {
+      find('[data-region="notice"]').textContent = "The kernel is busy; this happens when the running cell ends.";
+      find('[data-region="notice"]').dataset.shown = "";
+      predict.removeAttribute("aria-busy");
+    }, BUSY_AFTER);
+  }
+
+  function heard() {
+    clearTimeout(busy);
+    const notice = find('[data-region="notice"]');
+    if (notice.dataset.shown !== model.get("notice")) setRegion(notice, model.get("notice"));
+  }
+
+  function show(name) {
+    setRegion(find(`[data-region="${name}"]`), model.get(name));
+    if (name !== "result") return;
+    predict.removeAttribute("aria-busy");
+    const wrong = find(".mlnb-failure")?.dataset.field;
+    for (const input of card.querySelectorAll(".mlnb-field [name]")) {
+      input.toggleAttribute("aria-invalid", Boolean(wrong) && input.name === wrong);
+      if (wrong && input.name === wrong) input.closest("details")?.setAttribute("open", "");
+    }
+  }
+
+  function openTab(name, {focus = false, tell = true} = {}) {
+    open = name;
+    for (const tab of card.querySelectorAll("[data-tab]")) {
+      const chosen = tab.dataset.tab === name;
+      tab.setAttribute("aria-selected", String(chosen));
+      tab.tabIndex = chosen ? 0 : -1;
+      if (chosen && focus) tab.focus();
+    }
+    for (const pane of card.querySelectorAll("[data-pane]")) pane.hidden = pane.dataset.pane !== name;
+    if (tell) say("tab", {name});
+    if (name === "monitor") draw();
+  }
+
+  async function draw() {
+    if (open !== "monitor" || !model.get("figure")) return;
+    let plotly;
+    try {
+      plotly = await loadPlotly(model);
+    } catch (error) {
+      chart.textContent = `The chart could not be loaded: ${error.message}`;
+      return;
+    }
+    if (open !== "monitor" || !card.isConnected || !model.get("figure")) return;
+    const figure = JSON.parse(model.get("figure"));
+    const style = getComputedStyle(card);
+    figure.layout.font = {...figure.layout.font, color: style.color, family: style.fontFamily};
+    figure.layout.hoverlabel = {bgcolor: style.backgroundColor, font: {color: style.color}};
+    if (!drawn) chart.replaceChildren();
+    drawn = true;
+    plotly.react(chart, figure.data, figure.layout, {displayModeBar: false, responsive: true});
+  }
+
+  async function copy(button) {
+    const text = button.dataset.copy;
+    const snippet = find(".mlnb-snippet");
+    if (button.dataset.shown === "true") {
+      snippet.hidden = !snippet.hidden && snippet.textContent === text;
+      snippet.textContent = text;
+    }
+    const notice = find('[data-region="notice"]');
+    notice.dataset.shown = "";
+    try {
+      await navigator.clipboard.writeText(text);
+      notice.textContent = "Copied.";
+    } catch {
+      notice.textContent = "This page may not copy by itself; select the text instead.";
+      snippet.textContent = text;
+      snippet.hidden = false;
+    }
+  }
+
+  card.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.dataset.tab) openTab(button.dataset.tab);
+    else if (button.dataset.copy !== undefined) copy(button);
+    else if (button.dataset.action) say(button.dataset.action, button.dataset.to ? {to: Number(button.dataset.to)} : {});
+  });
+  card.addEventListener("submit", (event) => {
+    event.preventDefault();
+    predict.setAttribute("aria-busy", "true");
+    say("predict", {row: Object.fromEntries(new FormData(event.target))});
+  });
+  find(".mlnb-tabs").addEventListener("keydown", (event) => {
+    const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+    if (!step) return;
+    const names = TABS.map(([name]) => name);
+    openTab(names[(names.indexOf(open) + step + names.length) % names.length], {focus: true});
+  });
+
+  const listeners = REGIONS.map((name) => [`change:${name}`, () => show(name)]);
+  listeners.push(["change:figure", draw], ["change:handled", heard]);
+  for (const [name, listener] of listeners) model.on(name, listener);
+  for (const name of REGIONS) show(name);
+  openTab("try", {tell: false});
+  return () => {
+    clearTimeout(busy);
+    for (const [name, listener] of listeners) model.off(name, listener);
+    if (drawn) loadPlotly(model).then((plotly) => plotly.purge(chart));
+    card.remove();
+  };
+}
+
+export default {render};

@@ -1,0 +1,185 @@
+"""The panel under the deploy cell: draws a snapshot, and does what its buttons say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from mlnb.errors import MlnbError
+from mlnb.monitoring.figures import plotly_javascript, traffic_figure
+from mlnb.widgets.render import render, render_answer, render_failure, render_static
+from mlnb.widgets.ticker import ticker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlnb.registry.signature import Signature
+    from mlnb.workspace import Deployment
+
+__all__ = ["DeploymentPanel"]
+
+_RESOURCES = files("mlnb.widgets")
+
+
+class DeploymentPanel(anywidget.AnyWidget):
+    """The live card of one deployment.
+
+    One widget for all of it: the regions are HTML made here (:mod:`mlnb.widgets.render`), the browser puts them in place
+    and sends back which button was pressed. plotly.js travels once per page, when a chart is first looked at, and is part
+    of no saved notebook.
+
+    Parameters
+    ----------
+    deployment : Deployment
+
+    Examples
+    --------
+    >>> panel = DeploymentPanel(deployment)        # doctest: +SKIP
+    >>> panel.act("rollback", to=1)                # doctest: +SKIP
+    """
+
+    _esm = traitlets.Unicode((_RESOURCES / "panel.js").read_text(encoding="utf-8")).tag(sync=True)
+    _css = traitlets.Unicode((_RESOURCES / "panel.css").read_text(encoding="utf-8")).tag(sync=True)
+
+    header = traitlets.Unicode().tag(sync=True)
+    address = traitlets.Unicode().tag(sync=True)
+    form = traitlets.Unicode().tag(sync=True)
+    result = traitlets.Unicode().tag(sync=True)
+    versions = traitlets.Unicode().tag(sync=True)
+    activity = traitlets.Unicode().tag(sync=True)
+    footer = traitlets.Unicode().tag(sync=True)
+    notice = traitlets.Unicode().tag(sync=True)
+    figure = traitlets.Unicode(help="Plotly figure as JSON, while the Monitor tab is open").tag(sync=True)
+    handled = traitlets.Int(help="Messages taken so far, so that the browser knows the kernel listens").tag(sync=True)
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._lock = threading.RLock()
+        self._charting = False
+        self._closed = False
+        super().__init__(**render(deployment.snapshot()))
+        self.on_msg(lambda _, message, __: self.act(**message))
+        self._unsubscribe = ticker.subscribe(self.refresh)
+
+    @property
+    def deployment(self) -> Deployment:
+        """What this panel shows."""
+        return self._deployment
+
+    def refresh(self) -> None:
+        """Draw the present snapshot; regions that have not changed send nothing."""
+        regions = render(self._deployment.snapshot())
+        figure = traffic_figure(self._deployment.series()).to_json() if self._charting else ""
+        with self._lock:
+            if self._closed:
+                return
+            for name, html in regions.items():
+                setattr(self, name, html)
+            self.figure = figure
+
+    def act(self, action: str, **payload: Any) -> threading.Thread | None:  # noqa: ANN401 - what the browser sends
+        """Do what a button says, on a thread of its own; return that thread, None if there was nothing to wait for."""
+        self.handled += 1
+        if action == "plotly":
+            self.send({"kind": "plotly"}, buffers=[_compressed_plotly()])
+            return None
+        if action == "tab":
+            self._charting = payload["name"] == "monitor"
+            return _on_thread(self.refresh)
+        deeds: dict[str, Callable[[], None]] = {
+            "predict": lambda: self._predict(payload["row"]),
+            "rollback": lambda: self._roll_back(int(payload["to"])),
+            "stop": self._stop,
+            "start": self._start,
+        }
+        return _on_thread(deeds[action])
+
+    def close(self) -> None:
+        """Stop drawing and free the widget; the deployment goes on."""
+        if not self._closed:
+            self._unsubscribe()
+            with self._lock:
+                self._closed = True
+            super().close()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        plain = {"text/html": render_static(self._deployment.snapshot()), "text/plain": repr(self._deployment)}
+        return {key: value for key, value in data.items() if key not in plain} | plain, metadata
+
+    def _predict(self, row: dict[str, str]) -> None:
+        signature = self._deployment.version.signature
+        try:
+            answer = self._deployment.answer(_typed(row, signature), probabilities=signature.labels is not None)
+        except MlnbError as error:
+            html = render_failure(error)
+        else:
+            html = render_answer(answer)
+        self._show(result=html)
+
+    def _roll_back(self, to: int) -> None:
+        before = self._deployment.version.number
+        self._attempt(lambda: self._deployment.rollback(to=to), f"v{to} is live; v{before} was before.")
+
+    def _stop(self) -> None:
+        self._attempt(self._deployment.stop, f"Stopped. {self._deployment.url} answers no more.")
+
+    def _start(self) -> None:
+        self._attempt(self._deployment.start, "Live again.")
+
+    def _attempt(self, deed: Callable[[], object], done: str) -> None:
+        try:
+            deed()
+        except MlnbError as error:
+            done = error.message
+        self._show(notice=f"{done}", result="")
+        self.refresh()
+
+    def _show(self, **regions: str) -> None:
+        with self._lock:
+            if not self._closed:
+                for name, html in regions.items():
+                    setattr(self, name, html)
+
+
+def _typed(row: dict[str, str], signature: Signature) -> Any:  # noqa: ANN401 - a row
+    """Turn the form's text into the values that the fields take; what cannot be turned is refused by the signature."""
+    if not signature.fields:
+        try:
+            return [json.loads(row[""])]
+        except json.JSONDecodeError as error:
+            raise MlnbError(f"The row is not JSON: {error}.") from None
+    kinds = {field.name: field.kind for field in signature.fields}
+    return {name: _typed_value(text.strip(), kinds[name]) for name, text in row.items()}
+
+
+def _typed_value(text: str, kind: str) -> Any:  # noqa: ANN401
+    if kind == "text":
+        return text
+    if text == "":
+        return None
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _on_thread(deed: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=deed, name=f"mlnb panel {time.monotonic():.3f}", daemon=True)
+    thread.start()
+    return thread
+
+
+@cache
+def _compressed_plotly() -> bytes:
+    return gzip.compress(plotly_javascript().encode(), compresslevel=5, mtime=0)

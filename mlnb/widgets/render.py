@@ -1,0 +1,245 @@
+"""A deployment's snapshot as HTML: the regions of the live panel, and one plain page for readers without a kernel."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from mlnb.registry.tables import VersionTable, format_metrics, format_size, format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlnb.errors import MlnbError
+    from mlnb.monitoring import MetricsSnapshot
+    from mlnb.registry import ModelVersion
+    from mlnb.registry.signature import Field, Signature
+    from mlnb.serving.service import Answer
+    from mlnb.workspace import DeploymentSnapshot
+
+__all__ = ["render", "render_answer", "render_failure", "render_static"]
+
+_SHOWN_FIELDS = 6
+_SHOWN_CLASSES = 3
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def render(snapshot: DeploymentSnapshot) -> dict[str, str]:
+    """Return the HTML of each region of the panel."""
+    return {
+        "header": _header(snapshot),
+        "address": _address(snapshot),
+        "form": _form(snapshot.version.signature),
+        "versions": _versions(snapshot),
+        "activity": _activity(snapshot.metrics),
+        "footer": _footer(snapshot.metrics),
+    }
+
+
+def render_answer(answer: Answer) -> str:
+    """Return the answer to a try: the prediction, its most probable classes, and where it came from."""
+    labels = answer.version.signature.labels
+    shown = f'<output class="mlnb-prediction">{escape(_value(answer.prediction[0]))}</output>'
+    if answer.probabilities is not None and labels is not None and answer.probabilities.ndim == 2:  # noqa: PLR2004
+        ranked = sorted(zip(answer.probabilities[0].tolist(), labels, strict=True), key=lambda pair: -pair[0])
+        shown += "".join(_bar(label, probability) for probability, label in ranked[:_SHOWN_CLASSES])
+    facts = f"{answer.seconds * 1e3:.1f} ms · v{answer.version.number} · request {answer.request_id}"
+    return f'<div class="mlnb-answer">{shown}</div><small class="mlnb-muted">{facts}</small>'
+
+
+def render_failure(error: MlnbError) -> str:
+    """Return why a try was refused; the field at fault is marked in the form."""
+    field = escape(str(error.details.get("field", "")), quote=True)
+    cause = f" ({escape(type(error.__cause__).__name__)}: {escape(str(error.__cause__))})" if error.__cause__ else ""
+    return f'<div class="mlnb-failure" data-field="{field}">{escape(error.message)}{cause}</div>'
+
+
+def render_static(snapshot: DeploymentSnapshot) -> str:
+    """Return the panel as plain HTML, for GitHub and for a notebook without its kernel."""
+    table = VersionTable(snapshot.versions, live=_live_number(snapshot))._repr_html_()  # noqa: SLF001 - IPython's protocol
+    return (
+        f"<p><strong>{escape(snapshot.name)}</strong> · {_status(snapshot)}<br>"
+        f"<code>POST {escape(snapshot.url)}/predict</code></p>{table}"
+        f"<details><summary>curl</summary><pre>{escape(_curl(snapshot))}</pre></details>"
+    )
+
+
+def _header(snapshot: DeploymentSnapshot) -> str:
+    name = escape(snapshot.name)
+    if snapshot.state == "live":
+        back = snapshot.previous
+        buttons = f'<button type="button" data-action="rollback" data-to="{back}">Roll back to v{back}</button>' if back else ""
+        buttons += '<button type="button" data-action="stop">Stop</button>'
+    else:
+        buttons = '<button type="button" data-action="start">Deploy again</button>'
+    return (
+        f'<span class="mlnb-dot" data-state="{snapshot.state}" aria-hidden="true"></span>'
+        f'<strong class="mlnb-name">{name}</strong><span class="mlnb-status">{_status(snapshot)}</span>'
+        f'<span class="mlnb-buttons">{buttons}</span>'
+    )
+
+
+def _status(snapshot: DeploymentSnapshot) -> str:
+    version = f"v{snapshot.version.number}"
+    if snapshot.state == "stopped":
+        return f"{version} stopped"
+    return f"{version} live · {escape(snapshot.place)} · {_duration((snapshot.at - snapshot.since).total_seconds())}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < _MINUTE:
+        return "up less than a minute"
+    for unit, length in (("day", _DAY), ("h", _HOUR)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"up {count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return f"up {int(seconds // _MINUTE)} min"
+
+
+def _address(snapshot: DeploymentSnapshot) -> str:
+    url = escape(snapshot.url, quote=True)
+    return (
+        f'<code class="mlnb-url">{url}</code>{_copy("copy", snapshot.url, "Copy the URL")}'
+        f'<a href="{escape(snapshot.docs_url, quote=True)}" target="_blank" rel="noopener">docs ↗</a>'
+        f"{_copy('curl', _curl(snapshot), 'Copy a curl command', shown=True)}"
+        f"{_copy('python', _python(snapshot), 'Copy Python code', shown=True)}"
+    )
+
+
+def _copy(label: str, text: str, title: str, *, shown: bool = False) -> str:
+    return (
+        f'<button type="button" class="mlnb-link" data-copy="{escape(text, quote=True)}" data-shown="{str(shown).lower()}" '
+        f'title="{title}">{label} ⧉</button>'
+    )
+
+
+def _curl(snapshot: DeploymentSnapshot) -> str:
+    body = shlex.quote(json.dumps(_request(snapshot.version.signature), ensure_ascii=False))
+    return f"curl -X POST {shlex.quote(snapshot.url + '/predict')} \\\n  -H 'Content-Type: application/json' \\\n  -d {body}"
+
+
+def _python(snapshot: DeploymentSnapshot) -> str:
+    body = repr(_request(snapshot.version.signature))
+    return f"import requests\n\nanswer = requests.post(\n    {snapshot.url + '/predict'!r},\n    json={body},\n).json()\nanswer"
+
+
+def _request(signature: Signature) -> dict[str, Any]:
+    row = signature.example
+    if row is None:
+        return {"features": [0.0] * len(signature.fields)}
+    return {"instances": [row]} if len(row) <= _SHOWN_FIELDS else {"features": list(row.values())}
+
+
+def _form(signature: Signature) -> str:
+    if not signature.fields:
+        return (
+            '<label class="mlnb-field mlnb-json"><span>one row, as JSON</span>'
+            '<input name="" value="" placeholder="[5.1, 3.5]" autocomplete="off"></label>'
+            '<small class="mlnb-muted">Deploy with <code>--input X_train</code> to get one field per feature.</small>'
+        )
+    shown, more = signature.fields[:_SHOWN_FIELDS], signature.fields[_SHOWN_FIELDS:]
+    rest = (
+        f'<details class="mlnb-more"><summary>{len(more)} more</summary><div class="mlnb-grid">{_inputs(more)}</div></details>'
+        if more
+        else ""
+    )
+    return f'<div class="mlnb-grid">{_inputs(shown)}</div>{rest}'
+
+
+def _inputs(fields: Sequence[Field]) -> str:
+    return "".join(_input(field) for field in fields)
+
+
+def _input(field: Field) -> str:
+    name = escape(field.name, quote=True)
+    value = "" if field.example is None else _value(field.example)
+    choices = field.categories or (("true", "false") if field.kind == "boolean" else ())
+    if choices:
+        options = "".join(f"<option{' selected' if value == one else ''}>{escape(one)}</option>" for one in choices)
+        control = f'<select name="{name}">{options}</select>'
+    else:
+        mode = "text" if field.kind == "text" else "decimal"
+        control = f'<input name="{name}" value="{escape(value, quote=True)}" inputmode="{mode}" autocomplete="off">'
+    spread = (
+        f"{field.minimum:.4g} to {field.maximum:.4g} in the example"
+        if field.minimum is not None and field.maximum is not None
+        else field.kind
+    )
+    return f'<label class="mlnb-field" title="{name}: {spread}"><span>{name}</span>{control}</label>'
+
+
+def _versions(snapshot: DeploymentSnapshot) -> str:
+    head = "<th>version</th><th></th><th>created</th><th>metrics</th><th>description</th><th>size</th><th></th>"
+    live = _live_number(snapshot).get(snapshot.name)
+    rows = "".join(_version_row(version, live=version.number == live) for version in snapshot.versions)
+    return f'<table class="mlnb-versions"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _version_row(version: ModelVersion, *, live: bool) -> str:
+    state = '<span class="mlnb-live">● live</span>' if live else ""
+    button = "" if live else f'<button type="button" data-action="rollback" data-to="{version.number}">Make live</button>'
+    cells = (
+        f'<td class="mlnb-number">v{version.number}</td><td>{state}</td><td>{format_time(version.created)}</td>'
+        f"<td>{escape(format_metrics(version.metrics))}</td><td>{escape(version.description)}</td>"
+        f'<td class="mlnb-number">{format_size(version.size)}</td><td class="mlnb-number">{button}</td>'
+    )
+    return f"<tr>{cells}</tr>"
+
+
+def _live_number(snapshot: DeploymentSnapshot) -> dict[str, int]:
+    return {snapshot.name: snapshot.version.number} if snapshot.state == "live" else {}
+
+
+def _activity(metrics: MetricsSnapshot) -> str:
+    totals = f"{metrics.requests:,} requests · {metrics.rows:,} rows · {_errors(metrics.errors)} since it was deployed"
+    if metrics.last_error is None:
+        return f'<small class="mlnb-muted">{totals}</small>'
+    return (
+        f'<small class="mlnb-muted">{totals}</small>'
+        f'<small class="mlnb-failure">Last error: {escape(metrics.last_error)}</small>'
+    )
+
+
+def _footer(metrics: MetricsSnapshot) -> str:
+    if metrics.requests == 0:
+        return '<span class="mlnb-muted">No requests yet</span>'
+    cells = [f"{metrics.rate:.3g} req/s" if metrics.rate < 1000 else f"{metrics.rate:,.0f} req/s"]  # noqa: PLR2004
+    cells += [f"{name} {_milliseconds(value)}" for name, value in (("p50", metrics.p50), ("p99", metrics.p99))]
+    cells.append(_errors(metrics.window_errors))
+    spans = "".join(f"<span>{cell}</span>" for cell in cells)
+    return f'{spans}{_sparkline(metrics.recent)}<span class="mlnb-muted">last minute</span>'
+
+
+def _errors(count: int) -> str:
+    return f"{count:,} error{'' if count == 1 else 's'}"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"  # noqa: PLR2004
+
+
+def _sparkline(counts: Sequence[int]) -> str:
+    top = max(*counts, 1)
+    points = " ".join(f"{index * 2},{18 - 16 * count / top:.1f}" for index, count in enumerate(counts))
+    width = 2 * (len(counts) - 1)
+    return (
+        f'<svg class="mlnb-spark" viewBox="0 0 {width} 20" width="{width}" height="20" role="img" '
+        f'aria-label="requests per second over the last minute"><polyline points="{points}"/></svg>'
+    )
+
+
+def _bar(label: object, probability: float) -> str:
+    return (
+        f'<span class="mlnb-class"><span class="mlnb-label">{escape(_value(label))}</span>'
+        f'<meter min="0" max="1" value="{probability:.4f}"></meter>'
+        f'<span class="mlnb-number">{probability:.2f}</span></span>'
+    )
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - any prediction or example
+    plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    return f"{plain:.6g}" if isinstance(plain, float) else str(plain)

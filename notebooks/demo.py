@@ -1,0 +1,62 @@
+"""Run a tutorial in a real Jupyter kernel and print what each of its steps answered.
+
+    python notebooks/demo.py [NOTEBOOK ...] [--save]
+
+Exits with 1 if any cell fails. Models are registered in a temporary folder. ``--save`` writes the outputs into the notebook.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", type=Path, default=[FOLDER / "01-quickstart.ipynb"])
+    parser.add_argument("--save", action="store_true", help="write the outputs into the notebook")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mlnb-demo-") as home:
+        os.environ |= {"MLNB_HOME": f"{home}/models", "IPYTHONDIR": f"{home}/ipython"}
+        return max(run(path, save=given.save) for path in given.notebooks)
+
+
+def run(path: Path, *, save: bool) -> int:
+    print(f"\n{path.name}\n{'=' * len(path.name)}", flush=True)
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}, store_widget_state=False)
+    client.on_cell_executed = show
+    start = time.perf_counter()
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        print(f"\nFAILED: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+    print(f"\nEvery step of {path.name} did what it says ({time.perf_counter() - start:.1f} s).")
+    if save:
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)  # when each cell ran says nothing to a reader
+        nbformat.write(notebook, path)
+    return 0
+
+
+def show(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:  # noqa: ARG001 - nbclient names them
+    """Print a code cell and what it answered."""
+    print("\n" + "\n".join(f"  > {line}" for line in cell.source.splitlines()), flush=True)
+    for output in cell.outputs:
+        text = output.get("text") or output.get("data", {}).get("text/plain") or ""
+        print(text.rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
