@@ -6,6 +6,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -348,11 +349,12 @@ class ModelRegistry:
 
 def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     given = {} if metrics is None else metrics
+    form = 'Metrics are finite numbers by name, as in {"accuracy": 0.97}'
     if not hasattr(given, "items"):
-        raise InvalidInputError(f'Metrics are numbers by name, as in {{"accuracy": 0.97}}; got {given!r}.')
+        raise InvalidInputError(f"{form}; got {given!r}.")
     for name, value in given.items():
-        if not isinstance(name, str) or not isinstance(value, Real):
-            raise InvalidInputError(f'Metrics are numbers by name, as in {{"accuracy": 0.97}}; got {name!r}: {value!r}.')
+        if not isinstance(name, str) or not isinstance(value, Real) or not isfinite(value):
+            raise InvalidInputError(f"{form}; got {name!r}: {value!r}.")
     return {name: float(value) for name, value in given.items()}
 
 

@@ -121,7 +121,7 @@ class Signature:
             With the first row and field that do not fit, what was given and what is accepted.
         """
         if self.container == "any":
-            return data if _is_frame(data) else _not_empty(np.asarray(data))
+            return data if _is_frame(data) else _not_empty(_as_array(data))
         rows = self._in_order(data)
         if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub" and self._uniform_dtype is not None:
             return self._build(self._checked_matrix(rows))
@@ -376,11 +376,18 @@ def _first(values: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401
 
 
 def _is_missing(value: object) -> bool:
-    return value is None or type(value).__name__ == "NAType" or (isinstance(value, Real) and bool(np.isnan(float(value))))
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, Real) and bool(value != value))  # noqa: PLR0124 - NaN
 
 
 def _is_frame(data: object) -> bool:
     return type(data).__module__.startswith("pandas") and hasattr(data, "columns")
+
+
+def _as_array(data: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise InvalidInputError(f"The rows make no array: {error}.") from None
 
 
 def _listed_rows(data: Any) -> list[Any]:  # noqa: ANN401
@@ -392,7 +399,7 @@ def _listed_rows(data: Any) -> list[Any]:  # noqa: ANN401
 
 
 def _not_empty(rows: Any) -> Any:  # noqa: ANN401
-    if np.ndim(rows) == 0 or len(rows) == 0:
+    if getattr(rows, "ndim", 1) == 0 or len(rows) == 0:
         raise InvalidInputError("There are no rows; give at least one.")
     return rows
 
@@ -428,8 +435,7 @@ def _text(row: int, field: Field, value: Any) -> str | None:  # noqa: ANN401
 
 
 def _refusal(row: int, field: Field | None, given: Any, accepted: str | None = None) -> InvalidInputError:  # noqa: ANN401
-    missing = given is None or (isinstance(given, float) and given != given)  # noqa: PLR0124 - NaN
-    shown = "a missing value (null or NaN)" if missing else repr(given)[:80]
+    shown = "a missing value (null or NaN)" if _is_missing(given) else repr(given)[:80]
     accepted = accepted or (_ACCEPTED[field.kind] if field is not None else None)
     if isinstance(given, float) and abs(given) == float("inf") and field is not None and field.kind == "number":
         accepted = "a finite number"

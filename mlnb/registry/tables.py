@@ -64,7 +64,7 @@ class VersionTable(Sequence["ModelVersion"]):
         header, *rows = self._cells()
         left = 'style="text-align: left"'
         right = 'style="text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"'
-        aligned = [right if title in ("version", "size") else left for title in header]
+        aligned = [right if title == "size" else left for title in header]
         head = "".join(f"<th {style}>{escape(title)}</th>" for title, style in zip(header, aligned, strict=True))
         body = "".join(
             "<tr>"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import uvicorn
 
@@ -17,6 +19,18 @@ __all__ = ["HOST", "Server"]
 
 HOST = "127.0.0.1"
 PREFERRED_PORT = 8000
+
+_listening: WeakSet[socket.socket] = WeakSet()
+
+
+def _close_in_child() -> None:
+    """Leave a forked child no copy of our sockets: one that outlives the kernel would keep the port."""
+    for sock in _listening:
+        sock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -108,6 +122,7 @@ def _bound_socket(port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((HOST, port))
         sock.listen(2048)  # a port that is taken shows here, if not before
+        _listening.add(sock)
     except OverflowError:
         sock.close()
         raise PortInUseError(f"Port {port} does not exist; use 1 to 65535, or leave it out.") from None

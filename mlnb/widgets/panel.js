@@ -72,16 +72,21 @@ function render({model, el}) {
     model.send({action, ...rest});
     clearTimeout(busy);
     busy = setTimeout(() => {
-      find('[data-region="notice"]').textContent = "The kernel is busy; this happens when the running cell ends.";
-      find('[data-region="notice"]').dataset.shown = "";
+      tell("The kernel is busy; this happens when the running cell ends.");
       predict.removeAttribute("aria-busy");
     }, BUSY_AFTER);
   }
 
+  // A word of the page's own, in the place of the kernel's last one.
+  function tell(text) {
+    const notice = find('[data-region="notice"]');
+    notice.textContent = text;
+    notice.dataset.shown = "";
+  }
+
   function heard() {
     clearTimeout(busy);
-    const notice = find('[data-region="notice"]');
-    if (notice.dataset.shown !== model.get("notice")) setRegion(notice, model.get("notice"));
+    show("notice");
   }
 
   function show(name) {
@@ -134,13 +139,11 @@ function render({model, el}) {
       snippet.hidden = !snippet.hidden && snippet.textContent === text;
       snippet.textContent = text;
     }
-    const notice = find('[data-region="notice"]');
-    notice.dataset.shown = "";
     try {
       await navigator.clipboard.writeText(text);
-      notice.textContent = "Copied.";
+      tell("Copied.");
     } catch {
-      notice.textContent = "This page may not copy by itself; select the text instead.";
+      tell("This page may not copy by itself; select the text instead.");
       snippet.textContent = text;
       snippet.hidden = false;
     }

@@ -39,11 +39,6 @@ class DeploymentPanel(anywidget.AnyWidget):
     Parameters
     ----------
     deployment : Deployment
-
-    Examples
-    --------
-    >>> panel = DeploymentPanel(deployment)        # doctest: +SKIP
-    >>> panel.act("rollback", to=1)                # doctest: +SKIP
     """
 
     _esm = traitlets.Unicode((_RESOURCES / "panel.js").read_text(encoding="utf-8")).tag(sync=True)

@@ -23,6 +23,10 @@ __all__ = ["render", "render_answer", "render_failure", "render_static"]
 
 _SHOWN_FIELDS = 6
 _SHOWN_CLASSES = 3
+_COPY_ICON = (
+    '<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true"><rect x="5.5" y="5.5" width="8" height="8" rx="1.5"/>'
+    '<path d="M10.5 5.5v-1.5a1.5 1.5 0 0 0-1.5-1.5h-5a1.5 1.5 0 0 0-1.5 1.5v5a1.5 1.5 0 0 0 1.5 1.5h1.5"/></svg>'
+)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -111,7 +115,7 @@ def _address(snapshot: DeploymentSnapshot) -> str:
 def _copy(label: str, text: str, title: str, *, shown: bool = False) -> str:
     return (
         f'<button type="button" class="mlnb-link" data-copy="{escape(text, quote=True)}" data-shown="{str(shown).lower()}" '
-        f'title="{title}">{label} ⧉</button>'
+        f'title="{title}">{label}{_COPY_ICON}</button>'
     )
 
 
@@ -181,7 +185,7 @@ def _version_row(version: ModelVersion, *, live: bool) -> str:
     state = '<span class="mlnb-live">● live</span>' if live else ""
     button = "" if live else f'<button type="button" data-action="rollback" data-to="{version.number}">Make live</button>'
     cells = (
-        f'<td class="mlnb-number">v{version.number}</td><td>{state}</td><td>{format_time(version.created)}</td>'
+        f'<td>v{version.number}</td><td>{state}</td><td>{format_time(version.created)}</td>'
         f"<td>{escape(format_metrics(version.metrics))}</td><td>{escape(version.description)}</td>"
         f'<td class="mlnb-number">{format_size(version.size)}</td><td class="mlnb-number">{button}</td>'
     )

@@ -1,0 +1,56 @@
+# Everything works from a fresh checkout with Python 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+
+.PHONY: help demo lab test check notebooks benchmark clean
+
+help:
+	@echo 'make demo       run the quickstart in a real Jupyter kernel and print what each step answered'
+	@echo 'make lab        open JupyterLab on the quickstart'
+	@echo 'make test       install what the tests need (Chromium too) and run them all'
+	@echo 'make check      linters, types, import contracts; every notebook executed'
+	@echo 'make notebooks  execute the notebooks and write their outputs into them'
+	@echo 'make benchmark  print the figures that the documentation states'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mlnb needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.tutorials: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[tutorials]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.tutorials
+
+demo: $(VENV)/.tutorials
+	$(BIN)/python notebooks/demo.py
+
+lab: $(VENV)/.tutorials
+	$(BIN)/jupyter lab notebooks/01-quickstart.ipynb
+
+test: $(VENV)/.test
+	sh tests/install-chromium $(BIN)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python notebooks/demo.py $(NOTEBOOKS)
+
+notebooks: $(VENV)/.tutorials
+	$(BIN)/python notebooks/demo.py --save $(NOTEBOOKS)
+
+benchmark: $(VENV)/.test
+	$(BIN)/python tests/benchmarks/startup.py
+
+clean:
+	rm -rf $(VENV) test-artifacts .coverage*

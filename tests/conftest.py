@@ -1,0 +1,56 @@
+"""What all tests share: a registry folder of their own, and nothing left deployed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fitted import Fitted, fitted
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from waiting import wait_until
+
+import mlnb
+
+
+@pytest.fixture(scope="session")
+def tumour() -> Fitted:
+    """Breast cancer as a DataFrame, labels as text, a forest."""
+    data = load_breast_cancer(as_frame=True)
+    return fitted(RandomForestClassifier(20, random_state=0), data.data, data.target_names[data.target])
+
+
+@pytest.fixture(scope="session")
+def digits() -> Fitted:
+    """Digits as an array, labels as numbers, a linear model."""
+    data = load_digits()
+    return fitted(LogisticRegression(max_iter=3000), data.data / 16, data.target)
+
+
+@pytest.fixture(scope="session")
+def diabetes() -> Fitted:
+    """Diabetes as a DataFrame, a linear regression."""
+    data = load_diabetes(as_frame=True)
+    return fitted(Ridge(), data.data, data.target)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The default registry of a test; at its end nothing is deployed and no thread of mlnb is left."""
+    folder = tmp_path / "models"
+    monkeypatch.setenv("MLNB_HOME", str(folder))
+    yield folder
+    mlnb.stop()
+    wait_until(lambda: not mlnb_threads())
+
+
+def mlnb_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("mlnb")]
+
+
+@pytest.fixture
+def registry(home: Path) -> mlnb.ModelRegistry:
+    return mlnb.ModelRegistry(home)

@@ -1,0 +1,97 @@
+"""A JupyterLab to test in, and how to open and run a notebook there."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from playwright.sync_api import Page
+from waiting import free_port, wait_until
+
+ROOT = Path(__file__).parents[1]
+ARTIFACTS = ROOT / "test-artifacts"
+NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+READY = """async () => {
+  const panel = jupyterapp.shell.currentWidget;
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  await panel.sessionContext.session.kernel.info;
+}"""
+
+
+@dataclass(frozen=True)
+class JupyterLab:
+    """A running JupyterLab over a folder of its own."""
+
+    url: str
+    token: str
+    folder: Path
+
+
+@contextmanager
+def running_jupyterlab(theme: str) -> Iterator[JupyterLab]:
+    port, token = free_port(), secrets.token_hex(8)
+    with tempfile.TemporaryDirectory() as home:
+        places = {name: Path(home, name.lower()) for name in ("CONFIG", "DATA", "RUNTIME", "SETTINGS", "WORKSPACES", "NOTEBOOKS")}
+        for place in places.values():
+            place.mkdir()
+        labconfig = places["CONFIG"] / "labconfig"
+        labconfig.mkdir()
+        (labconfig / "page_config.json").write_text(json.dumps(NO_NEWS))
+        themes = places["SETTINGS"] / "@jupyterlab" / "apputils-extension"
+        themes.mkdir(parents=True)
+        (themes / "themes.jupyterlab-settings").write_text(json.dumps({"theme": f"JupyterLab {theme}"}))
+        environment = os.environ | {
+            "JUPYTER_CONFIG_DIR": str(places["CONFIG"]),
+            "JUPYTER_DATA_DIR": str(places["DATA"]),
+            "JUPYTER_RUNTIME_DIR": str(places["RUNTIME"]),
+            "JUPYTERLAB_SETTINGS_DIR": str(places["SETTINGS"]),
+            "JUPYTERLAB_WORKSPACES_DIR": str(places["WORKSPACES"]),
+            "IPYTHONDIR": f"{home}/ipython",
+            "MLNB_HOME": f"{home}/models",
+        }
+        command = [
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+            "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={places['NOTEBOOKS']}",
+            "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
+        ]  # fmt: skip
+        ARTIFACTS.mkdir(exist_ok=True)
+        with (ARTIFACTS / f"jupyterlab-{theme.lower()}.log").open("w") as log:
+            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            try:
+                wait_until(lambda: answers(f"http://127.0.0.1:{port}/api?token={token}", server), seconds=60)
+                yield JupyterLab(f"http://127.0.0.1:{port}", token, places["NOTEBOOKS"])
+            finally:
+                server.terminate()
+                server.wait(30)
+
+
+def answers(url: str, server: subprocess.Popen[bytes]) -> bool:
+    if server.poll() is not None:
+        raise RuntimeError(f"JupyterLab ended with {server.returncode}; see {ARTIFACTS}.")
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def open_notebook(page: Page, lab: JupyterLab, name: str) -> None:
+    """Open a notebook of the lab's folder and wait for its kernel: without that, a run is silently lost."""
+    page.goto(f"{lab.url}/lab/tree/{name}?reset&token={lab.token}")
+    page.wait_for_selector(".jp-Cell")
+    page.evaluate(READY)
+
+
+def run_all(page: Page) -> None:
+    page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")

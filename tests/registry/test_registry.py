@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fitted import Fitted
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LinearRegression
+
+import mlnb
+from mlnb import ModelRegistry
+from mlnb.errors import (
+    IntegrityError,
+    InvalidInputError,
+    InvalidNameError,
+    ModelNotFoundError,
+    NoPreviousVersionError,
+    NotServableError,
+    RegistryFormatError,
+)
+
+CONSTANT = DummyClassifier().fit([[0.0], [1.0]], [1, 1])
+
+
+def files(registry: ModelRegistry) -> list[str]:
+    return sorted(str(path.relative_to(registry.folder)) for path in registry.folder.rglob("*") if path.is_file())
+
+
+def test_the_layout_on_disk_is_that_of_the_design(registry: ModelRegistry) -> None:
+    version = registry.register(CONSTANT, "iris", example=[[0.5]])
+    assert files(registry) == [
+        f"blobs/sha256/{version.digest[:2]}/{version.digest}",
+        "models/iris/history/00000001.json",
+        "models/iris/versions/00000001.json",
+        "registry.json",
+    ]
+
+
+def test_a_version_reads_back_from_another_registry_object(registry: ModelRegistry, tumour: Fitted) -> None:
+    version = registry.register(tumour.model, "tumour", example=tumour.rows, metrics={"accuracy": 0.97}, description="first")
+    assert (version.number, version.metrics, version.description) == (1, {"accuracy": 0.97}, "first")
+    assert version.model_type == "sklearn.ensemble._forest.RandomForestClassifier"
+    again = ModelRegistry(registry.folder)
+    assert again.version("tumour:1") == version
+    assert (again.load("tumour").predict(tumour.rows) == tumour.predictions).all()
+
+
+def test_an_unchanged_model_is_stored_once(registry: ModelRegistry) -> None:
+    for _ in range(3):
+        registry.register(CONSTANT, "iris")
+    assert [version.number for version in registry.versions("iris")] == [1, 2, 3]
+    assert len([name for name in files(registry) if name.startswith("blobs")]) == 1
+
+
+def test_writers_that_race_get_numbers_of_their_own(home: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda _: ModelRegistry(home).register(CONSTANT, "iris").number, range(40)))
+    assert sorted(numbers) == list(range(1, 41))
+    history = ModelRegistry(home).history("iris")
+    assert [event.number for event in history] == list(range(1, 41))
+    assert sorted(event.version for event in history) == list(range(1, 41))
+
+
+def test_references(registry: ModelRegistry) -> None:
+    for _ in range(3):
+        registry.register(CONSTANT, "iris")
+    registry.set_alias("iris", "champion", 2)
+    assert [registry.version(text).number for text in ("iris", "iris:1", "iris@champion")] == [3, 1, 2]
+    registry.set_alias("iris", "champion", 3)
+    assert registry.version("iris@champion").number == 3
+    assert registry.names() == ["iris"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("iriss", "did you mean 'iris'"),
+        ("iris:9", "'iris' has no version 9; there are 1-2"),
+        ("iris@champoin", "no alias 'champoin'; did you mean 'champion'"),
+    ],
+)
+def test_what_is_not_there_is_named_with_what_is(registry: ModelRegistry, reference: str, says: str) -> None:
+    registry.register(CONSTANT, "iris")
+    registry.register(CONSTANT, "iris")
+    registry.set_alias("iris", "champion", 1)
+    with pytest.raises(ModelNotFoundError, match=says):
+        registry.load(reference)
+
+
+def test_roll_back_through_the_history(registry: ModelRegistry) -> None:
+    versions = [registry.register(CONSTANT, "iris") for _ in range(3)]
+    with pytest.raises(NoPreviousVersionError, match="name one of 1-3"):
+        registry.rollback("iris")
+    for version in versions:
+        registry.record(version, "deployed")
+    assert registry.rollback("iris").number == 2
+    assert registry.rollback("iris").number == 1
+    with pytest.raises(NoPreviousVersionError):
+        registry.rollback("iris")
+    assert registry.rollback("iris", to=3).number == 3
+    assert [event.action for event in registry.history("iris")[3:]] == ["deployed"] * 3 + ["rolled back"] * 3
+
+
+def test_a_changed_file_is_refused_before_it_is_unpickled(registry: ModelRegistry, tmp_path: Path) -> None:
+    version = registry.register(CONSTANT, "iris")
+    trap = tmp_path / "it-ran"
+    blob = registry.folder / "blobs" / "sha256" / version.digest[:2] / version.digest
+    blob.write_bytes(b"cos\nmkdir\n(S'" + str(trap).encode() + b"'\ntR.")  # a pickle that makes a folder
+    with pytest.raises(IntegrityError, match="was not loaded"):
+        registry.load("iris")
+    assert not trap.exists()
+
+
+def test_a_damaged_record_is_named(registry: ModelRegistry) -> None:
+    registry.register(CONSTANT, "iris")
+    (registry.folder / "models/iris/versions/00000001.json").write_bytes(b"{")
+    with pytest.raises(IntegrityError, match=r"00000001\.json is damaged"):
+        ModelRegistry(registry.folder).versions("iris")
+
+
+def test_a_registry_of_a_newer_format_is_refused(registry: ModelRegistry) -> None:
+    registry.register(CONSTANT, "iris")
+    (registry.folder / "registry.json").write_text('{"format": 99}')
+    with pytest.raises(RegistryFormatError, match="format 99; this mlnb reads up to 1"):
+        ModelRegistry(registry.folder)
+
+
+class Rebuilds:
+    """Pickles, and cannot be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (int, ("no number",))
+
+    def predict(self, rows: Any) -> Any:
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "error", "says"),
+    [
+        (object(), {}, NotServableError, "object cannot be served: a model needs a method `predict`"),
+        (DummyClassifier, {}, NotServableError, "an instance, fitted, is needed"),
+        (LinearRegression(), {"example": [[1.0]]}, NotServableError, "cannot predict the example's first row: NotFittedError"),
+        (CONSTANT, {"name": "a/b"}, InvalidNameError, "letters, digits"),
+        (CONSTANT, {"metrics": {"accuracy": "high"}}, InvalidInputError, "finite numbers by name"),
+        (CONSTANT, {"metrics": 0.97}, InvalidInputError, "finite numbers by name"),
+        (Rebuilds(), {}, NotServableError, "can be stored but not loaded again: ValueError"),
+    ],
+)
+def test_what_cannot_be_registered_leaves_nothing(
+    registry: ModelRegistry, model: Any, given: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        registry.register(model, **({"name": "iris"} | given))
+    assert files(registry) == []
+
+
+def test_a_metric_that_is_not_finite_is_refused(registry: ModelRegistry) -> None:
+    with pytest.raises(InvalidInputError, match="finite"):
+        registry.register(CONSTANT, "iris", metrics={"auc": float("nan")})
+
+
+def test_the_default_folder_is_mlnb_home(home: Path) -> None:
+    assert ModelRegistry().folder == home
+    assert repr(ModelRegistry()) == f"ModelRegistry({str(home)!r})"
+
+
+def test_without_mlnb_home_it_is_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MLNB_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert ModelRegistry().folder.name == "mlnb"
+
+
+def test_reading_makes_no_folder(registry: ModelRegistry) -> None:
+    assert registry.names() == []
+    assert registry.history("iris") == []
+    with pytest.raises(ModelNotFoundError, match="there are none yet"):
+        registry.versions("iris")
+    assert not registry.folder.exists()
+
+
+def test_records_may_be_read_by_whom_the_umask_lets(registry: ModelRegistry) -> None:
+    registry.register(CONSTANT, "iris")
+    assert stat.S_IMODE((registry.folder / "registry.json").stat().st_mode) & 0o600 == 0o600
+
+
+def test_the_public_names_are_there() -> None:
+    assert all(getattr(mlnb, name) is not None for name in mlnb.__all__)
+    assert set(mlnb.__all__) <= set(dir(mlnb))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = mlnb.nothing
