@@ -192,11 +192,13 @@ class Deployment:
         )  # fmt: skip
 
     def _go_live(self, registry: ModelRegistry, version: ModelVersion, model: object, *, server_url: str) -> Served:
+        from mlnb.monitoring import ModelMonitor
         from mlnb.serving.app import Served
         from mlnb.serving.service import ModelService
 
         self.url = f"{server_url}/models/{self.name}"
         if self._service is None:
+            self._monitor = ModelMonitor()
             self._service = ModelService(version, model, listener=self._monitor.observe)
         else:
             self._service.swap(version, model)

@@ -66,6 +66,9 @@ class Signature:
         What ``predict`` is given: a numpy array, a pandas DataFrame, or an array of whatever came.
     labels : tuple or None
         The classes of a classifier, in the order of its probabilities.
+    order : {'C', 'F'}
+        How the example lies in memory, row by row or column by column. Rows that come as lists are laid out alike: BLAS
+        rounds the last digit by the layout, and answers are to equal ``model.predict`` to that digit.
 
     Examples
     --------
@@ -79,6 +82,7 @@ class Signature:
     fields: tuple[Field, ...] = ()
     container: Container = "any"
     labels: tuple[Any, ...] | None = None
+    order: Literal["C", "F"] = "C"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,7 +104,7 @@ class Signature:
         """Read the stored form."""
         fields = tuple(Field(**(field | {"categories": tuple(field["categories"])})) for field in stored["fields"])
         labels = None if stored["labels"] is None else tuple(stored["labels"])
-        return cls(fields=fields, container=stored["container"], labels=labels)
+        return cls(fields=fields, container=stored["container"], labels=labels, order=stored["order"])
 
     def coerce(self, data: Any) -> Any:  # noqa: ANN401 - arrays, frames and lists alike
         """Return ``data`` as the rows the model takes.
@@ -147,7 +151,7 @@ class Signature:
         if any(isinstance(row, dict) for row in rows):
             rows = [self._ordered_row(number, row) for number, row in enumerate(rows)]
         try:
-            array = np.asarray(rows)
+            array = np.asarray(rows, order=self.order)
         except (ValueError, OverflowError):
             pass  # ragged, or a whole number of 20 digits; said below, by row
         else:
@@ -211,7 +215,7 @@ class Signature:
         """Convert a numeric matrix to the one dtype of the fields, or name the first cell that does not fit."""
         dtype = self._uniform_dtype
         with np.errstate(over="ignore", invalid="ignore"):
-            converted = np.ascontiguousarray(matrix, dtype=dtype)
+            converted = np.asarray(matrix, dtype=dtype)
         if converted.dtype.kind == "f":
             fits = np.isfinite(converted)
             if not fits.all() and any(field.nullable for field in self.fields):
@@ -243,7 +247,7 @@ class Signature:
                 "This model takes pandas DataFrames, and pandas is not installed: pip install pandas."
             ) from None
         if isinstance(checked, np.ndarray):
-            return pd.DataFrame(checked, columns=list(self.names))
+            return pd.DataFrame(checked, columns=list(self.names), copy=False)  # a copy may be laid out otherwise
         return pd.DataFrame(
             {
                 field.name: pd.Categorical(column, categories=list(field.categories))
@@ -284,7 +288,9 @@ def infer_signature(model: object, example: Any = None) -> Signature:  # noqa: A
         table = _table(example)
         columns = dict(zip(_names_for(table, names), table.T, strict=True))
     fields = tuple(_field(name, column) for name, column in columns.items())
-    return Signature(fields=fields, container=_container(fields, named=named or bool(names)), labels=labels)
+    flags = np.asarray(example).flags
+    order: Literal["C", "F"] = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    return Signature(fields=fields, container=_container(fields, named=named or bool(names)), labels=labels, order=order)
 
 
 def _container(fields: tuple[Field, ...], *, named: bool) -> Container:

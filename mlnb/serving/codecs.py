@@ -39,8 +39,9 @@ def decoder_for(content_type: str, body: bytes, *, probabilities: bool) -> Calla
     def decode(signature: Signature) -> Query:
         document = _parse(body)
         wanted = document.pop("probabilities", probabilities)
-        rows = _rows(document)
-        return Query(rows=signature.coerce(rows), probabilities=wanted is True)
+        if not isinstance(wanted, bool):
+            raise InvalidInputError(f"'probabilities' is true or false, not a JSON {_json_type(wanted)}.")
+        return Query(rows=signature.coerce(_rows(document)), probabilities=wanted)
 
     return decode
 

@@ -26,7 +26,8 @@ _listening: WeakSet[socket.socket] = WeakSet()
 def _close_in_child() -> None:
     """Leave a forked child no copy of our sockets: one that outlives the kernel would keep the port."""
     for sock in _listening:
-        sock.close()
+        if sock.fileno() != -1:
+            os.close(sock.detach())  # close() would wait for the event loop, which does not run in the child
 
 
 if hasattr(os, "register_at_fork"):

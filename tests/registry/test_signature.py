@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -94,8 +94,18 @@ def test_a_row_is_the_same_however_it_arrives(matrix: np.ndarray[Any, Any]) -> N
     for form in (matrix, np.asfortranarray(matrix), matrix.tolist(), named, frame, frame.iloc[:, ::-1], json):
         coerced = signature.coerce(form)
         assert coerced.dtype == np.float64
-        assert coerced.flags.c_contiguous
         assert coerced.tobytes() == matrix.tobytes()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_lie_in_memory_as_the_example_does(order: Literal["C", "F"]) -> None:
+    matrix = np.arange(6.0).reshape(3, 2)
+    array = np.array(matrix, order=order)
+    frame = pd.DataFrame(array, columns=["a", "b"], copy=False)
+    for example in (array, frame):
+        signature = infer_signature(None, example)
+        assert np.asarray(signature.coerce(matrix.tolist())).flags[f"{order}_CONTIGUOUS"]
+        assert np.shares_memory(np.asarray(signature.coerce(example)), array)
 
 
 def test_a_frame_gets_its_dtypes_back() -> None:

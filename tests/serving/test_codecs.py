@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from mlnb.errors import InvalidInputError, MalformedBodyError, TooLargeError, UnsupportedMediaTypeError
+from mlnb.registry import ModelVersion
+from mlnb.registry.signature import Signature, infer_signature
+from mlnb.serving.codecs import MAX_ROWS, decoder_for, encode_answer
+from mlnb.serving.service import Answer, Query
+
+SIGNATURE = infer_signature(None, [[0.5, 0.5]])
+
+
+def decode(body: bytes, *, content_type: str = "application/json", probabilities: bool = False) -> Query:
+    return decoder_for(content_type, body, probabilities=probabilities)(SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    ("document", "rows"),
+    [
+        ({"features": [1, 2]}, [[1.0, 2.0]]),
+        ({"features": {"x1": 2, "x0": 1}}, [[1.0, 2.0]]),
+        ({"instances": [[1, 2], [3, 4]]}, [[1.0, 2.0], [3.0, 4.0]]),
+        ({"instances": [{"x0": 1, "x1": 2}]}, [[1.0, 2.0]]),
+    ],
+)
+def test_the_forms_of_a_body(document: Any, rows: list[list[float]]) -> None:
+    query = decode(json.dumps(document).encode())
+    assert query.rows.tolist() == rows
+    assert not query.probabilities
+
+
+@pytest.mark.parametrize("content_type", ["", "application/json; charset=utf-8", "application/x-www-form-urlencoded", "a/b+json"])
+def test_what_counts_as_json(content_type: str) -> None:
+    assert decode(b'{"features": [1, 2]}', content_type=content_type).rows.tolist() == [[1.0, 2.0]]
+
+
+def test_probabilities_are_asked_for_in_the_body_or_beside_it() -> None:
+    assert decode(b'{"features": [1, 2], "probabilities": true}').probabilities
+    assert decode(b'{"features": [1, 2]}', probabilities=True).probabilities
+    assert not decode(b'{"features": [1, 2], "probabilities": false}', probabilities=True).probabilities
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "says"),
+    [
+        (b"", MalformedBodyError, "The body is empty"),
+        (b"  \n", MalformedBodyError, "The body is empty"),
+        (b"{", MalformedBodyError, "The body is not JSON"),
+        (b'{"features": [NaN, 1]}', MalformedBodyError, "not JSON"),
+        (b'{"features": [Infinity, 1]}', MalformedBodyError, "not JSON"),
+        (b"\xff", MalformedBodyError, "not JSON"),
+        (b"[[1, 2]]", InvalidInputError, "a JSON array; send"),
+        (b"null", InvalidInputError, "a JSON null; send"),
+        (b'"text"', InvalidInputError, "a JSON string; send"),
+        (b"{}", InvalidInputError, "has the keys []"),
+        (b'{"rows": []}', InvalidInputError, "has the keys ['rows']"),
+        (b'{"features": [1, 2], "instances": [[1, 2]]}', InvalidInputError, "has the keys ['features', 'instances']"),
+        (b'{"features": [[1, 2]]}', InvalidInputError, "use 'instances' for many rows"),
+        (b'{"features": 5}', InvalidInputError, "'features' is one row"),
+        (b'{"instances": 5}', InvalidInputError, "a list of rows, not a JSON number"),
+        (b'{"instances": []}', InvalidInputError, "There are no rows"),
+        (b'{"features": [1, 2], "probabilities": "yes"}', InvalidInputError, "'probabilities' is true or false"),
+        (b'{"features": [1e999, 1]}', MalformedBodyError, "not JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_said(body: bytes, error: type[Exception], says: str) -> None:
+    with pytest.raises(error) as caught:
+        decode(body)
+    assert says in str(caught.value)
+
+
+def test_other_content_types_are_refused() -> None:
+    with pytest.raises(UnsupportedMediaTypeError, match="'text/xml' are not read; send application/json"):
+        decode(b"<x/>", content_type="text/xml")
+
+
+def test_too_many_rows_are_refused() -> None:
+    body = orjson.dumps({"instances": [[1, 2]] * (MAX_ROWS + 1)})
+    with pytest.raises(TooLargeError, match="100,001 rows in one request; at most 100,000"):
+        decode(body)
+
+
+def answer(prediction: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any] | None = None) -> dict[str, Any]:
+    version = ModelVersion(
+        name="iris", number=3, created=datetime.now(UTC), metrics={}, description="", model_type="M", size=0,
+        format="joblib", digest="", python="3", signature=Signature(labels=("a", "b")),
+    )  # fmt: skip
+    encoded = encode_answer(
+        Answer(prediction=prediction, probabilities=probabilities, version=version, request_id="7f", seconds=0.1)
+    )
+    decoded: dict[str, Any] = json.loads(encoded, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
+    return decoded
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        np.array([0.1, 1 / 3, 1e-320, -0.0]),
+        np.array([1, 2, 3]),
+        np.array([True, False]),
+        np.array(["malignant", "benign"]),
+        np.array(["a", 1], dtype=object),
+        np.array([[1.0, 2.0], [3.0, 4.0]]).T,
+    ],
+)
+def test_predictions_survive_json_exactly(prediction: np.ndarray[Any, Any]) -> None:
+    assert answer(prediction) == {"prediction": prediction.tolist(), "model": "iris", "version": 3, "request_id": "7f"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "uint64"])
+def test_narrow_numbers_read_back(dtype: str) -> None:
+    prediction = np.array([0.1, 7.0]).astype(dtype)
+    assert (np.array(answer(prediction)["prediction"], dtype=dtype) == prediction).all()
+
+
+def test_nan_and_infinity_become_null() -> None:
+    assert answer(np.array([np.nan, np.inf, 1.0]))["prediction"] == [None, None, 1.0]
+    assert answer(np.array([np.nan, "a"], dtype=object))["prediction"] == [None, "a"]
+
+
+def test_probabilities_come_with_their_labels() -> None:
+    document = answer(np.array(["a"]), np.array([[0.75, 0.25]]))
+    assert (document["probabilities"], document["labels"]) == ([[0.75, 0.25]], ["a", "b"])
