@@ -103,6 +103,7 @@ class DeploymentPanel(anywidget.AnyWidget):
             self._unsubscribe()
             with self._lock:
                 self._closed = True
+            self.layout.close()  # a widget of its own, which ipywidgets would leave open
             super().close()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol

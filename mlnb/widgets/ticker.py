@@ -47,13 +47,16 @@ class Ticker:
 
     def _run(self, stopped: threading.Event) -> None:
         while not stopped.wait(self._interval):
-            with self._lock:
-                callbacks = list(self._subscribers.values())
-            for callback in callbacks:
-                try:
-                    callback()
-                except Exception:
-                    _log.exception("A panel failed to refresh")
+            self._round()
+
+    def _round(self) -> None:  # a function, so that no local keeps a closed panel alive until the next round
+        with self._lock:
+            callbacks = list(self._subscribers.values())
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                _log.exception("A panel failed to refresh")
 
 
 ticker = Ticker()

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fitted import Fitted
+from IPython.core.interactiveshell import InteractiveShell
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tumour: Fitted) -> Iterator[Any]:
+    """IPython with the extension loaded, and a fitted model in its namespace."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.history_manager.enabled = False
+    shell.run_line_magic("load_ext", "mlnb")
+    shell.push({"model": tumour.model, "X_train": tumour.rows, "scores": {"accuracy": 0.97}})
+    yield shell
+    shell.run_line_magic("unload_ext", "mlnb")
+    shell.history_manager.end_session()
+    InteractiveShell.clear_instance()

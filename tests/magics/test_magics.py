@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from fitted import Fitted
+from IPython.core.error import UsageError
+from waiting import free_port
+
+import mlnb
+
+DEPLOY = "model --name tumour --input X_train"
+
+
+def run(shell: Any, cell: str) -> Any:
+    result = shell.run_cell(cell)
+    result.raise_error()
+    return result.result
+
+
+def bundle(shell: Any, value: Any) -> dict[str, Any]:
+    data: dict[str, Any] = shell.display_formatter.format(value)[0]
+    return data
+
+
+def test_deploy_returns_what_the_function_returns(shell: Any, tumour: Fitted) -> None:
+    deployment = run(shell, f'%deploy_model {DEPLOY} --metrics {{"accuracy": 0.97}} --description "first forest"')
+    assert deployment is mlnb.deployments()[0]
+    assert (deployment.version.metrics, deployment.version.description) == ({"accuracy": 0.97}, "first forest")
+    assert (deployment.predict(tumour.rows) == tumour.predictions).all()
+
+
+def test_it_may_be_assigned(shell: Any) -> None:
+    run(shell, f"deployed = %deploy_model {DEPLOY}")
+    assert shell.user_ns["deployed"] is mlnb.deployments()[0]
+
+
+def test_braces_and_dollars_reach_the_magic_as_typed(shell: Any) -> None:
+    shell.push({"x": "expanded"})
+    deployment = run(shell, f"%deploy_model {DEPLOY} --metrics {{'r2': 0.5}} --description '{{x}} $x'")
+    assert deployment.version.metrics == {"r2": 0.5}
+    assert deployment.version.description == "{x} $x"
+
+
+@pytest.mark.parametrize("metrics", ["scores", "dict(accuracy=0.97)", '{"accuracy": 0.97}', "'{\"accuracy\": 0.97}'"])
+def test_metrics_may_be_a_variable_an_expression_or_json(shell: Any, metrics: str) -> None:
+    assert run(shell, f"%deploy_model {DEPLOY} --metrics {metrics}").version.metrics == {"accuracy": 0.97}
+
+
+@pytest.mark.parametrize(("word", "name"), [("model", "model"), ("(model)", "random-forest-classifier")])
+def test_the_name_comes_from_the_variable_else_from_the_class(shell: Any, word: str, name: str) -> None:
+    assert run(shell, f"%deploy_model {word} --input X_train").name == name
+
+
+@pytest.mark.parametrize("word", ["tumour", "tumour:1", "tumour@champion", '"tumour:1"'])
+def test_a_stored_model_may_be_deployed(shell: Any, registry: mlnb.ModelRegistry, word: str) -> None:
+    registry.register(shell.user_ns["model"], "tumour", example=shell.user_ns["X_train"])
+    registry.set_alias("tumour", "champion", 1)
+    assert str(run(shell, f"%deploy_model {word}").version) == "tumour:1"
+
+
+def test_a_variable_comes_before_a_stored_model_of_its_name(shell: Any, registry: mlnb.ModelRegistry) -> None:
+    registry.register(shell.user_ns["model"], "model")
+    assert run(shell, "%deploy_model model").version.number == 2
+
+
+def test_versions_roll_back_and_stop(shell: Any) -> None:
+    run(shell, f"%deploy_model {DEPLOY}")
+    deployment = run(shell, f"%deploy_model {DEPLOY}")
+    assert [version.number for version in run(shell, "%model_versions tumour")] == [2, 1]
+    assert [version.name for version in run(shell, "%model_versions")] == ["tumour"]
+    assert run(shell, "%model_rollback tumour").version.number == 1
+    assert run(shell, "%model_rollback tumour --to 2") is deployment
+    assert run(shell, "%model_stop 'tumour'") == [deployment]
+    assert run(shell, "%model_stop") == []
+
+
+def test_a_port_may_be_named(shell: Any) -> None:
+    port = free_port()
+    assert f":{port}/" in run(shell, f"%deploy_model {DEPLOY} --port {port}").url
+
+
+MISTAKES = [
+    ("%deploy_model", "the following arguments are required: MODEL. %deploy_model takes: --description --input"),
+    ("%deploy_model model --colour red", "unrecognized arguments: --colour red. %deploy_model takes: --description"),
+    ("%deploy_model model --nam x", "unrecognized arguments: --nam x"),
+    ("%deploy_model model --name", "argument --name: expected one argument. %deploy_model takes"),
+    ("%deploy_model modle", "'modle' is neither a variable of this notebook nor a stored model"),
+    ("%deploy_model modle.best", "MODEL modle.best: name 'modle' is not defined"),
+    ("%deploy_model model --input X_trian", "--input X_trian: name 'X_trian' is not defined"),
+    ("%deploy_model scores", "dict cannot be served: a model needs a method `predict`"),
+    ("%deploy_model model --name a/b", "'a/b' is not a valid model name: use letters"),
+    ("%deploy_model model:7", "There is no model 'model' in"),
+    ("%deploy_model model --port high", "--port high: a whole number is needed."),
+    ("%deploy_model model --metrics [1]", "Metrics are finite numbers by name"),
+    ("%model_versions iris", "There is no model 'iris' in"),
+    ("%model_rollback iris", "'iris' is not deployed here; there are none yet"),
+    ("%model_rollback tumour --to two", "--to two: a whole number is needed."),
+    ("%model_stop iris", "'iris' is not deployed here"),
+    ("%model_stop a b", "unrecognized arguments: b. %model_stop takes: no options"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_a_mistake_prints_one_line_and_changes_nothing(
+    shell: Any, capsys: pytest.CaptureFixture[str], registry: mlnb.ModelRegistry, line: str, says: str
+) -> None:
+    result = shell.run_cell(line)
+    assert type(result.error_in_exec) is UsageError  # a subclass would print a traceback
+    printed = capsys.readouterr()
+    assert printed.out + printed.err == f"UsageError: {result.error_in_exec}\n"
+    assert str(result.error_in_exec).startswith(says)
+    assert "\n" not in str(result.error_in_exec)
+    assert mlnb.deployments() == []
+    assert not registry.folder.exists()
+
+
+def test_a_taken_port_prints_one_line(shell: Any, capsys: pytest.CaptureFixture[str], registry: mlnb.ModelRegistry) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        shell.run_cell(f"%deploy_model {DEPLOY} --port {taken.getsockname()[1]}")
+    printed = capsys.readouterr()
+    assert "listens on it. Name another one, or leave it out" in printed.out + printed.err
+    assert not registry.folder.exists()
+
+
+@pytest.mark.parametrize("magic", ["deploy_model", "model_versions", "model_rollback", "model_stop"])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help(shell: Any, capsys: pytest.CaptureFixture[str], magic: str, flag: str) -> None:
+    assert run(shell, f"%{magic} {flag}") is None
+    assert capsys.readouterr().out.startswith(f"%{magic} ")
+
+
+def test_a_deployment_is_shown_as_its_one_panel(shell: Any) -> None:
+    deployment = run(shell, f"%deploy_model {DEPLOY}")
+    first, second = bundle(shell, deployment), bundle(shell, deployment)
+    assert list(first)[0] == "application/vnd.jupyter.widget-view+json"
+    assert first["application/vnd.jupyter.widget-view+json"] == second["application/vnd.jupyter.widget-view+json"]
+    assert "<table" in first["text/html"]
+
+
+def test_without_a_panel_it_is_one_line(shell: Any) -> None:
+    deployment = run(shell, f"%deploy_model {DEPLOY} --no-panel")
+    assert bundle(shell, deployment) == {"text/plain": repr(deployment)}
+    run(shell, f"%deploy_model {DEPLOY}")
+    assert "text/html" in bundle(shell, deployment)
+
+
+def test_reloading_keeps_what_is_deployed_and_doubles_nothing(shell: Any) -> None:
+    deployment = run(shell, f"%deploy_model {DEPLOY}")
+    bundle(shell, deployment)
+    shell.run_line_magic("reload_ext", "mlnb")
+    assert deployment.state == "live"
+    assert "text/html" in bundle(shell, deployment)
+    from mlnb.magics.completion import complete
+
+    assert shell.Completer.custom_matchers.count(complete) == 1
+
+
+def test_without_the_notebook_parts_it_says_which_command_to_run(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlnb import magics
+
+    monkeypatch.setattr(magics, "find_spec", lambda name: None if name == "anywidget" else object())
+    shell.run_line_magic("unload_ext", "mlnb")
+    assert shell.run_cell("%load_ext mlnb").error_in_exec is not None
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).strip() == (
+        "UsageError: mlnb's notebook parts are not installed (anywidget missing). Run:  %pip install 'mlnb[lab]'"
+    )
+    monkeypatch.undo()
+    shell.run_line_magic("load_ext", "mlnb")
+    assert "sklearn" in sys.modules

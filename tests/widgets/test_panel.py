@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import subprocess
+import threading
+import weakref
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+
+import numpy as np
+import pytest
+from fitted import Fitted
+from ipywidgets.widgets.widget import _instances
+from waiting import wait_until
+
+import mlnb
+from mlnb import Deployment, DeploymentPanel
+
+
+@pytest.fixture
+def deployment(tumour: Fitted) -> Deployment:
+    mlnb.deploy(tumour.model, name="tumour", example=tumour.rows, metrics={"accuracy": 0.97}, description="first")
+    return mlnb.deploy(tumour.model, name="tumour", example=tumour.rows)
+
+
+@pytest.fixture
+def panel(deployment: Deployment) -> Iterator[DeploymentPanel]:
+    panel = DeploymentPanel(deployment)
+    yield panel
+    panel.close()
+
+
+def press(panel: DeploymentPanel, action: str, **payload: Any) -> None:
+    """Press a button as the browser does, and wait for what it does."""
+    before = set(threading.enumerate())
+    panel._handle_custom_msg({"action": action, **payload}, [])
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+
+
+def form_of(tumour: Fitted, row: int) -> dict[str, str]:
+    return {name: str(value) for name, value in tumour.rows.iloc[row].to_dict().items()}
+
+
+def test_it_builds_clicks_and_closes_without_a_kernel(panel: DeploymentPanel, tumour: Fitted) -> None:
+    assert "v2 live" in panel.header
+    assert "Roll back to v1" in panel.header
+    press(panel, "predict", row=form_of(tumour, 0))
+    assert f">{tumour.predictions[0]}</output>" in panel.result
+    press(panel, "rollback", to=1)
+    assert "v1 live" in panel.header
+    assert panel.notice == "v1 is live; v2 was before."
+    assert panel.result == ""
+    press(panel, "stop")
+    assert "v1 stopped" in panel.header
+    assert mlnb.deployments() == []
+    press(panel, "start")
+    assert "v1 live" in panel.header
+    assert panel.handled == 4
+
+
+def test_a_handler_returns_at_once(panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, may_go = threading.Event(), threading.Event()
+
+    def slow(*_: Any, **__: Any) -> Any:
+        entered.set()
+        assert may_go.wait(10)
+
+    monkeypatch.setattr(Deployment, "rollback", slow)
+    thread = panel.act("rollback", to=1)
+    assert thread is not None
+    assert entered.wait(10)
+    assert thread.is_alive()
+    may_go.set()
+    thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "says"),
+    [
+        ({"mean radius": "large"}, "mean radius", "got 'large', needs a number"),
+        ({"mean area": ""}, "mean area", "got a missing value"),
+        ({"mean area": "inf"}, "mean area", "needs a finite number"),
+    ],
+)
+def test_a_bad_value_marks_its_field(
+    panel: DeploymentPanel, tumour: Fitted, change: dict[str, str], field: str, says: str
+) -> None:
+    press(panel, "predict", row=form_of(tumour, 0) | change)
+    assert f'data-field="{field}"' in panel.result
+    assert says in unescape(panel.result)
+
+
+def test_a_mistake_is_said_in_one_line(panel: DeploymentPanel) -> None:
+    press(panel, "rollback", to=9)
+    assert panel.notice == "'tumour' has no version 9; there are 1-2."
+    assert "v2 live" in panel.header
+    panel.deployment.stop()
+    press(panel, "predict", row={})
+    assert "was stopped" in panel.result
+
+
+def test_booleans_choices_and_whole_numbers_of_the_form(registry: mlnb.ModelRegistry) -> None:
+    import pandas as pd
+
+    class Count:
+        def predict(self, rows: Any) -> Any:
+            return rows["age"].to_numpy() * rows["member"].to_numpy()
+
+    frame = pd.DataFrame({"age": [41], "member": [True], "city": ["Delft"]})
+    with mlnb.deploy(Count(), name="count", example=frame) as deployment:
+        panel = DeploymentPanel(deployment)
+        press(panel, "predict", row={"age": "7", "member": "true", "city": "Taipei"})
+        assert ">7</output>" in panel.result
+        press(panel, "predict", row={"age": "7.5", "member": "true", "city": "Taipei"})
+        assert "needs a whole number" in panel.result
+        panel.close()
+
+
+def test_a_model_without_known_fields_takes_json() -> None:
+    class Total:
+        def predict(self, rows: Any) -> Any:
+            return np.asarray(rows).sum(axis=1)
+
+    with mlnb.deploy(Total(), name="total") as deployment:
+        panel = DeploymentPanel(deployment)
+        press(panel, "predict", row={"": "[1, 2, 3]"})
+        assert ">6</output>" in panel.result
+        press(panel, "predict", row={"": "[1, 2"})
+        assert "The row is not JSON" in panel.result
+        panel.close()
+
+
+def test_it_follows_what_happens_elsewhere(panel: DeploymentPanel, tumour: Fitted) -> None:
+    panel.deployment.predict(tumour.rows[:5])
+    wait_until(lambda: "req/s" in panel.footer)  # by the ticker
+    mlnb.rollback("tumour")
+    wait_until(lambda: "v1 live" in panel.header)
+
+
+def test_an_idle_panel_sends_nothing(panel: DeploymentPanel) -> None:
+    changes: list[Any] = []
+    panel.observe(changes.append)
+    for _ in range(5):
+        panel.refresh()
+    assert changes == []
+
+
+def test_the_chart_is_drawn_only_while_its_tab_is_open(panel: DeploymentPanel, tumour: Fitted) -> None:
+    panel.deployment.predict(tumour.rows[:5])
+    panel.refresh()
+    assert panel.figure == ""
+    press(panel, "tab", name="monitor")
+    assert [trace["name"] for trace in json.loads(panel.figure)["data"]] == ["requests", "p99", "p50", "errors"]
+    press(panel, "tab", name="try")
+    assert panel.figure == ""
+
+
+def test_plotly_is_sent_on_request_and_is_no_part_of_the_state(
+    panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(type(panel), "send", lambda _, content, buffers=None: sent.append((content, buffers)))
+    assert panel.act("plotly") is None
+    ((content, buffers),) = sent
+    assert content == {"kind": "plotly"}
+    assert b"plotly.js v" in gzip.decompress(buffers[0])[:200]
+    press(panel, "tab", name="monitor")
+    assert len(json.dumps(panel.get_state(), default=str)) < 100_000
+
+
+def test_twenty_panels_opened_and_closed_leave_none_alive(deployment: Deployment) -> None:
+    before = len(_instances)
+    panels = [DeploymentPanel(deployment) for _ in range(20)]
+    for panel in panels:
+        press(panel, "tab", name="monitor")
+    alive = [weakref.ref(panel) for panel in panels]
+    for panel in panels:
+        panel.close()
+        panel.close()
+        panel.refresh()
+    del panels, panel
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "mlnb ticker"])
+    gc.collect()
+    assert [reference() for reference in alive if reference() is not None] == []
+    assert len(_instances) == before
+
+
+def test_it_is_displayed_as_a_widget_first_and_as_plain_html_for_readers_without_a_kernel(panel: DeploymentPanel) -> None:
+    data, _ = panel._repr_mimebundle_()
+    assert list(data) == ["application/vnd.jupyter.widget-view+json", "text/html", "text/plain"]
+    assert "<table" in data["text/html"]
+    assert data["text/plain"].startswith("<Deployment tumour:2, live at ")
+
+
+def test_the_javascript_is_a_valid_module(panel: DeploymentPanel) -> None:
+    checked = subprocess.run(["node", "--input-type=module", "--check"], input=panel._esm, text=True, capture_output=True)
+    assert checked.returncode == 0, checked.stderr
