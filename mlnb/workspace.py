@@ -209,10 +209,10 @@ class Deployment:
         self._previous = None if previous is None else previous.number
         return Served(self._service, self._monitor)
 
-    def _close(self) -> None:
+    def _close(self, *, timeout: float) -> None:
         service, self._service = self._service, None
         if service is not None:
-            service.close()
+            service.close(timeout=timeout)
         self._since = datetime.now(UTC)
 
 
@@ -238,6 +238,8 @@ class Workspace:
         registry: ModelRegistry | str | Path | None = None,
     ) -> Deployment:
         """Register ``model`` and serve it; see :func:`deploy`."""
+        if isinstance(model, Deployment):
+            model, registry = str(model.version), registry or model.registry
         with self._lock:
             where = self._registry_for(registry, name)
             if isinstance(model, str):
@@ -280,7 +282,7 @@ class Workspace:
     def close(self) -> None:
         """Stop everything, as the end of the process does: the history keeps what was live."""
         with self._lock:
-            self._close(self.deployments())
+            self._close(self.deployments(), timeout=1.0)  # Jupyter kills a kernel that takes longer to end
 
     def deployments(self) -> list[Deployment]:
         """Return what is live, by name."""
@@ -315,10 +317,10 @@ class Workspace:
         self._served[version.name] = deployment._go_live(registry, version, model, server_url=self._server.url)
         return deployment
 
-    def _close(self, chosen: list[Deployment]) -> None:
+    def _close(self, chosen: list[Deployment], *, timeout: float = 5.0) -> None:
         for deployment in chosen:
             del self._served[deployment.name]
-            deployment._close()
+            deployment._close(timeout=timeout)
         if not self._served:
             self._stop_server()
 
@@ -395,7 +397,8 @@ def deploy(
     Parameters
     ----------
     model : object or str
-        Anything with ``predict``, or a reference to a stored version: ``"iris:3"``, ``"iris@champion"``.
+        Anything with ``predict``, or a reference to a stored version: ``"iris:3"``, ``"iris@champion"``. A deployment
+        means its version.
     name : str, optional
         Default: the model's class.
     example : array of shape (n, features) or DataFrame, optional

@@ -36,6 +36,7 @@ class JupyterLab:
     url: str
     token: str
     folder: Path
+    models: Path
 
 
 @contextmanager
@@ -48,9 +49,8 @@ def running_jupyterlab(theme: str) -> Iterator[JupyterLab]:
         labconfig = places["CONFIG"] / "labconfig"
         labconfig.mkdir()
         (labconfig / "page_config.json").write_text(json.dumps(NO_NEWS))
-        themes = places["SETTINGS"] / "@jupyterlab" / "apputils-extension"
-        themes.mkdir(parents=True)
-        (themes / "themes.jupyterlab-settings").write_text(json.dumps({"theme": f"JupyterLab {theme}"}))
+        write_setting(places["SETTINGS"] / "@jupyterlab/apputils-extension/themes", {"theme": f"JupyterLab {theme}"})
+        write_setting(places["SETTINGS"] / "@jupyter-widgets/jupyterlab-manager/plugin", {"saveState": True})
         environment = os.environ | {
             "JUPYTER_CONFIG_DIR": str(places["CONFIG"]),
             "JUPYTER_DATA_DIR": str(places["DATA"]),
@@ -70,10 +70,15 @@ def running_jupyterlab(theme: str) -> Iterator[JupyterLab]:
             server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
             try:
                 wait_until(lambda: answers(f"http://127.0.0.1:{port}/api?token={token}", server), seconds=60)
-                yield JupyterLab(f"http://127.0.0.1:{port}", token, places["NOTEBOOKS"])
+                yield JupyterLab(f"http://127.0.0.1:{port}", token, places["NOTEBOOKS"], Path(home, "models"))
             finally:
                 server.terminate()
                 server.wait(30)
+
+
+def write_setting(plugin: Path, values: dict[str, object]) -> None:
+    plugin.parent.mkdir(parents=True)
+    plugin.with_suffix(".jupyterlab-settings").write_text(json.dumps(values))
 
 
 def answers(url: str, server: subprocess.Popen[bytes]) -> bool:
@@ -91,6 +96,13 @@ def open_notebook(page: Page, lab: JupyterLab, name: str) -> None:
     page.goto(f"{lab.url}/lab/tree/{name}?reset&token={lab.token}")
     page.wait_for_selector(".jp-Cell")
     page.evaluate(READY)
+
+
+def stop_kernels(page: Page, lab: JupyterLab) -> None:
+    """End every kernel of the lab."""
+    headers = {"Authorization": f"token {lab.token}"}
+    for session in page.request.get(f"{lab.url}/api/sessions", headers=headers).json():
+        assert page.request.delete(f"{lab.url}/api/sessions/{session['id']}", headers=headers).ok
 
 
 def run_all(page: Page) -> None:

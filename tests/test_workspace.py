@@ -221,6 +221,13 @@ def test_a_stopped_deployment_says_so_and_starts_again() -> None:
     assert deployment.start().predict([0.0]).tolist() == [1.0]
 
 
+def test_a_deployment_means_its_version(tmp_path: Path) -> None:
+    deployment = mlnb.deploy(constant(1.0), name="c", example=[[0.0]], registry=tmp_path / "other")
+    deployment.stop()
+    assert mlnb.deploy(deployment) is deployment
+    assert (deployment.state, str(deployment.version)) == ("live", "c:1")
+
+
 def test_stop_of_one_and_of_all() -> None:
     for name in ("a", "b", "c"):
         mlnb.deploy(constant(1.0), name=name, example=[[0.0]])

@@ -80,7 +80,7 @@ class ModelMagics(Magics):
     def deploy_model(self, given: Namespace) -> Deployment:
         """Register a model as a new version and serve it; a name that is live gets the new version in place."""
         model = self._model(given.model)
-        stored = isinstance(model, str)
+        stored = isinstance(model, (str, mlnb.Deployment))
         deployment = mlnb.deploy(
             model,
             name=unquote(given.name) if given.name is not None else None if stored else _variable(given.model),

@@ -114,7 +114,7 @@ class ModelService:
             old, self._live = self._live, fresh
         old.replica.close()
 
-    def close(self, *, timeout: float = 5.0) -> bool:
+    def close(self, *, timeout: float) -> bool:
         """Answer what is queued and take no more; say whether that was done within ``timeout`` seconds."""
         self._live.replica.close()
         return self._live.replica.join(timeout=timeout)

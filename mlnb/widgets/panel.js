@@ -81,7 +81,7 @@ function render({model, el}) {
   function tell(text) {
     const notice = find('[data-region="notice"]');
     notice.textContent = text;
-    notice.dataset.shown = "";
+    delete notice.dataset.shown; // so that the kernel's next word, even an empty one, replaces it
   }
 
   function heard() {

@@ -49,7 +49,7 @@ def events() -> list[PredictionEvent]:
 def service(versions: list[ModelVersion], events: list[PredictionEvent]) -> Iterator[ModelService]:
     service = ModelService(versions[0], Model(1.0), listener=events.append)
     yield service
-    service.close()
+    service.close(timeout=5)
 
 
 def ask(service: ModelService, rows: Any = ((0.0,),), *, probabilities: bool = False) -> Answer:
@@ -92,7 +92,7 @@ def test_a_model_that_fails_is_reported_and_the_service_goes_on(
     assert (events[0].status, events[0].error) == (500, reason)
     service.swap(versions[1], Model(2.0))
     assert ask(service).prediction.tolist() == [2.0]
-    service.close()
+    service.close(timeout=5)
 
 
 def test_probabilities_of_a_model_that_has_none(service: ModelService) -> None:
@@ -107,7 +107,7 @@ def test_a_listener_that_fails_fails_no_request(versions: list[ModelVersion], ca
     service = ModelService(versions[0], Model(), listener=fail)
     assert ask(service).prediction.tolist() == [1.0]
     assert "A listener failed on a prediction of constant" in caplog.text
-    service.close()
+    service.close(timeout=5)
 
 
 def test_no_request_is_lost_while_versions_are_swapped(service: ModelService, versions: list[ModelVersion]) -> None:
@@ -134,6 +134,6 @@ def test_no_request_is_lost_while_versions_are_swapped(service: ModelService, ve
 
 
 def test_after_close_it_says_so(service: ModelService) -> None:
-    assert service.close()
+    assert service.close(timeout=5)
     with pytest.raises(StoppedError):
         ask(service)
