@@ -29,7 +29,9 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-logging.getLogger("mlnb").addHandler(logging.NullHandler())  # a notebook stays calm; whoever configures logging sees all
+logging.getLogger("mlnb").addHandler(
+    logging.NullHandler()
+)  # a notebook stays calm; whoever configures logging sees all
 
 _HOMES = {
     "Deployment": "mlnb.workspace",
@@ -45,7 +47,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mlnb' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -57,11 +59,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401 - IPython's own class, not imported here
+def load_ipython_extension(shell: Any) -> None:
     """Answer ``%load_ext mlnb``."""
     import_module("mlnb.magics").load(shell)
 
 
-def unload_ipython_extension(shell: Any) -> None:  # noqa: ANN401
+def unload_ipython_extension(shell: Any) -> None:
     """Answer ``%unload_ext mlnb``; what is deployed goes on."""
     import_module("mlnb.magics").unload(shell)

@@ -59,7 +59,7 @@ class MlnbError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something went wrong"
 
-    def __init__(self, message: str, **details: Any) -> None:  # noqa: ANN401 - any JSON value
+    def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details = {key: value for key, value in details.items() if value is not None}

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mlnb.errors import InvalidNameError, MlnbError, NotDeployedError, PortInUseError, StoppedError, nearest
 from mlnb.registry import ModelRegistry
@@ -91,7 +91,7 @@ class Deployment:
         self._service: ModelService | None = None
         self._monitor = ModelMonitor()
 
-    def __enter__(self) -> Deployment:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +105,7 @@ class Deployment:
         """Whether it answers."""
         return "stopped" if self._service is None else "live"
 
-    def predict(self, rows: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - arrays, frames and lists alike
+    def predict(self, rows: Any) -> np.ndarray[Any, Any]:
         """Return the live version's predictions, on the way that requests take, without HTTP.
 
         Parameters
@@ -128,7 +128,7 @@ class Deployment:
         """
         return self.answer(rows).prediction
 
-    def answer(self, rows: Any, *, probabilities: bool = False) -> Answer:  # noqa: ANN401
+    def answer(self, rows: Any, *, probabilities: bool = False) -> Answer:
         """Return predictions with their version, request id, time taken and, if asked for, probabilities.
 
         Raises
@@ -228,10 +228,10 @@ class Workspace:
 
     def deploy(
         self,
-        model: Any,  # noqa: ANN401 - a model or a reference
+        model: Any,
         *,
         name: str | None = None,
-        example: Any = None,  # noqa: ANN401
+        example: Any = None,
         metrics: Mapping[str, float] | None = None,
         description: str = "",
         port: int | None = None,
@@ -339,8 +339,8 @@ class Workspace:
         if self._server is not None:
             if port not in (None, self._server.port):
                 raise PortInUseError(
-                    f"The models of this kernel share port {self._server.port}, so port {port} was not opened. Leave the "
-                    f"port out, or stop {', '.join(sorted(self._served))} first."
+                    f"The models of this kernel share port {self._server.port}, so port {port} was not opened. "
+                    f"Leave the port out, or stop {', '.join(sorted(self._served))} first."
                 )
             return False
         app = create_app(self._served)
@@ -359,10 +359,12 @@ class Workspace:
             self._server = None
 
 
-def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **given: Any) -> ModelVersion:  # noqa: ANN401
+def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **given: Any) -> ModelVersion:
     wanted = ModelReference.parse(reference)
     if name not in (None, wanted.name):
-        raise InvalidNameError(f"{reference!r} is served under its own name {wanted.name!r}, not {name!r}; leave the name out.")
+        raise InvalidNameError(
+            f"{reference!r} is served under its own name {wanted.name!r}, not {name!r}; leave the name out."
+        )
     extra = [key for key, value in given.items() if value is not None and (key != "description" or value)]
     if extra:
         raise MlnbError(
@@ -383,10 +385,10 @@ atexit.register(_workspace.close)
 
 
 def deploy(
-    model: Any,  # noqa: ANN401 - a model or a reference
+    model: Any,
     *,
     name: str | None = None,
-    example: Any = None,  # noqa: ANN401
+    example: Any = None,
     metrics: Mapping[str, float] | None = None,
     description: str = "",
     port: int | None = None,
@@ -420,8 +422,9 @@ def deploy(
     >>> import tempfile
     >>> from sklearn.dummy import DummyRegressor
     >>> model = DummyRegressor(strategy="constant", constant=4.0).fit([[0.0]], [4.0])
-    >>> with tempfile.TemporaryDirectory() as folder, deploy(model, name="four", example=[[0.0]], registry=folder) as four:
-    ...     four.predict([[1.0], [2.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with deploy(model, name="four", example=[[0.0]], registry=folder) as four:
+    ...         four.predict([[1.0], [2.0]])
     array([4., 4.])
     """
     return _workspace.deploy(

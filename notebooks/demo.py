@@ -2,7 +2,8 @@
 
     python notebooks/demo.py [NOTEBOOK ...] [--save]
 
-Exits with 1 if any cell fails. Models are registered in a temporary folder. ``--save`` writes the outputs into the notebook.
+Exits with 1 if any cell fails. Models are registered in a temporary folder. ``--save`` writes the outputs into the
+notebook.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def main() -> int:
 def run(path: Path, *, save: bool) -> int:
     print(f"\n{path.name}\n{'=' * len(path.name)}", flush=True)
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}, store_widget_state=False)
+    client = NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}, store_widget_state=False
+    )
     client.on_cell_executed = show
     start = time.perf_counter()
     try:

@@ -5,7 +5,19 @@ import sys
 
 import pytest
 
-HEAVY = {"fastapi", "uvicorn", "plotly", "ipywidgets", "anywidget", "IPython", "sklearn", "pandas", "kubernetes", "numpy", "joblib"}
+HEAVY = {
+    "fastapi",
+    "uvicorn",
+    "plotly",
+    "ipywidgets",
+    "anywidget",
+    "IPython",
+    "sklearn",
+    "pandas",
+    "kubernetes",
+    "numpy",
+    "joblib",
+}
 
 
 def modules_after(program: str) -> set[str]:

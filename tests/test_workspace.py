@@ -160,9 +160,8 @@ def test_a_last_port_that_somebody_took_is_replaced() -> None:
 def test_a_taken_port_changes_nothing(home: Path) -> None:
     import socket
 
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(PortInUseError):
-            mlnb.deploy(constant(1.0), name="c", port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(PortInUseError):
+        mlnb.deploy(constant(1.0), name="c", port=taken.getsockname()[1])
     assert mlnb.deployments() == []
     assert not home.exists()
 
@@ -172,12 +171,19 @@ def test_a_taken_port_changes_nothing(home: Path) -> None:
     [
         (3, {"name": "c"}, NotServableError, "int cannot be served: a model needs a method `predict`"),
         (constant(1.0), {"name": "a/b"}, InvalidNameError, "letters, digits"),
-        (LinearRegression(), {"name": "c", "example": [[1.0]]}, NotServableError, "cannot predict the example's first row"),
+        (
+            LinearRegression(),
+            {"name": "c", "example": [[1.0]]},
+            NotServableError,
+            "cannot predict the example's first row",
+        ),
         ("c:1", {}, ModelNotFoundError, "There is no model 'c'"),
         ("a/b", {}, InvalidNameError, "letters, digits"),
     ],
 )
-def test_a_mistake_changes_nothing(home: Path, model: Any, given: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_a_mistake_changes_nothing(
+    home: Path, model: Any, given: dict[str, Any], error: type[Exception], says: str
+) -> None:
     before = threading.active_count()
     with pytest.raises(error, match=says):
         mlnb.deploy(model, **given)

@@ -54,11 +54,11 @@ def split(line: str) -> list[str]:
 
 
 def unquote(word: str) -> str:
-    """Strip one pair of quotes around a whole word.
+    r"""Strip one pair of quotes around a whole word.
 
     Examples
     --------
-    >>> unquote('"first forest"'), unquote("'\\"a\\"'"), unquote("it's")
+    >>> unquote('"first forest"'), unquote("'\"a\"'"), unquote("it's")
     ('first forest', '"a"', "it's")
     """
     if len(word) > 1 and word[0] in _QUOTES and word[-1] == word[0]:
@@ -69,7 +69,7 @@ def unquote(word: str) -> str:
     return word
 
 
-def evaluate(option: str, word: str, namespace: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any value of the notebook
+def evaluate(option: str, word: str, namespace: Mapping[str, Any]) -> Any:
     """Return the value of a variable or expression of the notebook; JSON is understood too.
 
     Raises
@@ -80,7 +80,7 @@ def evaluate(option: str, word: str, namespace: Mapping[str, Any]) -> Any:  # no
     text = unquote(word)
     try:
         return eval(text, dict(namespace))  # noqa: S307 - the user's own cell
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the user's expression raises
         try:
             return json.loads(text)
         except json.JSONDecodeError:

@@ -12,7 +12,7 @@ import mlnb
 from mlnb.errors import MlnbError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
@@ -56,28 +56,64 @@ def candidates(magic: str, typed: str, word: str, namespace: dict[str, Any]) -> 
     namespace : dict
         The notebook's variables.
     """
-    options = [(option, "option") for option in _OPTIONS.get(magic, ()) if option not in typed.split()]
+    before = typed[: len(typed) - len(word)].split()
+    options = [(option, "option") for option in _OPTIONS.get(magic, ()) if option not in before]
     if word.startswith("-"):
         return options
-    before = typed[: len(typed) - len(word)].split()
-    if before and before[-1] == "--to":
-        return [(str(number), "version") for number in _numbers(before[0])]
-    if magic == "deploy_model":
-        if before and before[-1] == "--input":
-            return [(name, "variable") for name, value in _public(namespace) if hasattr(value, "shape")]
-        if before and before[-1] == "--metrics":
-            return [(name, "variable") for name, value in _public(namespace) if isinstance(value, dict)]
-        if before and before[-1] == "--name":
-            return [(name, "model") for name in mlnb.ModelRegistry().names()]
-        if not before:
-            models = [(name, "variable") for name, value in _public(namespace) if _is_model(value)]
-            return models + [(text, "model") for text in _references(word)]
-        return options
+    if before and before[-1] in _VALUES:
+        return _VALUES[before[-1]](before, namespace)
     if before:
         return options
-    if magic == "model_versions":
-        return [(name, "model") for name in mlnb.ModelRegistry().names()]
+    return _SUBJECTS[magic](word, namespace)
+
+
+def _models(word: str, namespace: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what ``%deploy_model`` takes: variables that are models, and stored models."""
+    variables = [(name, "variable") for name, value in _public(namespace) if _is_model(value)]
+    return variables + [(text, "model") for text in _references(word)]
+
+
+def _stored(*_: object) -> list[tuple[str, str]]:
+    return [(name, "model") for name in mlnb.ModelRegistry().names()]
+
+
+def _deployed(*_: object) -> list[tuple[str, str]]:
     return [(deployment.name, "model") for deployment in mlnb.deployments()]
+
+
+def _numbers(before: list[str], _: object) -> list[tuple[str, str]]:
+    try:
+        return [(str(version.number), "version") for version in mlnb.versions(before[0])]
+    except MlnbError:
+        return []
+
+
+def _arrays(_: object, namespace: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, "variable") for name, value in _public(namespace) if hasattr(value, "shape")]
+
+
+def _mappings(_: object, namespace: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, "variable") for name, value in _public(namespace) if isinstance(value, dict)]
+
+
+def _nothing(*_: object) -> list[tuple[str, str]]:
+    return []
+
+
+_SUBJECTS: dict[str, Callable[[str, dict[str, Any]], list[tuple[str, str]]]] = {
+    "deploy_model": _models,
+    "model_versions": _stored,
+    "model_rollback": _deployed,
+    "model_stop": _deployed,
+}
+_VALUES: dict[str, Callable[[list[str], dict[str, Any]], list[tuple[str, str]]]] = {
+    "--description": _nothing,
+    "--input": _arrays,
+    "--metrics": _mappings,
+    "--name": _stored,
+    "--port": _nothing,
+    "--to": _numbers,
+}
 
 
 def _is_model(value: object) -> bool:
@@ -85,7 +121,9 @@ def _is_model(value: object) -> bool:
 
 
 def _public(namespace: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    return sorted((name, value) for name, value in namespace.items() if not name.startswith("_") and name not in ("In", "Out"))
+    return sorted(
+        (name, value) for name, value in namespace.items() if not name.startswith("_") and name not in ("In", "Out")
+    )
 
 
 def _references(word: str) -> list[str]:
@@ -99,10 +137,3 @@ def _references(word: str) -> list[str]:
     except MlnbError:
         return []
     return [f"{name}{separator}{end}" for end in ends]
-
-
-def _numbers(name: str) -> list[int]:
-    try:
-        return [version.number for version in mlnb.versions(name)]
-    except MlnbError:
-        return []

@@ -25,12 +25,12 @@ class DeploymentDisplay:
 
     def register(self, shell: InteractiveShell) -> None:
         """Let ``shell`` show deployments this way."""
-        shell.display_formatter.mimebundle_formatter.for_type(_DEPLOYMENT, self._mimebundle)
+        _formatter(shell).for_type(_DEPLOYMENT, self._mimebundle)
 
     @staticmethod
     def unregister(shell: InteractiveShell) -> None:
         """Let ``shell`` show deployments as text again, and close the panels."""
-        formatter = shell.display_formatter.mimebundle_formatter.pop(_DEPLOYMENT, None)
+        formatter = _formatter(shell).pop(_DEPLOYMENT, None)
         if formatter is not None:
             formatter.__self__.close()
 
@@ -53,7 +53,12 @@ class DeploymentDisplay:
         for panel in list(self._panels.values()):
             panel.close()
 
-    def _mimebundle(self, deployment: Deployment, **_: Any) -> Any:  # noqa: ANN401 - IPython's protocol
+    def _mimebundle(self, deployment: Deployment, **_: Any) -> Any:
         if deployment in self._plain:
             return {"text/plain": repr(deployment)}
-        return self.panel_of(deployment)._repr_mimebundle_()  # noqa: SLF001 - IPython's protocol
+        return self.panel_of(deployment)._repr_mimebundle_()
+
+
+def _formatter(shell: InteractiveShell) -> Any:
+    assert shell.display_formatter is not None  # noqa: S101 - for the type checker: a shell has one
+    return shell.display_formatter.mimebundle_formatter

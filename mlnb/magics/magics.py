@@ -31,7 +31,7 @@ def _parsed(magic: Callable[[Any, Namespace], Any]) -> Callable[[Any, str], Any]
     """Give ``magic`` its parsed line; a mistake of the user becomes the one error that IPython prints as one line."""
 
     @functools.wraps(magic)
-    def run(self: ModelMagics, line: str) -> Any:  # noqa: ANN401 - whatever the magic returns
+    def run(self: ModelMagics, line: str) -> Any:
         parser = run.parser  # type: ignore[attr-defined]  # set by magic_arguments
         parser.allow_abbrev = False
         words = split(line)
@@ -44,7 +44,9 @@ def _parsed(magic: Callable[[Any, Namespace], Any]) -> Callable[[Any, str], Any]
             if not str(error).startswith(("unrecognized", "the following", "argument", "expected")):
                 raise
             options = " ".join(sorted(option for option in parser._option_string_actions if option.startswith("--")))  # noqa: SLF001
-            raise UsageError(f"{error}. %{magic.__name__} takes: {options or 'no options'}; -h explains them.") from None
+            raise UsageError(
+                f"{error}. %{magic.__name__} takes: {options or 'no options'}; -h explains them."
+            ) from None
         except MlnbError as error:
             raise UsageError(error.message) from error
 
@@ -62,14 +64,19 @@ class ModelMagics(Magics):
         Told whether a deployment is to be shown as a panel.
     """
 
-    def __init__(self, *, shell: Any, display: DeploymentDisplay) -> None:  # noqa: ANN401 - untyped IPython
+    def __init__(self, *, shell: Any, display: DeploymentDisplay) -> None:
         super().__init__(shell=shell)
+        self._namespace: dict[str, Any] = shell.user_ns
         self._display = display
 
     @magic_arguments()
-    @argument("model", metavar="MODEL", help="a fitted model of this notebook, or a stored one: NAME, NAME:3, NAME@alias")
+    @argument(
+        "model", metavar="MODEL", help="a fitted model of this notebook, or a stored one: NAME, NAME:3, NAME@alias"
+    )
     @argument("--name", help="name to serve it under; default: the variable's")
-    @argument("--input", metavar="X", help="example rows, for instance X_train: gives the fields names, types and ranges")
+    @argument(
+        "--input", metavar="X", help="example rows, for instance X_train: gives the fields names, types and ranges"
+    )
     @argument("--metrics", metavar="M", help='numbers by name, for instance {"accuracy": 0.97}')
     @argument("--description", metavar="D", default="", help="a few words about this version")
     @argument("--port", metavar="P", help="port of the server; default: the last one, else 8000, else a free one")
@@ -120,24 +127,25 @@ class ModelMagics(Magics):
         """Stop serving a model, or all; what is in flight is still answered."""
         return mlnb.stop(None if given.name is None else unquote(given.name))
 
-    def _model(self, word: str) -> Any:  # noqa: ANN401 - a model or a reference
+    def _model(self, word: str) -> Any:
         """Return the object a word means: a reference, a variable, a stored model, or the value of an expression."""
         text = unquote(word)
         if _REFERENCE.fullmatch(text):
             return text
-        if text in self.shell.user_ns:
-            return self.shell.user_ns[text]
+        if text in self._namespace:
+            return self._namespace[text]
         known = mlnb.ModelRegistry().names()
         if text in known:
             return text
         if text.isidentifier():
             raise UsageError(
-                f"{text!r} is neither a variable of this notebook nor a stored model; of stored models {nearest(text, known)}."
+                f"{text!r} is neither a variable of this notebook nor a stored model; "
+                f"of stored models {nearest(text, known)}."
             )
-        return evaluate("MODEL", word, self.shell.user_ns)
+        return evaluate("MODEL", word, self._namespace)
 
-    def _value(self, option: str, word: str | None) -> Any:  # noqa: ANN401 - any value of the notebook
-        return None if word is None else evaluate(option, word, self.shell.user_ns)
+    def _value(self, option: str, word: str | None) -> Any:
+        return None if word is None else evaluate(option, word, self._namespace)
 
 
 def _variable(word: str) -> str | None:

@@ -39,7 +39,9 @@ def traffic_figure(series: Series) -> Figure:
     ]
     for row, name, values, colour, fill in panes:
         latency = row == 2  # noqa: PLR2004 - the second pane
-        look = {"mode": "lines+markers", "marker": {"size": 4}} if latency else {"mode": "lines"}  # a lonely point shows
+        look = (
+            {"mode": "lines+markers", "marker": {"size": 4}} if latency else {"mode": "lines"}
+        )  # a lonely point shows
         trace = go.Scatter(
             x=series.ago, y=values, name=name, fill=fill, line={"color": colour, "width": 1.6}, showlegend=latency,
             hovertemplate=f"%{{y:.3~g}}{' ms' if latency else '/s'}<extra>{name}</extra>", **look,
@@ -57,7 +59,10 @@ def traffic_figure(series: Series) -> Figure:
     figure.update_layout(
         template="none", height=_HEIGHT, margin={"l": 40, "r": 22, "t": 20, "b": 24}, hovermode="x unified",
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"size": 11}, uirevision="keep",
-        legend={"x": 1, "y": figure.layout.yaxis2.domain[1], "xanchor": "right", "yanchor": "bottom", "orientation": "h", "bgcolor": "rgba(0,0,0,0)"},
+        legend={
+            "x": 1, "y": figure.layout.yaxis2.domain[1], "xanchor": "right", "yanchor": "bottom", "orientation": "h",
+            "bgcolor": "rgba(0,0,0,0)",
+        },
     )  # fmt: skip
     return figure
 

@@ -97,8 +97,9 @@ class ModelMonitor:
     Examples
     --------
     >>> from mlnb.events import PredictionEvent
+    >>> event = PredictionEvent(model="iris", version=1, request_id="a", at=100.2, seconds=0.002, rows=1, status=200)
     >>> monitor = ModelMonitor()
-    >>> monitor.observe(PredictionEvent(model="iris", version=1, request_id="a", at=100.2, seconds=0.002, rows=1, status=200))
+    >>> monitor.observe(event)
     >>> snapshot = monitor.snapshot(now=101.0)
     >>> snapshot.requests, snapshot.errors, round(snapshot.p50, 1)
     (1, 0, 2.0)

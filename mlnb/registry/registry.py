@@ -139,7 +139,7 @@ class ModelRegistry:
         model: object,
         name: str,
         *,
-        example: Any = None,  # noqa: ANN401 - arrays, frames and lists alike
+        example: Any = None,
         metrics: Mapping[str, float] | None = None,
         description: str = "",
     ) -> ModelVersion:
@@ -187,7 +187,7 @@ class ModelRegistry:
         self.record(version, "registered")
         return version
 
-    def load(self, reference: str | ModelVersion) -> Any:  # noqa: ANN401 - any model
+    def load(self, reference: str | ModelVersion) -> Any:
         """Return the model of a version, its digest checked before anything is unpickled.
 
         Parameters
@@ -236,7 +236,9 @@ class ModelRegistry:
         if wanted.alias is not None:
             known = self.aliases(wanted.name)
             if wanted.alias not in known:
-                raise ModelNotFoundError(f"{wanted.name!r} has no alias {wanted.alias!r}; {nearest(wanted.alias, known)}.")
+                raise ModelNotFoundError(
+                    f"{wanted.name!r} has no alias {wanted.alias!r}; {nearest(wanted.alias, known)}."
+                )
             number = known[wanted.alias]
         if number is None:
             return versions[-1]
@@ -279,7 +281,10 @@ class ModelRegistry:
             number += 1  # another writer took it
 
     def previous(self, name: str, *, current: int | None = None) -> ModelVersion | None:
-        """Return the version that was live before ``current`` (default: the last one deployed), None if there is none."""
+        """Return the version that was live before ``current``, None if there is none.
+
+        ``current`` is a version number; by default the one deployed last.
+        """
         number = history.previous(self.history(name), current=current)
         return None if number is None else self.version(f"{name}:{number}")
 
@@ -326,7 +331,7 @@ class ModelRegistry:
             self._events[key] = history.HistoryEvent.from_json(_number_of(key), self._read_json(key))
         return self._events[key]
 
-    def _read_json(self, key: str) -> Any:  # noqa: ANN401
+    def _read_json(self, key: str) -> Any:
         try:
             return orjson.loads(self._store.read(key))
         except orjson.JSONDecodeError as error:
@@ -358,7 +363,7 @@ def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     return {name: float(value) for name, value in given.items()}
 
 
-def _try_example(model: Any, signature: Signature) -> None:  # noqa: ANN401
+def _try_example(model: Any, signature: Signature) -> None:
     if signature.example is None:
         return
     row = signature.coerce([signature.example])
@@ -383,7 +388,9 @@ def _try_loading(kind: str, content: bytes, model: object) -> None:
 
 def _type_name(model: object) -> str:
     kind = model if isinstance(model, type) else type(model)
-    return kind.__qualname__ if kind.__module__ in ("__main__", "builtins") else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__ if kind.__module__ in ("__main__", "builtins") else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def _version_key(name: str, number: int) -> str:

@@ -19,14 +19,14 @@ class ModelSerializer(Protocol):
     def dumps(self, model: object) -> bytes:
         """Return the model as bytes; raise what the library raises if it cannot."""
 
-    def loads(self, content: bytes) -> Any:  # noqa: ANN401 - any model
+    def loads(self, content: bytes) -> Any:
         """Return the model. The caller has checked the digest: this may run code."""
 
 
 class JoblibSerializer:
     """joblib: for models whose classes live in installed packages."""
 
-    name = "joblib"
+    name: ClassVar[str] = "joblib"
 
     def dumps(self, model: object) -> bytes:
         """Return the model as an uncompressed joblib pickle."""
@@ -36,7 +36,7 @@ class JoblibSerializer:
         joblib.dump(model, buffer)
         return buffer.getvalue()
 
-    def loads(self, content: bytes) -> Any:  # noqa: ANN401 - any model
+    def loads(self, content: bytes) -> Any:
         """Unpickle the model."""
         import joblib
 
@@ -46,7 +46,7 @@ class JoblibSerializer:
 class CloudpickleSerializer:
     """cloudpickle: carries by value what the notebook itself defines, classes and lambdas included."""
 
-    name = "cloudpickle"
+    name: ClassVar[str] = "cloudpickle"
 
     def dumps(self, model: object) -> bytes:
         """Return the model as a pickle that needs nothing of the notebook."""
@@ -54,14 +54,13 @@ class CloudpickleSerializer:
 
         return cloudpickle.dumps(model)  # type: ignore[no-any-return]  # untyped library
 
-    def loads(self, content: bytes) -> Any:  # noqa: ANN401 - any model
+    def loads(self, content: bytes) -> Any:
         """Unpickle the model."""
         return pickle.loads(content)
 
 
-SERIALIZERS: dict[str, ModelSerializer] = {
-    serializer.name: serializer for serializer in (JoblibSerializer(), CloudpickleSerializer())
-}
+_ALL: tuple[ModelSerializer, ...] = (JoblibSerializer(), CloudpickleSerializer())
+SERIALIZERS = {serializer.name: serializer for serializer in _ALL}
 
 
 def serializer_for(name: str) -> ModelSerializer:

@@ -19,7 +19,12 @@ Kind = Literal["number", "integer", "boolean", "text"]
 Container = Literal["array", "frame", "any"]
 
 _KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean", "U": "text"}
-_ACCEPTED: dict[Kind, str] = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
+_ACCEPTED: dict[Kind, str] = {
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "text": "text",
+}
 _MAX_LABELS = 1000
 _HUGE = 10**308
 
@@ -106,7 +111,7 @@ class Signature:
         labels = None if stored["labels"] is None else tuple(stored["labels"])
         return cls(fields=fields, container=stored["container"], labels=labels, order=stored["order"])
 
-    def coerce(self, data: Any) -> Any:  # noqa: ANN401 - arrays, frames and lists alike
+    def coerce(self, data: Any) -> Any:
         """Return ``data`` as the rows the model takes.
 
         Parameters
@@ -129,7 +134,9 @@ class Signature:
         rows = self._in_order(data)
         if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub" and self._uniform_dtype is not None:
             return self._build(self._checked_matrix(rows))
-        return self._build([self._checked_column(field, column) for field, column in zip(self.fields, _columns(rows), strict=True)])
+        return self._build(
+            [self._checked_column(field, column) for field, column in zip(self.fields, _columns(rows), strict=True)]
+        )
 
     @property
     def _uniform_dtype(self) -> np.dtype[Any] | None:
@@ -139,7 +146,7 @@ class Signature:
             return None
         return np.dtype(dtypes.pop())
 
-    def _in_order(self, data: Any) -> Any:  # noqa: ANN401
+    def _in_order(self, data: Any) -> Any:
         """Return rows with their columns in the model's order and number: a 2-D array, or a list of equal lists."""
         if _is_frame(data):
             return self._ordered_frame(data)
@@ -171,7 +178,8 @@ class Signature:
                 f"The rows have the shape {array.shape}; needed is (rows, {len(self.fields)}).", accepted=self.names
             )
         self._check_width(0, array.shape[1])
-        return _not_empty(array)
+        _not_empty(array)
+        return array
 
     def _check_width(self, row: int, width: int) -> None:
         if width != len(self.fields):
@@ -182,7 +190,7 @@ class Signature:
                 accepted=len(self.fields),
             )
 
-    def _ordered_row(self, number: int, row: Any) -> list[Any]:  # noqa: ANN401
+    def _ordered_row(self, number: int, row: Any) -> list[Any]:
         if not isinstance(row, dict):
             raise _refusal(number, None, row, "an object with the fields by name, as in the other rows")
         for name in row:
@@ -199,7 +207,7 @@ class Signature:
                 )  # fmt: skip
         return [row[name] for name in self.names]
 
-    def _ordered_frame(self, frame: Any) -> Any:  # noqa: ANN401
+    def _ordered_frame(self, frame: Any) -> Any:
         columns = [str(column) for column in frame.columns]
         if not set(self.names) & set(columns):  # a frame for a model that knows no names: by position
             self._check_width(0, len(columns))
@@ -235,9 +243,10 @@ class Signature:
         if numbers.dtype.kind == "O":  # whole numbers of 20 digits, or more than a float holds
             numbers = np.array([min(max(number, -_HUGE), _HUGE) for number in numbers], dtype=float)
             numbers[abs(numbers) == _HUGE] = np.inf
-        return Signature(fields=(field,), container="array")._checked_matrix(numbers.reshape(-1, 1))[:, 0]
+        alone = Signature(fields=(field,), container="array")
+        return alone._checked_matrix(numbers.reshape(-1, 1))[:, 0]
 
-    def _build(self, checked: Any) -> Any:  # noqa: ANN401
+    def _build(self, checked: Any) -> Any:
         if self.container == "array":
             return checked if isinstance(checked, np.ndarray) else _joined(checked)
         try:
@@ -252,13 +261,13 @@ class Signature:
             {
                 field.name: pd.Categorical(column, categories=list(field.categories))
                 if field.dtype == "category"
-                else pd.Series(column, dtype=field.dtype)  # type: ignore[call-overload]  # dtypes by name
+                else pd.Series(column, dtype=field.dtype)
                 for field, column in zip(self.fields, checked, strict=True)
             }
         )
 
 
-def infer_signature(model: object, example: Any = None) -> Signature:  # noqa: ANN401
+def infer_signature(model: object, example: Any = None) -> Signature:
     """Read a signature off an example and the fitted estimator.
 
     Parameters
@@ -290,7 +299,9 @@ def infer_signature(model: object, example: Any = None) -> Signature:  # noqa: A
     fields = tuple(_field(name, column) for name, column in columns.items())
     flags = np.asarray(example).flags
     order: Literal["C", "F"] = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
-    return Signature(fields=fields, container=_container(fields, named=named or bool(names)), labels=labels, order=order)
+    return Signature(
+        fields=fields, container=_container(fields, named=named or bool(names)), labels=labels, order=order
+    )
 
 
 def _container(fields: tuple[Field, ...], *, named: bool) -> Container:
@@ -299,13 +310,15 @@ def _container(fields: tuple[Field, ...], *, named: bool) -> Container:
     return "frame" if named else "array"  # scikit-learn warns when names it was fitted with are missing
 
 
-def _table(example: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401
+def _table(example: Any) -> np.ndarray[Any, Any]:
     if type(example).__module__.startswith("polars"):
         example = example.to_numpy()
     try:
         array = np.asarray(example)
     except ValueError as error:
-        raise NotServableError(f"The example's rows differ in length: {error}. Give a table of rows x features.") from None
+        raise NotServableError(
+            f"The example's rows differ in length: {error}. Give a table of rows x features."
+        ) from None
     if array.ndim == 1 and array.size:
         array = array.reshape(1, -1)
     if array.ndim != 2 or 0 in array.shape:  # noqa: PLR2004 - rows by features
@@ -328,7 +341,7 @@ def _numbered(count: int) -> list[str]:
     return [f"x{index}" for index in range(count)]  # as scikit-learn's get_feature_names_out names them
 
 
-def _field(name: str, column: Any) -> Field:  # noqa: ANN401 - array or Series
+def _field(name: str, column: Any) -> Field:
     dtype = str(getattr(column, "dtype", ""))
     values = np.asarray(column)
     if dtype == "category":
@@ -340,7 +353,8 @@ def _field(name: str, column: Any) -> Field:  # noqa: ANN401 - array or Series
     kind = _KIND_OF_DTYPE.get(values.dtype.kind)
     if kind is None:
         raise NotServableError(
-            f"The example's column {name!r} has the type {dtype}; accepted are numbers, booleans and text. Convert it first."
+            f"The example's column {name!r} has the type {dtype}; accepted are numbers, booleans and text. "
+            "Convert it first."
         )
     if kind == "text":
         return Field(name=name, kind=kind, dtype="object", example=_first(values))
@@ -362,8 +376,9 @@ def _object_field(name: str, dtype: str, values: np.ndarray[Any, Any]) -> Field:
         inferred = np.array(known, dtype="int64" if whole else "float64")
         return Field(name=name, kind="integer" if whole else "number", dtype=inferred.dtype.name, nullable=nullable,
                      minimum=float(inferred.min()), maximum=float(inferred.max()), example=_first(values))  # fmt: skip
+    kinds = sorted({type(value).__name__ for value in values})
     raise NotServableError(
-        f"The example's column {name!r} mixes kinds of values ({_listed(sorted({type(value).__name__ for value in values}))}); "
+        f"The example's column {name!r} mixes kinds of values ({_listed(kinds)}); "
         "accepted are columns of numbers, booleans or text. Convert it first."
     )
 
@@ -375,7 +390,7 @@ def _labels(model: object) -> tuple[Any, ...] | None:
     return tuple(classes.tolist())
 
 
-def _first(values: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401
+def _first(values: np.ndarray[Any, Any]) -> Any:
     """Return the first value that is not missing, as a plain Python one."""
     value = next((value for value in values if not _is_missing(value)), None)
     return value.item() if isinstance(value, np.generic) else value
@@ -389,14 +404,14 @@ def _is_frame(data: object) -> bool:
     return type(data).__module__.startswith("pandas") and hasattr(data, "columns")
 
 
-def _as_array(data: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401
+def _as_array(data: Any) -> np.ndarray[Any, Any]:
     try:
         return np.asarray(data)
     except ValueError as error:
         raise InvalidInputError(f"The rows make no array: {error}.") from None
 
 
-def _listed_rows(data: Any) -> list[Any]:  # noqa: ANN401
+def _listed_rows(data: Any) -> list[Any]:
     if isinstance(data, dict):
         return [data]
     if isinstance(data, (str, bytes)) or not hasattr(data, "__iter__"):
@@ -404,13 +419,13 @@ def _listed_rows(data: Any) -> list[Any]:  # noqa: ANN401
     return list(data)
 
 
-def _not_empty(rows: Any) -> Any:  # noqa: ANN401
+def _not_empty(rows: Any) -> Any:
     if getattr(rows, "ndim", 1) == 0 or len(rows) == 0:
         raise InvalidInputError("There are no rows; give at least one.")
     return rows
 
 
-def _columns(rows: Any) -> Any:  # noqa: ANN401
+def _columns(rows: Any) -> Any:
     return rows.T if isinstance(rows, np.ndarray) else zip(*rows, strict=True)
 
 
@@ -421,7 +436,7 @@ def _joined(columns: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     return joined
 
 
-def _number(row: int, field: Field, value: Any) -> Any:  # noqa: ANN401
+def _number(row: int, field: Field, value: Any) -> Any:
     if _is_missing(value):
         if field.nullable:
             return float("nan")
@@ -431,7 +446,7 @@ def _number(row: int, field: Field, value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def _text(row: int, field: Field, value: Any) -> str | None:  # noqa: ANN401
+def _text(row: int, field: Field, value: Any) -> str | None:
     if field.nullable and _is_missing(value):
         return None
     if not isinstance(value, str) or (field.categories and value not in field.categories):
@@ -440,7 +455,7 @@ def _text(row: int, field: Field, value: Any) -> str | None:  # noqa: ANN401
     return str(value)
 
 
-def _refusal(row: int, field: Field | None, given: Any, accepted: str | None = None) -> InvalidInputError:  # noqa: ANN401
+def _refusal(row: int, field: Field | None, given: Any, accepted: str | None = None) -> InvalidInputError:
     shown = "a missing value (null or NaN)" if _is_missing(given) else repr(given)[:80]
     accepted = accepted or (_ACCEPTED[field.kind] if field is not None else None)
     if isinstance(given, float) and abs(given) == float("inf") and field is not None and field.kind == "number":
@@ -450,7 +465,9 @@ def _refusal(row: int, field: Field | None, given: Any, accepted: str | None = N
         accepted = f"{accepted} from {limits.min} to {limits.max}"
     where = f"Row {row}" if field is None else f"Row {row}, field {field.name!r}"
     name = None if field is None else field.name
-    return InvalidInputError(f"{where}: got {shown}, needs {accepted}.", row=row, field=name, given=shown, accepted=accepted)
+    return InvalidInputError(
+        f"{where}: got {shown}, needs {accepted}.", row=row, field=name, given=shown, accepted=accepted
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

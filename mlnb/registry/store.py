@@ -86,17 +86,16 @@ class FolderStore:
         found = hashlib.sha256(content).hexdigest()
         if found != digest:
             raise IntegrityError(
-                f"{self.root / key} has the SHA-256 {found[:12]}…, not {digest[:12]}… as recorded: the file was changed or "
-                "damaged, so it was not loaded. Register the model again, or restore the file."
+                f"{self.root / key} has the SHA-256 {found[:12]}…, not {digest[:12]}… as recorded: "
+                "the file was changed or damaged, so it was not loaded. Register the model again, or restore the file."
             )
         return content
 
     def _entries(self, prefix: str) -> list[str]:
         try:
-            names = os.listdir(self.root / prefix)
+            return sorted(path.name for path in (self.root / prefix).iterdir() if not path.name.startswith("."))
         except FileNotFoundError:
             return []
-        return sorted(name for name in names if not name.startswith("."))
 
 
 def _blob_key(digest: str) -> str:

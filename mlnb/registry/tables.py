@@ -55,7 +55,9 @@ class VersionTable(Sequence["ModelVersion"]):
             return "No models yet. Deploy one: %deploy_model model --input X_train"
         header, *rows = self._cells()
         widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)
+        ]
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:

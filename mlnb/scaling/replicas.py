@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from mlnb.errors import StoppedError
 
@@ -36,7 +36,7 @@ class KernelReplica:
     'ABC'
     """
 
-    def __init__(self, model: Any, *, name: str) -> None:  # noqa: ANN401 - any model
+    def __init__(self, model: Any, *, name: str) -> None:
         self._model = model
         self._jobs: SimpleQueue[tuple[Callable[[Any], Any], Future[Any]] | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class KernelReplica:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> KernelReplica:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from dataclasses import asdict, dataclass
+from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -14,7 +15,6 @@ from fastapi_offline import FastAPIOffline
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-import mlnb
 from mlnb.errors import AmbiguousDeploymentError, MalformedBodyError, NotDeployedError, TooLargeError, nearest
 from mlnb.serving import problems
 from mlnb.serving.codecs import MAX_BODY_BYTES, decoder_for, encode_answer, to_json
@@ -42,7 +42,7 @@ class Served:
 
 def create_app(served: Mapping[str, Served]) -> FastAPI:
     """Return the app over a live view of the deployments by name."""
-    app = FastAPIOffline(title="mlnb", version=mlnb.__version__, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPIOffline(title="mlnb", version=package_version("mlnb"), redoc_url=None, openapi_url="/openapi.json")
     problems.install(app)
     app.add_middleware(_ForwardedPrefix)
     app.openapi = lambda: _openapi(app, served)  # type: ignore[method-assign]  # FastAPI's own way to replace it
@@ -148,7 +148,8 @@ def _find_only(served: Mapping[str, Served]) -> Served:
     if not models:
         raise NotDeployedError("No model is deployed here.")
     raise AmbiguousDeploymentError(
-        f"This server has {len(models)} models: {', '.join(sorted(models))}. Use /models/NAME/predict and /models/NAME/info.",
+        f"This server has {len(models)} models: {', '.join(sorted(models))}. "
+        "Use /models/NAME/predict and /models/NAME/info.",
         models=sorted(models),
     )
 

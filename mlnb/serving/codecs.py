@@ -33,7 +33,9 @@ def decoder_for(content_type: str, body: bytes, *, probabilities: bool) -> Calla
         If the body says that it is something else than JSON. What ``curl -d`` says by itself is taken for JSON.
     """
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in ("", "application/json", "application/x-www-form-urlencoded") and not media_type.endswith("+json"):
+    if media_type not in ("", "application/json", "application/x-www-form-urlencoded") and not media_type.endswith(
+        "+json"
+    ):
         raise UnsupportedMediaTypeError(f"Bodies of type {media_type!r} are not read; send application/json: {_FORMS}.")
 
     def decode(signature: Signature) -> Query:
@@ -83,7 +85,9 @@ def _rows(document: dict[str, Any]) -> list[Any]:
     if "features" in document:
         row = document["features"]
         if not isinstance(row, (list, dict)) or (row and isinstance(row, list) and isinstance(row[0], (list, dict))):
-            raise InvalidInputError("'features' is one row: a list of values, or an object; use 'instances' for many rows.")
+            raise InvalidInputError(
+                "'features' is one row: a list of values, or an object; use 'instances' for many rows."
+            )
         return [row]
     rows = document["instances"]
     if not isinstance(rows, list):
@@ -96,7 +100,7 @@ def _rows(document: dict[str, Any]) -> list[Any]:
     return rows
 
 
-def _plain(array: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401
+def _plain(array: np.ndarray[Any, Any]) -> Any:
     return np.ascontiguousarray(array) if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 else array.tolist()  # noqa: PLR2004 - bytes
 
 

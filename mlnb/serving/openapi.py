@@ -50,27 +50,29 @@ def _predict(version: ModelVersion, *, suffix: str = "") -> dict[str, Any]:
              "description": "Also return the probability of each class"}
         ],
         "requestBody": {"required": True, "content": {"application/json": _body(version.signature)}},
-        "responses": {"200": {"description": "The predictions", "content": {"application/json": {"schema": _answer(version)}}}}
-        | {
-            status: {"description": text, "content": {"application/problem+json": {"schema": {"type": "object"}}}}
-            for status, text in _PROBLEMS.items()
+        "responses": {
+            "200": _response("The predictions", _answer(version)),
+            **{status: _response(text, {"type": "object"}, media="problem+json") for status, text in _PROBLEMS.items()},
         },
     }  # fmt: skip
 
 
 def _get(version: ModelVersion, summary: str, operation: str) -> dict[str, Any]:
-    answer = {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
     return {
         "tags": [version.name],
         "summary": summary,
         "operationId": f"{operation}_{version.name}",
-        "responses": {"200": answer},
+        "responses": {"200": _response(summary, {"type": "object"})},
     }
+
+
+def _response(description: str, schema: dict[str, Any], *, media: str = "json") -> dict[str, Any]:
+    return {"description": description, "content": {f"application/{media}": {"schema": schema}}}
 
 
 def _body(signature: Signature) -> dict[str, Any]:
     row = _row(signature)
-    values = {"type": "array", "title": "values in order"}
+    values: dict[str, Any] = {"type": "array", "title": "values in order"}
     if signature.fields:
         values |= {"minItems": len(signature.fields), "maxItems": len(signature.fields)}
     schema = {

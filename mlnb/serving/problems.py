@@ -21,7 +21,7 @@ __all__ = ["install", "problem"]
 _log = logging.getLogger(__name__)
 
 
-def problem(status: int, title: str, detail: str, *, headers: Any = None, **members: Any) -> Response:  # noqa: ANN401
+def problem(status: int, title: str, detail: str, *, headers: Any = None, **members: Any) -> Response:
     """Return a problem answer; ``members`` are its extra fields."""
     document = {"type": "about:blank", "title": title, "status": status, "detail": detail} | members
     return Response(to_json(document), status, headers, media_type="application/problem+json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 import uvicorn
@@ -78,9 +78,11 @@ class Server:
         self._over.wait()
         if not self._uvicorn.started:
             self.stop()
-            raise ServerStartError(f"The server did not start on port {self.port}: {self._failure!r}.") from self._failure
+            raise ServerStartError(
+                f"The server did not start on port {self.port}: {self._failure!r}."
+            ) from self._failure
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,6 +145,7 @@ def _holder(port: int) -> str:
     except psutil.Error:  # macOS asks for root
         return ""
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid is not None:
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+        if listens and connection.pid is not None:
             return f"{psutil.Process(connection.pid).name()} (process {connection.pid}) listens on it"
     return ""

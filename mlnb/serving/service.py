@@ -120,7 +120,11 @@ class ModelService:
         return self._live.replica.join(timeout=timeout)
 
     def _answer(
-        self, version: ModelVersion, model: Any, decode: Callable[[Signature], Query], submitted: float  # noqa: ANN401
+        self,
+        version: ModelVersion,
+        model: Any,
+        decode: Callable[[Signature], Query],
+        submitted: float,
     ) -> Answer:
         request_id, rows, failure = secrets.token_hex(6), 0, None
         try:
@@ -135,10 +139,15 @@ class ModelService:
             seconds = time.perf_counter() - submitted
             self._tell(
                 PredictionEvent(
-                    model=version.name, version=version.number, request_id=request_id, at=time.time(),
-                    seconds=seconds, rows=rows, status=200 if failure is None else failure.status,
+                    model=version.name,
+                    version=version.number,
+                    request_id=request_id,
+                    at=time.time(),
+                    seconds=seconds,
+                    rows=rows,
+                    status=200 if failure is None else failure.status,
                     error=None if failure is None else _one_line(failure),
-                )  # fmt: skip
+                )
             )
         return Answer(
             prediction=prediction, probabilities=probabilities, version=version, request_id=request_id, seconds=seconds
@@ -147,7 +156,7 @@ class ModelService:
     def _tell(self, event: PredictionEvent) -> None:
         try:
             self._listener(event)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a listener is somebody else's code
             _log.exception("A listener failed on a prediction of %s", event.model)
 
 
@@ -155,7 +164,7 @@ def _start(version: ModelVersion, model: object) -> _Live:
     return _Live(version, KernelReplica(model, name=f"mlnb {version}"))
 
 
-def _predict(model: Any, query: Query) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:  # noqa: ANN401
+def _predict(model: Any, query: Query) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
     if query.probabilities and not hasattr(model, "predict_proba"):
         raise InvalidInputError(f"{type(model).__name__} gives no probabilities; leave 'probabilities' out.")
     try:
@@ -165,9 +174,9 @@ def _predict(model: Any, query: Query) -> tuple[np.ndarray[Any, Any], np.ndarray
         _log.warning("%s failed to predict", type(model).__name__, exc_info=True)
         raise PredictionError("The model failed on this input; its owner sees the reason in the log.") from error
     if prediction.ndim == 0 or len(prediction) != len(query.rows):
-        raise PredictionError(
-            "The model failed on this input; its owner sees the reason in the log."
-        ) from ValueError(f"predict returned the shape {prediction.shape} for {len(query.rows)} rows")
+        raise PredictionError("The model failed on this input; its owner sees the reason in the log.") from ValueError(
+            f"predict returned the shape {prediction.shape} for {len(query.rows)} rows"
+        )
     return prediction, probabilities
 
 

@@ -32,9 +32,9 @@ _RESOURCES = files("mlnb.widgets")
 class DeploymentPanel(anywidget.AnyWidget):
     """The live card of one deployment.
 
-    One widget for all of it: the regions are HTML made here (:mod:`mlnb.widgets.render`), the browser puts them in place
-    and sends back which button was pressed. plotly.js travels once per page, when a chart is first looked at, and is part
-    of no saved notebook.
+    One widget for all of it: the regions are HTML made here (:mod:`mlnb.widgets.render`), the browser puts them in
+    place and sends back which button was pressed. plotly.js travels once per page, when a chart is first looked at, and
+    is part of no saved notebook.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class DeploymentPanel(anywidget.AnyWidget):
                 setattr(self, name, html)
             self.figure = figure
 
-    def act(self, action: str, **payload: Any) -> threading.Thread | None:  # noqa: ANN401 - what the browser sends
+    def act(self, action: str, **payload: Any) -> threading.Thread | None:
         """Do what a button says, on a thread of its own; return that thread, None if there was nothing to wait for."""
         self.handled += 1
         if action == "plotly":
@@ -106,8 +106,8 @@ class DeploymentPanel(anywidget.AnyWidget):
             self.layout.close()  # a widget of its own, which ipywidgets would leave open
             super().close()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         plain = {"text/html": render_static(self._deployment.snapshot()), "text/plain": repr(self._deployment)}
         return {key: value for key, value in data.items() if key not in plain} | plain, metadata
 
@@ -146,7 +146,7 @@ class DeploymentPanel(anywidget.AnyWidget):
                     setattr(self, name, html)
 
 
-def _typed(row: dict[str, str], signature: Signature) -> Any:  # noqa: ANN401 - a row
+def _typed(row: dict[str, str], signature: Signature) -> Any:
     """Turn the form's text into the values that the fields take; what cannot be turned is refused by the signature."""
     if not signature.fields:
         try:
@@ -157,7 +157,7 @@ def _typed(row: dict[str, str], signature: Signature) -> Any:  # noqa: ANN401 - 
     return {name: _typed_value(text.strip(), kinds[name]) for name, text in row.items()}
 
 
-def _typed_value(text: str, kind: str) -> Any:  # noqa: ANN401
+def _typed_value(text: str, kind: str) -> Any:
     if kind == "text":
         return text
     if text == "":

@@ -24,7 +24,8 @@ __all__ = ["render", "render_answer", "render_failure", "render_static"]
 _SHOWN_FIELDS = 6
 _SHOWN_CLASSES = 3
 _COPY_ICON = (
-    '<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true"><rect x="5.5" y="5.5" width="8" height="8" rx="1.5"/>'
+    '<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">'
+    '<rect x="5.5" y="5.5" width="8" height="8" rx="1.5"/>'
     '<path d="M10.5 5.5v-1.5a1.5 1.5 0 0 0-1.5-1.5h-5a1.5 1.5 0 0 0-1.5 1.5v5a1.5 1.5 0 0 0 1.5 1.5h1.5"/></svg>'
 )
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -62,7 +63,7 @@ def render_failure(error: MlnbError) -> str:
 
 def render_static(snapshot: DeploymentSnapshot) -> str:
     """Return the panel as plain HTML, for GitHub and for a notebook without its kernel."""
-    table = VersionTable(snapshot.versions, live=_live_number(snapshot))._repr_html_()  # noqa: SLF001 - IPython's protocol
+    table = VersionTable(snapshot.versions, live=_live_number(snapshot))._repr_html_()
     return (
         f"<p><strong>{escape(snapshot.name)}</strong> · {_status(snapshot)}<br>"
         f"<code>POST {escape(snapshot.url)}/predict</code></p>{table}"
@@ -74,7 +75,11 @@ def _header(snapshot: DeploymentSnapshot) -> str:
     name = escape(snapshot.name)
     if snapshot.state == "live":
         back = snapshot.previous
-        buttons = f'<button type="button" data-action="rollback" data-to="{back}">Roll back to v{back}</button>' if back else ""
+        buttons = (
+            f'<button type="button" data-action="rollback" data-to="{back}">Roll back to v{back}</button>'
+            if back
+            else ""
+        )
         buttons += '<button type="button" data-action="stop">Stop</button>'
     else:
         buttons = '<button type="button" data-action="start">Deploy again</button>'
@@ -114,19 +119,20 @@ def _address(snapshot: DeploymentSnapshot) -> str:
 
 def _copy(label: str, text: str, title: str, *, shown: bool = False) -> str:
     return (
-        f'<button type="button" class="mlnb-link" data-copy="{escape(text, quote=True)}" data-shown="{str(shown).lower()}" '
-        f'title="{title}">{label}{_COPY_ICON}</button>'
+        f'<button type="button" class="mlnb-link" title="{title}" data-shown="{str(shown).lower()}" '
+        f'data-copy="{escape(text, quote=True)}">{label}{_COPY_ICON}</button>'
     )
 
 
 def _curl(snapshot: DeploymentSnapshot) -> str:
     body = shlex.quote(json.dumps(_request(snapshot.version.signature), ensure_ascii=False))
-    return f"curl -X POST {shlex.quote(snapshot.url + '/predict')} \\\n  -H 'Content-Type: application/json' \\\n  -d {body}"
+    target = shlex.quote(f"{snapshot.url}/predict")
+    return f"curl -X POST {target} \\\n  -H 'Content-Type: application/json' \\\n  -d {body}"
 
 
 def _python(snapshot: DeploymentSnapshot) -> str:
-    body = repr(_request(snapshot.version.signature))
-    return f"import requests\n\nanswer = requests.post(\n    {snapshot.url + '/predict'!r},\n    json={body},\n).json()\nanswer"
+    target, body = f"{snapshot.url}/predict", _request(snapshot.version.signature)
+    return f"import requests\n\nanswer = requests.post(\n    {target!r},\n    json={body!r},\n).json()\nanswer"
 
 
 def _request(signature: Signature) -> dict[str, Any]:
@@ -144,11 +150,8 @@ def _form(signature: Signature) -> str:
             '<small class="mlnb-muted">Deploy with <code>--input X_train</code> to get one field per feature.</small>'
         )
     shown, more = signature.fields[:_SHOWN_FIELDS], signature.fields[_SHOWN_FIELDS:]
-    rest = (
-        f'<details class="mlnb-more"><summary>{len(more)} more</summary><div class="mlnb-grid">{_inputs(more)}</div></details>'
-        if more
-        else ""
-    )
+    folded = f'<summary>{len(more)} more</summary><div class="mlnb-grid">{_inputs(more)}</div>'
+    rest = f'<details class="mlnb-more">{folded}</details>' if more else ""
     return f'<div class="mlnb-grid">{_inputs(shown)}</div>{rest}'
 
 
@@ -183,9 +186,11 @@ def _versions(snapshot: DeploymentSnapshot) -> str:
 
 def _version_row(version: ModelVersion, *, live: bool) -> str:
     state = '<span class="mlnb-live">● live</span>' if live else ""
-    button = "" if live else f'<button type="button" data-action="rollback" data-to="{version.number}">Make live</button>'
+    button = (
+        "" if live else f'<button type="button" data-action="rollback" data-to="{version.number}">Make live</button>'
+    )
     cells = (
-        f'<td>v{version.number}</td><td>{state}</td><td>{format_time(version.created)}</td>'
+        f"<td>v{version.number}</td><td>{state}</td><td>{format_time(version.created)}</td>"
         f"<td>{escape(format_metrics(version.metrics))}</td><td>{escape(version.description)}</td>"
         f'<td class="mlnb-number">{format_size(version.size)}</td><td class="mlnb-number">{button}</td>'
     )
@@ -197,7 +202,8 @@ def _live_number(snapshot: DeploymentSnapshot) -> dict[str, int]:
 
 
 def _activity(metrics: MetricsSnapshot) -> str:
-    totals = f"{metrics.requests:,} requests · {metrics.rows:,} rows · {_errors(metrics.errors)} since it was deployed"
+    counts = (("request", metrics.requests), ("row", metrics.rows), ("error", metrics.errors))
+    totals = " · ".join(_counted(count, noun) for noun, count in counts) + " since it was deployed"
     if metrics.last_error is None:
         return f'<small class="mlnb-muted">{totals}</small>'
     return (
@@ -211,17 +217,19 @@ def _footer(metrics: MetricsSnapshot) -> str:
         return '<span class="mlnb-muted">No requests yet</span>'
     cells = [f"{metrics.rate:.3g} req/s" if metrics.rate < 1000 else f"{metrics.rate:,.0f} req/s"]  # noqa: PLR2004
     cells += [f"{name} {_milliseconds(value)}" for name, value in (("p50", metrics.p50), ("p99", metrics.p99))]
-    cells.append(_errors(metrics.window_errors))
+    cells.append(_counted(metrics.window_errors, "error"))
     spans = "".join(f"<span>{cell}</span>" for cell in cells)
     return f'{spans}{_sparkline(metrics.recent)}<span class="mlnb-muted">last minute</span>'
 
 
-def _errors(count: int) -> str:
-    return f"{count:,} error{'' if count == 1 else 's'}"
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _milliseconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"  # noqa: PLR2004
+    if value is None:
+        return "none"
+    return f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"  # noqa: PLR2004 - three digits
 
 
 def _sparkline(counts: Sequence[int]) -> str:
@@ -242,7 +250,7 @@ def _bar(label: object, probability: float) -> str:
     )
 
 
-def _value(value: Any) -> str:  # noqa: ANN401 - any prediction or example
+def _value(value: Any) -> str:
     plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
     if isinstance(plain, bool):
         return str(plain).lower()

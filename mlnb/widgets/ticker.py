@@ -55,7 +55,7 @@ class Ticker:
         for callback in callbacks:
             try:
                 callback()
-            except Exception:
+            except Exception:  # noqa: BLE001 - one panel must not stop the others
                 _log.exception("A panel failed to refresh")
 
 

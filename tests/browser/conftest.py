@@ -10,9 +10,11 @@ from labs import JupyterLab, running_jupyterlab
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
 
 @pytest.fixture(scope="session")
 def jupyterlab() -> Iterator[JupyterLab]:
@@ -43,7 +45,9 @@ def page(browser: Browser) -> Iterator[Page]:
     page = context.new_page()
     page.set_default_timeout(30_000)
     errors: list[str] = []
-    page.on("pageerror", lambda error: None if "Canceled future" in str(error) else errors.append(str(error)))  # JupyterLab's
+    page.on(
+        "pageerror", lambda error: None if "Canceled future" in str(error) else errors.append(str(error))
+    )  # JupyterLab's
     yield page
     context.close()
     assert not errors, errors

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from waiting import is_open, wait_until
 
@@ -40,7 +40,7 @@ class Kernel:
 
     @property
     def process(self) -> psutil.Process:
-        return psutil.Process(self.manager.provisioner.pid)
+        return psutil.Process(self.manager.provisioner.pid)  # type: ignore[union-attr]  # the local one has it
 
     def run(self, code: str, *, timeout: float = 60) -> list[dict[str, Any]]:
         """Run a cell; return the contents of its outputs. An error of the cell fails the test."""

@@ -15,9 +15,10 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tumour: Fitted) -> It
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance()
+    assert shell.history_manager is not None
     shell.history_manager.enabled = False
     shell.run_line_magic("load_ext", "mlnb")
-    shell.push({"model": tumour.model, "X_train": tumour.rows, "scores": {"accuracy": 0.97}})
+    shell.user_ns.update({"model": tumour.model, "X_train": tumour.rows, "scores": {"accuracy": 0.97}})
     yield shell
     shell.run_line_magic("unload_ext", "mlnb")
     shell.history_manager.end_session()

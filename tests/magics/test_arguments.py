@@ -52,7 +52,7 @@ def test_a_quote_that_is_no_python_text_loses_its_quotes_all_the_same() -> None:
         ("x", 5),
         ("x + 1", 6),
         ('{"a": x}', {"a": 5}),
-        ('"{\'a\': 1}"', {"a": 1}),
+        ("\"{'a': 1}\"", {"a": 1}),
         ('{"a": true, "b": null}', {"a": True, "b": None}),
         ("[x for _ in range(2)]", [5, 5]),
     ],

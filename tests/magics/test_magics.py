@@ -116,7 +116,9 @@ def test_a_mistake_prints_one_line_and_changes_nothing(
     assert not registry.folder.exists()
 
 
-def test_a_taken_port_prints_one_line(shell: Any, capsys: pytest.CaptureFixture[str], registry: mlnb.ModelRegistry) -> None:
+def test_a_taken_port_prints_one_line(
+    shell: Any, capsys: pytest.CaptureFixture[str], registry: mlnb.ModelRegistry
+) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -136,7 +138,7 @@ def test_help(shell: Any, capsys: pytest.CaptureFixture[str], magic: str, flag: 
 def test_a_deployment_is_shown_as_its_one_panel(shell: Any) -> None:
     deployment = run(shell, f"%deploy_model {DEPLOY}")
     first, second = bundle(shell, deployment), bundle(shell, deployment)
-    assert list(first)[0] == "application/vnd.jupyter.widget-view+json"
+    assert next(iter(first)) == "application/vnd.jupyter.widget-view+json"
     assert first["application/vnd.jupyter.widget-view+json"] == second["application/vnd.jupyter.widget-view+json"]
     assert "<table" in first["text/html"]
 

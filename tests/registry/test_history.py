@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def test_the_last_version_deployed_or_rolled_back_to_is_live(deeds: list[tuple[A
     stack = live_stack(events(*deeds))
     made_live = [version for action, version in deeds if action != "stopped"]
     assert stack[-1:] == tuple(made_live[-1:])
-    assert all(first != second for first, second in zip(stack, stack[1:], strict=False))
+    assert all(first != second for first, second in pairwise(stack))
 
 
 def test_an_alias_means_what_it_was_last_given_to() -> None:

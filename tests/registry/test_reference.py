@@ -31,13 +31,17 @@ def test_a_valid_name_is_one_path_component_that_stays_inside(name: str) -> None
         assert name not in (".", "..")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\\b", ".hidden", "-x", "a\n", "ä", "a" * 64, "a b", "a\0"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "../a", "a\\b", ".hidden", "-x", "a\n", "ä", "a" * 64, "a b", "a\0"]
+)
 def test_a_hostile_name_is_refused_with_the_rule(name: str) -> None:
     with pytest.raises(InvalidNameError, match="letters, digits"):
         validate_name(name)
 
 
-@pytest.mark.parametrize("text", ["iris:", "iris:0", "iris:x", "iris:-1", "iris:1:2", "iris@", "iris@a/b", "@champion", ":3"])
+@pytest.mark.parametrize(
+    "text", ["iris:", "iris:0", "iris:x", "iris:-1", "iris:1:2", "iris@", "iris@a/b", "@champion", ":3"]
+)
 def test_a_malformed_reference_is_refused(text: str) -> None:
     with pytest.raises(InvalidNameError):
         ModelReference.parse(text)

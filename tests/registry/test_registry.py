@@ -40,7 +40,9 @@ def test_the_layout_on_disk_is_that_of_the_design(registry: ModelRegistry) -> No
 
 
 def test_a_version_reads_back_from_another_registry_object(registry: ModelRegistry, tumour: Fitted) -> None:
-    version = registry.register(tumour.model, "tumour", example=tumour.rows, metrics={"accuracy": 0.97}, description="first")
+    version = registry.register(
+        tumour.model, "tumour", example=tumour.rows, metrics={"accuracy": 0.97}, description="first"
+    )
     assert (version.number, version.metrics, version.description) == (1, {"accuracy": 0.97}, "first")
     assert version.model_type == "sklearn.ensemble._forest.RandomForestClassifier"
     again = ModelRegistry(registry.folder)
@@ -143,7 +145,12 @@ class Rebuilds:
     [
         (object(), {}, NotServableError, "object cannot be served: a model needs a method `predict`"),
         (DummyClassifier, {}, NotServableError, "an instance, fitted, is needed"),
-        (LinearRegression(), {"example": [[1.0]]}, NotServableError, "cannot predict the example's first row: NotFittedError"),
+        (
+            LinearRegression(),
+            {"example": [[1.0]]},
+            NotServableError,
+            "cannot predict the example's first row: NotFittedError",
+        ),
         (CONSTANT, {"name": "a/b"}, InvalidNameError, "letters, digits"),
         (CONSTANT, {"metrics": {"accuracy": "high"}}, InvalidInputError, "finite numbers by name"),
         (CONSTANT, {"metrics": 0.97}, InvalidInputError, "finite numbers by name"),

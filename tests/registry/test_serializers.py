@@ -50,7 +50,9 @@ print(kind)
 
 
 def run(program: str, *arguments: str) -> str:
-    return subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 class WithLock:

@@ -54,7 +54,8 @@ def test_whatever_a_job_raises_reaches_its_caller_and_the_thread_lives(error: Ba
 
 
 def test_a_cancelled_job_is_not_done() -> None:
-    may_go, done = threading.Event(), []
+    may_go = threading.Event()
+    done: list[None] = []
     with KernelReplica(None, name="test") as replica:
         replica.submit(lambda _: may_go.wait(5))
         waiting: Future[Any] = replica.submit(done.append)

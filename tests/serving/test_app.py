@@ -14,7 +14,9 @@ from mlnb.workspace import _workspace
 
 @pytest.fixture
 def deployment(tumour: Fitted) -> Deployment:
-    return mlnb.deploy(tumour.model, name="tumour", example=tumour.rows, metrics={"accuracy": 0.97}, description="first")
+    return mlnb.deploy(
+        tumour.model, name="tumour", example=tumour.rows, metrics={"accuracy": 0.97}, description="first"
+    )
 
 
 def request(method: str, path: str, **given: Any) -> httpx.Response:
@@ -22,7 +24,9 @@ def request(method: str, path: str, **given: Any) -> httpx.Response:
     from mlnb.serving.app import create_app
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(_workspace._served), client=("127.0.0.1", 1), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(
+            create_app(_workspace._served), client=("127.0.0.1", 1), raise_app_exceptions=False
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.request(method, path, **given)
 
@@ -100,11 +104,18 @@ BAD_BODIES: list[tuple[str, dict[str, Any], int, str]] = [
     ("an unknown name", {"json": {"instances": [{"radius": 1.0}]}}, 422, "unknown field 'radius'"),
     ("not finite", {"content": b'{"features": [NaN]}'}, 400, "not JSON"),
     ("a million rows", {"json": {"instances": [[1.0]] * 1_000_000}}, 413, "1,000,000 rows in one request"),
-    ("another content type", {"content": b"a,b", "headers": {"content-type": "text/csv"}}, 415, "'text/csv' are not read"),
+    (
+        "another content type",
+        {"content": b"a,b", "headers": {"content-type": "text/csv"}},
+        415,
+        "'text/csv' are not read",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("given", "status", "says"), [case[1:] for case in BAD_BODIES], ids=[case[0] for case in BAD_BODIES])
+@pytest.mark.parametrize(
+    ("given", "status", "says"), [case[1:] for case in BAD_BODIES], ids=[case[0] for case in BAD_BODIES]
+)
 def test_a_bad_body_is_a_problem_and_the_server_goes_on(
     deployment: Deployment, tumour: Fitted, given: dict[str, Any], status: int, says: str
 ) -> None:
@@ -186,7 +197,9 @@ def test_the_paths_without_a_name_need_exactly_one_model(deployment: Deployment,
 
 def test_openapi_names_the_fields_of_this_model(deployment: Deployment, digits: Fitted) -> None:
     paths = request("GET", "/openapi.json").json()["paths"]
-    assert {"/models/tumour/predict", "/models/tumour/info", "/predict", "/model/info", "/livez", "/readyz"} <= set(paths)
+    assert {"/models/tumour/predict", "/models/tumour/info", "/predict", "/model/info", "/livez", "/readyz"} <= set(
+        paths
+    )
     body = paths["/models/tumour/predict"]["post"]["requestBody"]["content"]["application/json"]
     many = body["schema"]["oneOf"][0]["properties"]["instances"]["items"]["anyOf"][0]
     assert list(many["properties"]) == list(deployment.version.signature.names)

@@ -36,7 +36,9 @@ def test_the_forms_of_a_body(document: Any, rows: list[list[float]]) -> None:
     assert not query.probabilities
 
 
-@pytest.mark.parametrize("content_type", ["", "application/json; charset=utf-8", "application/x-www-form-urlencoded", "a/b+json"])
+@pytest.mark.parametrize(
+    "content_type", ["", "application/json; charset=utf-8", "application/x-www-form-urlencoded", "a/b+json"]
+)
 def test_what_counts_as_json(content_type: str) -> None:
     assert decode(b'{"features": [1, 2]}', content_type=content_type).rows.tolist() == [[1.0, 2.0]]
 

@@ -25,8 +25,8 @@ VOID = {"input", "br", "meter", "img", "path", "rect", "polyline", "circle"}
 def version(number: int = 2, *, example: Any = ((1.5, 2.0),), description: str = "first") -> ModelVersion:
     signature = replace(infer_signature(None, example), labels=("benign", "malignant"))
     return ModelVersion(
-        name="tumour", number=number, created=NOW, metrics={"accuracy": 0.97}, description=description, model_type="Forest",
-        size=81_000, format="joblib", digest="", python="3.11", signature=signature,
+        name="tumour", number=number, created=NOW, metrics={"accuracy": 0.97}, description=description,
+        model_type="Forest", size=81_000, format="joblib", digest="", python="3.11", signature=signature,
     )  # fmt: skip
 
 
@@ -40,9 +40,10 @@ def metrics(**changes: Any) -> MetricsSnapshot:
 
 def snapshot(**changes: Any) -> DeploymentSnapshot:
     live = DeploymentSnapshot(
-        name="tumour", url="http://127.0.0.1:8000/models/tumour", docs_url="http://127.0.0.1:8000/docs", place="in kernel",
-        state="live", version=version(), since=NOW - timedelta(minutes=3), at=NOW, versions=(version(2), version(1)),
-        previous=1, metrics=metrics(),
+        name="tumour", url="http://127.0.0.1:8000/models/tumour", docs_url="http://127.0.0.1:8000/docs",
+        place="in kernel", state="live", version=version(), since=NOW - timedelta(minutes=3), at=NOW,
+        versions=(version(2), version(1)), previous=1,
+        metrics=metrics(),
     )  # fmt: skip
     return replace(live, **changes)
 
@@ -104,7 +105,14 @@ def test_a_stopped_deployment_offers_to_start() -> None:
 
 @pytest.mark.parametrize(
     ("age", "says"),
-    [(5, "less than a minute"), (60, "up 1 min"), (3599, "up 59 min"), (7300, "up 2 h"), (90_000, "up 1 day"), (200_000, "up 2 days")],
+    [
+        (5, "less than a minute"),
+        (60, "up 1 min"),
+        (3599, "up 59 min"),
+        (7300, "up 2 h"),
+        (90_000, "up 1 day"),
+        (200_000, "up 2 days"),
+    ],
 )
 def test_how_long_it_is_up(age: int, says: str) -> None:
     assert says in render(snapshot(since=NOW - timedelta(seconds=age)))["header"]
@@ -132,7 +140,9 @@ def test_many_fields_are_folded() -> None:
 
 
 def test_choices_are_choices() -> None:
-    frame = pd.DataFrame({"member": [True], "plan": pd.Categorical(["free"], categories=["free", "paid"]), "city": ["Delft"]})
+    frame = pd.DataFrame(
+        {"member": [True], "plan": pd.Categorical(["free"], categories=["free", "paid"]), "city": ["Delft"]}
+    )
     form = render(snapshot(version=version(example=frame)))["form"]
     assert "<option selected>true</option>" in form
     assert "<option selected>free</option><option>paid</option>" in form
@@ -151,15 +161,19 @@ def test_what_users_write_is_escaped() -> None:
     example = pd.DataFrame({HOSTILE: [1.0], "city": [HOSTILE]})
     hostile = version(example=example, description=HOSTILE)
     shown = snapshot(version=hostile, versions=(hostile,))
-    for html in [*render(shown).values(), render_static(shown), render_failure(InvalidInputError(HOSTILE, field=HOSTILE))]:
+    for html in [
+        *render(shown).values(),
+        render_static(shown),
+        render_failure(InvalidInputError(HOSTILE, field=HOSTILE)),
+    ]:
         check(html)
         assert "<script" not in html
 
 
 def test_an_answer_with_probabilities() -> None:
     answer = Answer(
-        prediction=np.array(["malignant"]), probabilities=np.array([[0.03, 0.97]]), version=version(), request_id="7f3a",
-        seconds=0.0031,
+        prediction=np.array(["malignant"]), probabilities=np.array([[0.03, 0.97]]), version=version(),
+        request_id="7f3a", seconds=0.0031,
     )  # fmt: skip
     html = render_answer(answer)
     check(html)
@@ -168,7 +182,9 @@ def test_an_answer_with_probabilities() -> None:
     assert "3.1 ms · v2 · request 7f3a" in html
 
 
-@pytest.mark.parametrize(("value", "says"), [(np.float64(152.1334), "152.133"), (np.int64(7), "7"), (np.bool_(True), "true")])
+@pytest.mark.parametrize(
+    ("value", "says"), [(np.float64(152.1334), "152.133"), (np.int64(7), "7"), (np.bool_(True), "true")]
+)
 def test_an_answer_without(value: Any, says: str) -> None:
     answer = Answer(prediction=np.array([value]), probabilities=None, version=version(), request_id="r", seconds=0.1)
     assert f">{says}</output>" in render_answer(answer)
