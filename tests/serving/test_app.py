@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ from fitted import Fitted
 
 import mlnb
 from mlnb import Deployment
+from mlnb.serving.app import create_app
 from mlnb.workspace import _workspace
 
 
@@ -19,18 +21,17 @@ def deployment(tumour: Fitted) -> Deployment:
     )
 
 
-def request(method: str, path: str, **given: Any) -> httpx.Response:
-    """Ask the app in process, as the one client it has."""
-    from mlnb.serving.app import create_app
+def request(method: str, path: str, *, client: str = "127.0.0.1", **given: Any) -> httpx.Response:
+    """Ask the app in process; on a thread of its own, because Playwright keeps a loop on the main one."""
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(
-            create_app(_workspace._served), client=("127.0.0.1", 1), raise_app_exceptions=False
-        )
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.request(method, path, **given)
+        app = create_app(_workspace._served)
+        transport = httpx.ASGITransport(app, client=(client, 1), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as asking:
+            return await asking.request(method, path, **given)
 
-    return asyncio.run(ask())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, ask()).result()
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
@@ -260,14 +261,7 @@ def test_a_proxys_prefix_is_put_before_the_paths_of_the_docs(deployment: Deploym
 
 
 def test_a_prefix_from_elsewhere_is_ignored(deployment: Deployment) -> None:
-    from mlnb.serving.app import create_app
-
-    async def ask() -> str:
-        transport = httpx.ASGITransport(create_app(_workspace._served), client=("192.0.2.7", 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return (await client.get("/docs", headers={"X-Forwarded-Prefix": "/evil"})).text
-
-    assert "/evil" not in asyncio.run(ask())
+    assert "/evil" not in request("GET", "/docs", client="192.0.2.7", headers={"X-Forwarded-Prefix": "/evil"}).text
 
 
 def test_an_error_of_the_server_itself_says_nothing_of_its_inside(
