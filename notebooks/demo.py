@@ -47,10 +47,17 @@ def run(path: Path, *, save: bool) -> int:
         return 1
     print(f"\nEvery step of {path.name} did what it says ({time.perf_counter() - start:.1f} s).")
     if save:
-        for cell in notebook.cells:
-            cell.metadata.pop("execution", None)  # when each cell ran says nothing to a reader
+        keep_for_readers(notebook)
         nbformat.write(notebook, path)
     return 0
+
+
+def keep_for_readers(notebook: nbformat.NotebookNode) -> None:
+    """Leave the plain outputs: when a cell ran says nothing to a reader, and a widget is gone with its kernel."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def show(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:  # noqa: ARG001 - nbclient names them
