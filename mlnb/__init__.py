@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlnb.errors import MlnbError
     from mlnb.registry import ModelRegistry, ModelVersion
-    from mlnb.widgets import DeploymentPanel
+    from mlnb.widgets import DeploymentPanel as DeploymentPanel
     from mlnb.workspace import Deployment, deploy, deployments, rollback, stop, versions
 
+# Without what needs the notebook's libraries (DeploymentPanel), so that a star import works in a container.
 __all__ = [
     "Deployment",
-    "DeploymentPanel",
     "MlnbError",
     "ModelRegistry",
     "ModelVersion",
@@ -50,13 +50,18 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mlnb' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from mlnb.errors import MissingLibraryError
+
+        raise MissingLibraryError(f"mlnb.{name} needs {error.name}. Run: pip install 'mlnb[lab]'") from error
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})
 
 
 def load_ipython_extension(shell: Any) -> None:

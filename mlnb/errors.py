@@ -23,6 +23,7 @@ __all__ = [
     "PortInUseError",
     "PredictionError",
     "RegistryFormatError",
+    "RegistryUnavailableError",
     "ServerStartError",
     "StoppedError",
     "TooLargeError",
@@ -120,6 +121,12 @@ class IntegrityError(MlnbError, RuntimeError):
     """A stored file is not what its record says; it was not unpickled."""
 
     title = "Stored model is damaged"
+
+
+class RegistryUnavailableError(MlnbError, OSError):
+    """The folder cannot be read or written: no such place, no permission, or a full disk."""
+
+    title = "Registry cannot be reached"
 
 
 class RegistryFormatError(MlnbError, RuntimeError):

@@ -10,7 +10,7 @@ __all__ = ["PredictionEvent", "PredictionListener"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionEvent:
-    """One request to predict, answered or refused.
+    """One request to predict, answered or refused. A body that is too large to be read is not one.
 
     Attributes
     ----------

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from mlnb.monitoring import MetricsSnapshot
     from mlnb.monitoring.monitor import Series
     from mlnb.registry import ModelVersion
+    from mlnb.registry.history import Action
     from mlnb.serving.app import Served
     from mlnb.serving.server import Server
     from mlnb.serving.service import Answer, ModelService
+
+_PATIENCE = 5.0  # seconds that stopping waits for what is in flight
 
 __all__ = ["Deployment", "DeploymentSnapshot", "Workspace", "deploy", "deployments", "rollback", "stop", "versions"]
 
@@ -111,7 +114,7 @@ class Deployment:
         Parameters
         ----------
         rows : array of shape (n, features), DataFrame, list of lists or list of dicts
-            A flat list or a dict is one row.
+            Where the model's fields are known, a flat list or a dict is one row.
 
         Returns
         -------
@@ -179,9 +182,8 @@ class Deployment:
         return self._workspace.deploy(str(self.version), registry=self.registry)
 
     def stop(self) -> None:
-        """Answer what is queued and take no more. Again is harmless."""
-        if self.state == "live":
-            self._workspace.stop(self.name)
+        """Take no more requests and answer those in flight, for at most 5 seconds. Again is harmless."""
+        self._workspace._stop([self])
 
     def snapshot(self) -> DeploymentSnapshot:
         """Return what a panel draws; no file is read."""
@@ -191,29 +193,34 @@ class Deployment:
             versions=self._versions, previous=self._previous, metrics=self.metrics(),
         )  # fmt: skip
 
-    def _go_live(self, registry: ModelRegistry, version: ModelVersion, model: object, *, server_url: str) -> Served:
+    def _go_live(
+        self, registry: ModelRegistry, version: ModelVersion, model: object, action: Action, *, server_url: str
+    ) -> Served:
+        """Record and serve a version; what the registry may refuse comes first, so that nothing is half done."""
         from mlnb.monitoring import ModelMonitor
         from mlnb.serving.app import Served
         from mlnb.serving.service import ModelService
 
-        self.url = f"{server_url}/models/{self.name}"
+        versions = tuple(reversed(registry.versions(self.name)))
+        registry.record(version, action)
+        previous = registry.previous(self.name, current=version.number)
         if self._service is None:
             self._monitor = ModelMonitor()
             self._service = ModelService(version, model, listener=self._monitor.observe)
         else:
             self._service.swap(version, model)
-        self.registry, self.version = registry, version
-        self._since = datetime.now(UTC)
-        self._versions = tuple(reversed(registry.versions(self.name)))
-        previous = registry.previous(self.name, current=version.number)
+        self.registry, self.version, self._versions = registry, version, versions
         self._previous = None if previous is None else previous.number
+        self._since = datetime.now(UTC)
+        self.url = f"{server_url}/models/{self.name}"
         return Served(self._service, self._monitor)
 
-    def _close(self, *, timeout: float) -> None:
+    def _detach(self) -> ModelService | None:
+        """Become stopped; return the service to close, None if it was stopped already."""
         service, self._service = self._service, None
         if service is not None:
-            service.close(timeout=timeout)
-        self._since = datetime.now(UTC)
+            self._since = datetime.now(UTC)
+        return service
 
 
 class Workspace:
@@ -240,25 +247,24 @@ class Workspace:
         """Register ``model`` and serve it; see :func:`deploy`."""
         if isinstance(model, Deployment):
             model, registry = str(model.version), registry or model.registry
+        stored = isinstance(model, str)
+        serving_name = ModelReference.parse(model).name if stored else validate_name(name or _name_for(model))
+        given = {"example": example, "metrics": metrics, "description": description or None}
         with self._lock:
-            where = self._registry_for(registry, name)
-            if isinstance(model, str):
-                version = _existing(where, model, name=name, example=example, metrics=metrics, description=description)
+            where = self._registry_for(registry, serving_name)
+            if stored:
+                version = _existing(where, model, name=name, **given)
                 loaded = where.load(version)
-                started = self._start_server(port)
-            else:
-                started = self._start_server(port)  # a port that is taken must leave the registry as it was
-                try:
+            try:
+                self._start_server(port)  # before registering: a port that is taken must leave the registry as it was
+                if not stored:
                     version = where.register(
-                        model, name or _name_for(model), example=example, metrics=metrics, description=description
+                        model, serving_name, example=example, metrics=metrics, description=description
                     )
                     loaded = where.load(version)  # what is served is what is stored, whatever happens to `model` later
-                except BaseException:
-                    if started:
-                        self._stop_server()
-                    raise
-            where.record(version, "deployed")
-            return self._serve(where, version, loaded)
+                return self._serve(where, version, loaded, "deployed")
+            finally:
+                self._stop_idle_server()
 
     def rollback(self, name: str, *, to: int | None = None) -> Deployment:
         """Make an earlier version live; see :func:`rollback`."""
@@ -266,28 +272,21 @@ class Workspace:
             deployment = self.find(name)
             registry = deployment.registry
             version = registry.rollback_target(name, to=to, current=deployment.version.number)
-            model = registry.load(version)
-            registry.record(version, "rolled back")
-            return self._serve(registry, version, model)
+            return self._serve(registry, version, registry.load(version), "rolled back")
 
     def stop(self, name: str | None = None) -> list[Deployment]:
         """Stop one deployment or all; see :func:`stop`."""
-        with self._lock:
-            chosen = [self.find(name)] if name is not None else self.deployments()
-            self._close(chosen)
-            for deployment in chosen:
-                deployment.registry.record(deployment.version, "stopped")
-            return chosen
+        chosen = [self.find(name)] if name is not None else self.deployments()
+        self._stop(chosen)
+        return chosen
 
     def close(self) -> None:
         """Stop everything, as the end of the process does: the history keeps what was live."""
-        with self._lock:
-            self._close(self.deployments(), timeout=1.0)  # Jupyter kills a kernel that takes longer to end
+        self._take_down(self.deployments(), timeout=1.0)  # Jupyter kills a kernel that takes longer to end
 
     def deployments(self) -> list[Deployment]:
         """Return what is live, by name."""
-        with self._lock:
-            return [self._deployments[name] for name in sorted(self._served)]
+        return [self._deployments[name] for name in sorted(self._served)]
 
     def find(self, name: str) -> Deployment:
         """Return the live deployment of that name.
@@ -311,18 +310,29 @@ class Workspace:
         shown = [where.version(f"{one}:{live[one]}" if one in live else one) for one in names]
         return VersionTable(shown, live=live, aliases={one: where.aliases(one) for one in names})
 
-    def _serve(self, registry: ModelRegistry, version: ModelVersion, model: object) -> Deployment:
+    def _serve(self, registry: ModelRegistry, version: ModelVersion, model: object, action: Action) -> Deployment:
         assert self._server is not None  # noqa: S101 - for the type checker; the callers started it
-        deployment = self._deployments.setdefault(version.name, Deployment(self, registry, version))
-        self._served[version.name] = deployment._go_live(registry, version, model, server_url=self._server.url)
+        deployment = self._deployments.get(version.name) or Deployment(self, registry, version)
+        served = deployment._go_live(registry, version, model, action, server_url=self._server.url)
+        self._deployments[version.name] = deployment
+        self._served[version.name] = served
         return deployment
 
-    def _close(self, chosen: list[Deployment], *, timeout: float = 5.0) -> None:
-        for deployment in chosen:
-            del self._served[deployment.name]
-            deployment._close(timeout=timeout)
-        if not self._served:
-            self._stop_server()
+    def _stop(self, chosen: list[Deployment]) -> None:
+        for deployment in self._take_down(chosen, timeout=_PATIENCE):
+            deployment.registry.record(deployment.version, "stopped")
+
+    def _take_down(self, chosen: list[Deployment], *, timeout: float) -> list[Deployment]:
+        """Unpublish at once, then wait for what is in flight; return those that were live."""
+        with self._lock:
+            services = {one: service for one in chosen if (service := one._detach()) is not None}
+            for one in services:
+                del self._served[one.name]
+        for service in services.values():
+            service.close(timeout=timeout)
+        with self._lock:
+            self._stop_idle_server()
+        return list(services)
 
     def _registry_for(self, registry: ModelRegistry | str | Path | None, name: str | None) -> ModelRegistry:
         if isinstance(registry, ModelRegistry):
@@ -331,8 +341,8 @@ class Workspace:
             return self._deployments[name].registry
         return ModelRegistry(registry)
 
-    def _start_server(self, port: int | None) -> bool:
-        """Have a server on ``port``; say whether this call started it."""
+    def _start_server(self, port: int | None) -> None:
+        """Have a server on ``port``."""
         from mlnb.serving.app import create_app
         from mlnb.serving.server import Server
 
@@ -342,19 +352,18 @@ class Workspace:
                     f"The models of this kernel share port {self._server.port}, so port {port} was not opened. "
                     f"Leave the port out, or stop {', '.join(sorted(self._served))} first."
                 )
-            return False
+            return
         app = create_app(self._served)
         try:
-            self._server = Server(app, port=port or self._last_port)
+            self._server = Server(app, port=self._last_port if port is None else port)
         except PortInUseError:
             if port is not None or self._last_port is None:
                 raise
             self._server = Server(app)  # the last port went to somebody else meanwhile
         self._last_port = self._server.port
-        return True
 
-    def _stop_server(self) -> None:
-        if self._server is not None:
+    def _stop_idle_server(self) -> None:
+        if self._server is not None and not self._served:
             self._server.stop()
             self._server = None
 
@@ -365,7 +374,7 @@ def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **gi
         raise InvalidNameError(
             f"{reference!r} is served under its own name {wanted.name!r}, not {name!r}; leave the name out."
         )
-    extra = [key for key, value in given.items() if value is not None and (key != "description" or value)]
+    extra = [key for key, value in given.items() if value is not None]
     if extra:
         raise MlnbError(
             f"{reference!r} is stored already and a version never changes, so {' and '.join(extra)} cannot be added; "
@@ -454,6 +463,8 @@ def rollback(name: str, *, to: int | None = None) -> Deployment:
 
 def stop(name: str | None = None) -> list[Deployment]:
     """Stop one deployment, or all; return those that were stopped.
+
+    What is in flight is still answered, for at most 5 seconds.
 
     Raises
     ------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fitted import Fitted, fitted
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from threads import mlnb_threads
 from waiting import wait_until
 
 import mlnb
@@ -45,10 +45,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield folder
     mlnb.stop()
     wait_until(lambda: not mlnb_threads())
-
-
-def mlnb_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("mlnb")]
 
 
 @pytest.fixture

@@ -55,3 +55,18 @@ mlnb.deploy(DummyClassifier().fit([[0.0]], [1]), name="c", example=[[0.0]], regi
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_star_import_and_a_panel_without_the_notebook_libraries() -> None:
+    program = """
+import sys
+sys.modules["anywidget"] = None
+from mlnb import *
+import mlnb
+try:
+    mlnb.DeploymentPanel
+except mlnb.MlnbError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "mlnb.DeploymentPanel needs anywidget. Run: pip install 'mlnb[lab]'\n"

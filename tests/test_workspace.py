@@ -11,7 +11,8 @@ import pytest
 from fitted import Fitted
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LinearRegression
-from waiting import free_port, is_open
+from threads import mlnb_threads
+from waiting import free_port, is_open, wait_until
 
 import mlnb
 from mlnb import ModelRegistry
@@ -23,6 +24,7 @@ from mlnb.errors import (
     NotDeployedError,
     NotServableError,
     PortInUseError,
+    RegistryUnavailableError,
     StoppedError,
 )
 
@@ -291,3 +293,68 @@ def test_answers_carry_probabilities_on_request(tumour: Fitted) -> None:
         assert answer.probabilities is not None
         assert answer.probabilities.tolist() == tumour.model.predict_proba(tumour.rows[:2]).tolist()
         assert answer.version == deployment.version
+
+
+def test_a_reference_means_the_registry_that_is_live_for_its_name(tmp_path: Path, registry: ModelRegistry) -> None:
+    registry.register(constant(9.0), "c", example=[[0.0]])
+    other = ModelRegistry(tmp_path / "other")
+    deployment = mlnb.deploy(constant(1.0), name="c", example=[[0.0]], registry=other)
+    assert mlnb.deploy("c:1").predict([0.0]).tolist() == [1.0]
+    assert deployment.registry is other
+    mlnb.deploy(DummyClassifier().fit([[0.0]], [1]), example=[[0.0]], registry=other)
+    mlnb.deploy(DummyClassifier().fit([[0.0]], [1]), example=[[0.0]])
+    assert len(other.versions("dummy-classifier")) == 2
+
+
+def test_a_registry_that_fails_late_leaves_nothing_live(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RegistryUnavailableError("the disk is full")
+
+    monkeypatch.setattr(ModelRegistry, "record", fail)
+    for model in (constant(1.0), constant(2.0)):
+        with pytest.raises(RegistryUnavailableError):
+            mlnb.deploy(model, name="c", example=[[0.0]])
+    monkeypatch.undo()
+    assert mlnb.deployments() == []
+    assert not mlnb_threads()
+    with mlnb.deploy(constant(3.0), name="c", example=[[0.0]]) as deployment:
+        monkeypatch.setattr(ModelRegistry, "record", fail)
+        with pytest.raises(RegistryUnavailableError):
+            mlnb.deploy("c")
+        assert deployment.predict([0.0]).tolist() == [3.0]
+        monkeypatch.undo()
+
+
+class Slow:
+    """Takes as long as it is told to."""
+
+    may_go = threading.Event()
+    entered = threading.Event()
+
+    def predict(self, rows: Any) -> Any:
+        if rows[0][0] == 1.0:
+            Slow.entered.set()
+            Slow.may_go.wait(10)
+        return rows[:, 0]
+
+
+def test_while_one_stops_slowly_the_others_are_seen_and_a_second_stop_is_harmless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mlnb.workspace._PATIENCE", 0.5)
+    slow = mlnb.deploy(Slow(), name="slow", example=[[0.0]])
+    mlnb.deploy(constant(1.0), name="c", example=[[0.0]])
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(httpx.post, f"{slow.url}/predict", json={"features": [1.0]}, timeout=20)
+        assert Slow.entered.wait(5)
+        stopping = pool.submit(slow.stop)
+        wait_until(lambda: slow.state == "stopped")
+        assert [deployment.name for deployment in mlnb.deployments()] == ["c"]
+        slow.stop()
+        stopping.result(5)
+        answer = asking.result(5)
+        Slow.may_go.set()
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"

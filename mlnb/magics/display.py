@@ -43,7 +43,7 @@ class DeploymentDisplay:
         from mlnb.widgets import DeploymentPanel
 
         panel = self._panels.get(deployment)
-        if panel is None:
+        if panel is None or panel.closed:
             panel = self._panels[deployment] = DeploymentPanel(deployment)
         panel.refresh()
         return panel

@@ -26,6 +26,13 @@ class _Second:
     requests: int = 0
     errors: int = 0
     latency: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))
+    quantiles: tuple[float | None, float | None] | None = None
+
+    def p50_and_p99(self) -> tuple[float | None, float | None]:
+        """Return the quantiles of a second that is over, worked out once."""
+        if self.quantiles is None:
+            self.quantiles = (self.latency.get_quantile_value(0.5), self.latency.get_quantile_value(0.99))
+        return self.quantiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +126,7 @@ class ModelMonitor:
             self._rows += event.rows
             second = self._second(int(event.at))
             second.requests += 1
+            second.quantiles = None
             if event.error is None:
                 second.latency.add(event.seconds * 1e3)
                 return
@@ -151,8 +159,8 @@ class ModelMonitor:
                 ago=tuple(range(-window + 1, 1)),
                 requests=self._per_second(end, window, lambda second: second.requests, 0),
                 errors=self._per_second(end, window, lambda second: second.errors, 0),
-                p50=self._per_second(end, window, lambda second: second.latency.get_quantile_value(0.5), None),
-                p99=self._per_second(end, window, lambda second: second.latency.get_quantile_value(0.99), None),
+                p50=self._per_second(end, window, lambda second: second.p50_and_p99()[0], None),
+                p99=self._per_second(end, window, lambda second: second.p50_and_p99()[1], None),
             )
 
     def _second(self, at: int) -> _Second:

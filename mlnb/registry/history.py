@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mlnb.errors import RegistryFormatError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -43,10 +45,16 @@ class HistoryEvent:
 
     @classmethod
     def from_json(cls, number: int, stored: dict[str, Any]) -> HistoryEvent:
-        """Read the stored form."""
+        """Read the stored form.
+
+        Raises
+        ------
+        RegistryFormatError
+            If a newer mlnb wrote it.
+        """
         action = stored["action"]
         if action not in get_args(Action):
-            raise ValueError(f"unknown action {action!r} in the history")
+            raise RegistryFormatError(f"The history has an event {action!r} that this mlnb does not know. Update mlnb.")
         return cls(number, action, stored["version"], datetime.fromisoformat(stored["at"]), stored.get("alias"))
 
 

@@ -6,7 +6,6 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import orjson
 from mlnb.errors import (
     IntegrityError,
     InvalidInputError,
+    MissingLibraryError,
     ModelNotFoundError,
     NoPreviousVersionError,
     NotServableError,
@@ -23,7 +23,7 @@ from mlnb.errors import (
     nearest,
 )
 from mlnb.registry import history
-from mlnb.registry.reference import ModelReference, validate_name
+from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
 from mlnb.registry.serializers import serialize, serializer_for
 from mlnb.registry.signature import Signature, infer_signature
 from mlnb.registry.store import FolderStore
@@ -125,7 +125,8 @@ class ModelRegistry:
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = Path(folder).expanduser() if folder is not None else default_folder()
+        # absolute, so that the registry stays where it is when the notebook changes its folder
+        self.folder = (Path(folder).expanduser() if folder is not None else default_folder()).absolute()
         self._store = FolderStore(self.folder)
         self._versions: dict[str, ModelVersion] = {}  # by key; neither a version
         self._events: dict[str, HistoryEvent] = {}  # nor an event ever changes
@@ -199,15 +200,26 @@ class ModelRegistry:
         ------
         ModelNotFoundError
         IntegrityError
-            If the stored bytes are not those that were recorded.
+            If the stored bytes are not those that were recorded, or make no model here.
+        MissingLibraryError
+            If the model's class lives in a library that is not installed.
         """
         version = reference if isinstance(reference, ModelVersion) else self.version(reference)
         serializer = serializer_for(version.format)
-        return serializer.loads(self._store.read_blob(version.digest))
+        content = self._store.read_blob(version.digest)
+        try:
+            return serializer.loads(content)
+        except ImportError as error:
+            raise MissingLibraryError(f"{version} needs {error.name or 'a library'}: {error}. Install it.") from error
+        except Exception as error:
+            raise IntegrityError(
+                f"{version} cannot be rebuilt here: {type(error).__name__}: {error}. It was stored under Python "
+                f"{version.python}; the libraries it was made with may differ from those installed."
+            ) from error
 
     def names(self) -> list[str]:
         """Return the names of all models."""
-        return self._store.folders("models")
+        return [name for name in self._store.folders("models") if is_valid_name(name) and self._last_number(name)]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """Return the versions of a model, oldest first.
@@ -342,6 +354,8 @@ class ModelRegistry:
             stored = self._read_json("registry.json")
         except FileNotFoundError:
             return
+        if not isinstance(stored, dict) or not isinstance(stored.get("format"), int):
+            raise RegistryFormatError(f"{self.folder / 'registry.json'} is no registry's: it names no format.")
         if stored["format"] > _FORMAT:
             raise RegistryFormatError(
                 f"{self.folder} has registry format {stored['format']}; this mlnb reads up to {_FORMAT}. Update mlnb."
@@ -358,7 +372,7 @@ def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     if not hasattr(given, "items"):
         raise InvalidInputError(f"{form}; got {given!r}.")
     for name, value in given.items():
-        if not isinstance(name, str) or not isinstance(value, Real) or not isfinite(value):
+        if not isinstance(name, str) or not isinstance(value, Real) or not abs(value) < float("inf"):
             raise InvalidInputError(f"{form}; got {name!r}: {value!r}.")
     return {name: float(value) for name, value in given.items()}
 

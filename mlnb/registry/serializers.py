@@ -93,8 +93,8 @@ def serialize(model: object) -> tuple[str, bytes]:
     """
     try:
         content = SERIALIZERS["joblib"].dumps(model)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        pass  # lambdas and local classes; cloudpickle takes them, or says why not
+    except Exception:  # noqa: BLE001, S110 - a lambda, a local class, or a model's own refusal
+        pass  # cloudpickle takes it, or says why not
     else:
         if b"__main__" not in content:
             return "joblib", content

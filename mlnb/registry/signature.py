@@ -26,6 +26,7 @@ _ACCEPTED: dict[Kind, str] = {
     "text": "text",
 }
 _MAX_LABELS = 1000
+_NUMERIC = "fiub"  # numpy's kinds
 _HUGE = 10**308
 
 
@@ -71,6 +72,8 @@ class Signature:
         What ``predict`` is given: a numpy array, a pandas DataFrame, or an array of whatever came.
     labels : tuple or None
         The classes of a classifier, in the order of its probabilities.
+    probabilities : bool
+        Whether the model has ``predict_proba``.
     order : {'C', 'F'}
         How the example lies in memory, row by row or column by column. Rows that come as lists are laid out alike: BLAS
         rounds the last digit by the layout, and answers are to equal ``model.predict`` to that digit.
@@ -87,6 +90,7 @@ class Signature:
     fields: tuple[Field, ...] = ()
     container: Container = "any"
     labels: tuple[Any, ...] | None = None
+    probabilities: bool = False
     order: Literal["C", "F"] = "C"
 
     @property
@@ -109,7 +113,7 @@ class Signature:
         """Read the stored form."""
         fields = tuple(Field(**(field | {"categories": tuple(field["categories"])})) for field in stored["fields"])
         labels = None if stored["labels"] is None else tuple(stored["labels"])
-        return cls(fields=fields, container=stored["container"], labels=labels, order=stored["order"])
+        return cls(**(dict(stored) | {"fields": fields, "labels": labels}))
 
     def coerce(self, data: Any) -> Any:
         """Return ``data`` as the rows the model takes.
@@ -117,7 +121,8 @@ class Signature:
         Parameters
         ----------
         data : array, DataFrame, list of lists or list of dicts
-            ``(n, len(fields))``; one row may also come as a flat list or 1-D array.
+            ``(n, len(fields))``; where the fields are known, one row may also come as a flat list, a 1-D array or a
+            dict.
 
         Returns
         -------
@@ -131,11 +136,11 @@ class Signature:
         """
         if self.container == "any":
             return data if _is_frame(data) else _not_empty(_as_array(data))
-        rows = self._in_order(data)
-        if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub" and self._uniform_dtype is not None:
-            return self._build(self._checked_matrix(rows))
+        ordered = self._in_order(data)
+        if isinstance(ordered, np.ndarray):
+            return self._build(self._checked_matrix(ordered))
         return self._build(
-            [self._checked_column(field, column) for field, column in zip(self.fields, _columns(rows), strict=True)]
+            [self._checked_column(field, column) for field, column in zip(self.fields, ordered, strict=True)]
         )
 
     @property
@@ -147,28 +152,36 @@ class Signature:
         return np.dtype(dtypes.pop())
 
     def _in_order(self, data: Any) -> Any:
-        """Return rows with their columns in the model's order and number: a 2-D array, or a list of equal lists."""
+        """Return the columns in the model's order and number: as one numeric matrix where all have one dtype."""
         if _is_frame(data):
             return self._ordered_frame(data)
         if isinstance(data, np.ndarray):
-            return self._rectangle(data)
+            return self._as_matrix_or_columns(self._rectangle(data))
         rows = _listed_rows(data)
-        if rows and not any(isinstance(row, (dict, list, tuple, np.ndarray)) for row in rows):
-            rows = [rows]  # one row, flat
         if any(isinstance(row, dict) for row in rows):
             rows = [self._ordered_row(number, row) for number, row in enumerate(rows)]
+        matrix = self._as_matrix(rows)
+        return self._as_columns(rows) if matrix is None else matrix
+
+    def _as_matrix(self, rows: list[Any]) -> np.ndarray[Any, Any] | None:
+        """Return the rows as one array if all fields have one dtype and all values are numbers."""
+        if self._uniform_dtype is None:
+            return None
         try:
             array = np.asarray(rows, order=self.order)
-        except (ValueError, OverflowError):
-            pass  # ragged, or a whole number of 20 digits; said below, by row
-        else:
-            if array.dtype.kind in "fiub" and array.ndim == 2:  # noqa: PLR2004 - rows by features
-                return self._rectangle(array)
+        except (ValueError, OverflowError):  # ragged, or a whole number of 20 digits; said by row
+            return None
+        return self._rectangle(array) if array.dtype.kind in _NUMERIC and array.ndim == 2 else None  # noqa: PLR2004
+
+    def _as_columns(self, rows: list[Any]) -> list[Any]:
         for number, row in enumerate(rows):
             if not isinstance(row, (list, tuple, np.ndarray)):
                 raise _refusal(number, None, row, f"a list of {len(self.fields)} values")
             self._check_width(number, len(row))
-        return _not_empty(rows)
+        return list(zip(*_not_empty(rows), strict=True))
+
+    def _as_matrix_or_columns(self, array: np.ndarray[Any, Any]) -> Any:
+        return array if self._uniform_dtype is not None and array.dtype.kind in _NUMERIC else list(array.T)
 
     def _rectangle(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if array.ndim == 1 and len(array) == len(self.fields):
@@ -210,14 +223,14 @@ class Signature:
     def _ordered_frame(self, frame: Any) -> Any:
         columns = [str(column) for column in frame.columns]
         if not set(self.names) & set(columns):  # a frame for a model that knows no names: by position
-            self._check_width(0, len(columns))
-            return _not_empty(frame.to_numpy())
+            return self._as_matrix_or_columns(self._rectangle(frame.to_numpy()))
         self._ordered_row(0, dict.fromkeys(columns))
-        ordered = frame[list(self.names)]
-        array = ordered.to_numpy()
-        if array.dtype.kind in "fiub":
-            return _not_empty(array)
-        return _not_empty([list(row) for row in zip(*(ordered[name] for name in self.names), strict=True)])
+        if len(columns) != len(self.fields):
+            raise InvalidInputError(f"The frame has a column twice; needed are: {_listed(self.names)}.")
+        ordered = _not_empty(frame)[list(self.names)]
+        if self._uniform_dtype is not None and (array := ordered.to_numpy()).dtype.kind in _NUMERIC:
+            return array
+        return [ordered[name].tolist() for name in self.names]
 
     def _checked_matrix(self, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Convert a numeric matrix to the one dtype of the fields, or name the first cell that does not fit."""
@@ -282,12 +295,14 @@ def infer_signature(model: object, example: Any = None) -> Signature:
     NotServableError
         If the example is not a table of numbers, booleans and text, or has no rows.
     """
-    labels = _labels(model)
+    labels, probabilities = _labels(model), hasattr(model, "predict_proba")
     names = [str(name) for name in getattr(model, "feature_names_in_", ())]
     if example is None:
         count = len(names) or int(getattr(model, "n_features_in_", 0))
         fields = tuple(Field(name=name, kind="number", dtype="float64") for name in names or _numbered(count))
-        return Signature(fields=fields, container=_container(fields, named=bool(names)), labels=labels)
+        return Signature(
+            fields=fields, container=_container(fields, named=bool(names)), labels=labels, probabilities=probabilities
+        )
     named = _is_frame(example) and all(isinstance(column, str) for column in example.columns)
     if named:
         columns = {name: example[name] for name in example.columns}
@@ -345,7 +360,12 @@ def _field(name: str, column: Any) -> Field:
     dtype = str(getattr(column, "dtype", ""))
     values = np.asarray(column)
     if dtype == "category":
-        categories = tuple(str(category) for category in column.cat.categories)
+        categories = tuple(column.cat.categories)
+        if not all(isinstance(category, str) for category in categories):
+            raise NotServableError(
+                f"The example's column {name!r} has categories that are no text, such as {categories[0]!r}; "
+                "fit on the values themselves, or on text: X[column].astype(str).astype('category')."
+            )
         return Field(name=name, kind="text", dtype=dtype, nullable=bool(column.isna().any()),
                      categories=categories, example=_first(values))  # fmt: skip
     if values.dtype.kind == "O":
@@ -373,7 +393,12 @@ def _object_field(name: str, dtype: str, values: np.ndarray[Any, Any]) -> Field:
         return Field(name=name, kind="text", dtype=dtype, nullable=nullable, example=_first(values))
     if known and all(isinstance(value, Real) for value in known):
         whole = not nullable and all(isinstance(value, (int, np.integer)) for value in known)
-        inferred = np.array(known, dtype="int64" if whole else "float64")
+        try:
+            inferred = np.array(known, dtype="int64" if whole else "float64")
+        except OverflowError:
+            raise NotServableError(
+                f"The example's column {name!r} has numbers beyond 64 bits. Convert it first."
+            ) from None
         return Field(name=name, kind="integer" if whole else "number", dtype=inferred.dtype.name, nullable=nullable,
                      minimum=float(inferred.min()), maximum=float(inferred.max()), example=_first(values))  # fmt: skip
     kinds = sorted({type(value).__name__ for value in values})
@@ -416,17 +441,16 @@ def _listed_rows(data: Any) -> list[Any]:
         return [data]
     if isinstance(data, (str, bytes)) or not hasattr(data, "__iter__"):
         raise InvalidInputError(f"{data!r:.80} is no row; give an array, a DataFrame, or a list of rows.")
-    return list(data)
+    rows = list(data)
+    if rows and not any(isinstance(row, (dict, list, tuple, np.ndarray)) for row in rows):
+        return [rows]  # one row, flat
+    return rows
 
 
 def _not_empty(rows: Any) -> Any:
     if getattr(rows, "ndim", 1) == 0 or len(rows) == 0:
         raise InvalidInputError("There are no rows; give at least one.")
     return rows
-
-
-def _columns(rows: Any) -> Any:
-    return rows.T if isinstance(rows, np.ndarray) else zip(*rows, strict=True)
 
 
 def _joined(columns: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
@@ -456,6 +480,7 @@ def _text(row: int, field: Field, value: Any) -> str | None:
 
 
 def _refusal(row: int, field: Field | None, given: Any, accepted: str | None = None) -> InvalidInputError:
+    given = given.item() if isinstance(given, np.generic) else given
     shown = "a missing value (null or NaN)" if _is_missing(given) else repr(given)[:80]
     accepted = accepted or (_ACCEPTED[field.kind] if field is not None else None)
     if isinstance(given, float) and abs(given) == float("inf") and field is not None and field.kind == "number":

@@ -8,7 +8,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mlnb.errors import IntegrityError
+from mlnb.errors import IntegrityError, RegistryUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,17 +32,27 @@ class FolderStore:
     def create(self, key: str, content: bytes) -> bool:
         """Write ``content`` under ``key`` unless the key is taken; say whether it was written.
 
+        Raises
+        ------
+        RegistryUnavailableError
+            If the system refuses; nothing is left behind.
+
+        Notes
+        -----
         The bytes are on disk before the key appears, and it appears whole or not at all: a hard link either makes the
         name or fails, on NFS too (link(2)).
         """
         target = self.root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _synced_temporary(target.parent, content) as temporary:
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
-        _sync_folder(target.parent)
+        with _reachable(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _synced_temporary(target.parent, content) as temporary:
+                try:
+                    os.link(temporary, target)
+                except FileExistsError:
+                    if target.is_file():
+                        return False
+                    raise
+            _sync_folder(target.parent)
         return True
 
     def read(self, key: str) -> bytes:
@@ -53,7 +63,8 @@ class FolderStore:
         FileNotFoundError
             If there is no such key.
         """
-        return (self.root / key).read_bytes()
+        with _reachable(self.root / key):
+            return (self.root / key).read_bytes()
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys directly under the folder ``prefix``, sorted."""
@@ -92,14 +103,29 @@ class FolderStore:
         return content
 
     def _entries(self, prefix: str) -> list[str]:
+        folder = self.root / prefix
         try:
-            return sorted(path.name for path in (self.root / prefix).iterdir() if not path.name.startswith("."))
+            with _reachable(folder):
+                return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         except FileNotFoundError:
             return []
 
 
 def _blob_key(digest: str) -> str:
     return f"blobs/sha256/{digest[:2]}/{digest}"
+
+
+@contextmanager
+def _reachable(path: Path) -> Iterator[None]:
+    """Turn what the system says of ``path`` into an error that names it, but for a file that is not there."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RegistryUnavailableError(
+            f"{path}: {error.strerror or error}. Give the registry a folder that you may write to, on a disk with room."
+        ) from error
 
 
 @contextmanager

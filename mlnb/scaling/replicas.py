@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
-from queue import SimpleQueue
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from mlnb.errors import StoppedError
@@ -41,6 +42,7 @@ class KernelReplica:
         self._jobs: SimpleQueue[tuple[Callable[[Any], Any], Future[Any]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
+        self._running: Future[Any] | None = None
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -78,15 +80,30 @@ class KernelReplica:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def abandon(self) -> None:
+        """Answer what is queued or running with StoppedError: whoever waits learns it now. Closes first."""
+        self.close()
+        waiting = [self._running]
+        with suppress(Empty):
+            while True:
+                item = self._jobs.get_nowait()
+                waiting.append(None if item is None else item[1])
+        self._jobs.put(None)  # ends the thread when its job ends, if ever
+        for future in waiting:
+            if future is not None:
+                with suppress(InvalidStateError):
+                    future.set_exception(StoppedError("The model was stopped before it answered."))
+
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
             job, future = item
             if not future.set_running_or_notify_cancel():
                 continue
-            try:
-                result = job(self._model)
-            except BaseException as error:  # noqa: BLE001 - the caller gets it; this thread must live on
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            self._running = future
+            with suppress(InvalidStateError):  # abandoned meanwhile
+                try:
+                    future.set_result(job(self._model))
+                except BaseException as error:  # noqa: BLE001 - the caller gets it; this thread must live on
+                    future.set_exception(error)
+            self._running = None
             del item, job, future  # keep no rows alive while waiting

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from mlnb.errors import AmbiguousDeploymentError, MalformedBodyError, NotDeployedError, TooLargeError, nearest
@@ -114,11 +114,14 @@ async def _read(request: Request) -> bytes:
     chunks: list[bytes] = []
     size = 0
     if declared <= MAX_BODY_BYTES:
-        async for chunk in request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                break
+        try:
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    break
+        except ClientDisconnect:
+            raise MalformedBodyError("The client went away before its body was complete.") from None
     if max(size, declared) > MAX_BODY_BYTES:
         raise TooLargeError(
             f"The body has more than {MAX_BODY_BYTES // 2**20} MiB; send the rows in parts.", accepted=MAX_BODY_BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,20 +26,13 @@ _FORMS = '{"features": [..]} for one row, or {"instances": [[..], ..]} or {"inst
 
 
 def decoder_for(content_type: str, body: bytes, *, probabilities: bool) -> Callable[[Signature], Query]:
-    """Return what turns ``body`` into rows, given a signature.
+    """Return what turns ``body`` into rows, given a signature; what ``curl -d`` says by itself is taken for JSON.
 
-    Raises
-    ------
-    UnsupportedMediaTypeError
-        If the body says that it is something else than JSON. What ``curl -d`` says by itself is taken for JSON.
+    The function returned raises UnsupportedMediaTypeError, MalformedBodyError, TooLargeError or InvalidInputError.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in ("", "application/json", "application/x-www-form-urlencoded") and not media_type.endswith(
-        "+json"
-    ):
-        raise UnsupportedMediaTypeError(f"Bodies of type {media_type!r} are not read; send application/json: {_FORMS}.")
 
     def decode(signature: Signature) -> Query:
+        _check_media_type(content_type.partition(";")[0].strip().lower())
         document = _parse(body)
         wanted = document.pop("probabilities", probabilities)
         if not isinstance(wanted, bool):
@@ -64,7 +58,20 @@ def encode_answer(answer: Answer) -> bytes:
 
 def to_json(document: object) -> bytes:
     """Return valid JSON of plain values and numpy ones; NaN becomes null."""
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
+    try:
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
+    except orjson.JSONEncodeError:  # whole numbers of more than 64 bits
+        return json.dumps(document, default=_listed_array, allow_nan=False).encode()
+
+
+def _listed_array(value: object) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)
+
+
+def _check_media_type(media_type: str) -> None:
+    known = ("", "application/json", "application/x-www-form-urlencoded")
+    if media_type not in known and not media_type.endswith("+json"):
+        raise UnsupportedMediaTypeError(f"Bodies of type {media_type!r} are not read; send application/json: {_FORMS}.")
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -73,10 +80,18 @@ def _parse(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedBodyError(f"The body is not JSON: {error}. Send {_FORMS}.") from None
+        document = _lenient(body, error)
     if not isinstance(document, dict):
         raise InvalidInputError(f"The body is a JSON {_json_type(document)}; send {_FORMS}.")
     return document
+
+
+def _lenient(body: bytes, strict: orjson.JSONDecodeError) -> Any:
+    """Read the NaN and Infinity that JSON lacks and many clients write: the signature names their row and field."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise MalformedBodyError(f"The body is not JSON: {strict}. Send {_FORMS}.") from None
 
 
 def _rows(document: dict[str, Any]) -> list[Any]:

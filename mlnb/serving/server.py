@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -19,6 +20,10 @@ __all__ = ["HOST", "Server"]
 
 HOST = "127.0.0.1"
 PREFERRED_PORT = 8000
+_LAST_PORT = 65535
+
+# uvicorn's complaints go wherever logging is configured to go, and else nowhere: they are not for the notebook.
+logging.getLogger("uvicorn").addHandler(logging.NullHandler())
 
 _listening: WeakSet[socket.socket] = WeakSet()
 
@@ -75,7 +80,11 @@ class Server:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"mlnb server {self.port}", daemon=True)
         self._thread.start()
-        self._over.wait()
+        try:
+            self._over.wait()
+        except BaseException:  # an interrupt
+            self.stop()
+            raise
         if not self._uvicorn.started:
             self.stop()
             raise ServerStartError(
@@ -120,15 +129,14 @@ def _bind(port: int | None) -> socket.socket:
 
 def _bound_socket(port: int) -> socket.socket:
     # Without proto=IPPROTO_TCP asyncio does not set TCP_NODELAY, and each request on a kept connection takes 44 ms.
+    if not 0 <= port <= _LAST_PORT:
+        raise PortInUseError(f"Port {port} does not exist; use 1 to {_LAST_PORT}, or leave it out.")
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((HOST, port))
         sock.listen(2048)  # a port that is taken shows here, if not before
         _listening.add(sock)
-    except OverflowError:
-        sock.close()
-        raise PortInUseError(f"Port {port} does not exist; use 1 to 65535, or leave it out.") from None
     except OSError as error:
         sock.close()
         raise PortInUseError(f"Port {port} cannot be used: {_holder(port) or error.strerror}. "
@@ -146,6 +154,6 @@ def _holder(port: int) -> str:
         return ""
     for connection in connections:
         listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
-        if listens and connection.pid is not None:
+        if listens and connection.pid is not None and psutil.pid_exists(connection.pid):
             return f"{psutil.Process(connection.pid).name()} (process {connection.pid}) listens on it"
     return ""

@@ -115,9 +115,16 @@ class ModelService:
         old.replica.close()
 
     def close(self, *, timeout: float) -> bool:
-        """Answer what is queued and take no more; say whether that was done within ``timeout`` seconds."""
-        self._live.replica.close()
-        return self._live.replica.join(timeout=timeout)
+        """Answer what is queued and take no more; say whether that was done within ``timeout`` seconds.
+
+        What was not gets a StoppedError.
+        """
+        replica = self._live.replica
+        replica.close()
+        done = replica.join(timeout=timeout)
+        if not done:
+            replica.abandon()
+        return done
 
     def _answer(
         self,
@@ -126,14 +133,18 @@ class ModelService:
         decode: Callable[[Signature], Query],
         submitted: float,
     ) -> Answer:
-        request_id, rows, failure = secrets.token_hex(6), 0, None
+        request_id, rows, status = secrets.token_hex(6), 0, 500
+        reason: str | None = None
         try:
             query = decode(version.signature)
             prediction, probabilities = _predict(model, query)
-            rows = len(prediction)
+            rows, status, reason = len(prediction), 200, None
         except MlnbError as error:
             error.details.setdefault("request_id", request_id)
-            failure = error
+            status, reason = error.status, _one_line(error)
+            raise
+        except Exception as error:
+            reason = _one_line(error)
             raise
         finally:
             seconds = time.perf_counter() - submitted
@@ -145,8 +156,8 @@ class ModelService:
                     at=time.time(),
                     seconds=seconds,
                     rows=rows,
-                    status=200 if failure is None else failure.status,
-                    error=None if failure is None else _one_line(failure),
+                    status=status,
+                    error=reason,
                 )
             )
         return Answer(
@@ -180,7 +191,8 @@ def _predict(model: Any, query: Query) -> tuple[np.ndarray[Any, Any], np.ndarray
     return prediction, probabilities
 
 
-def _one_line(error: MlnbError) -> str:
-    cause = error.__cause__ if isinstance(error, PredictionError) and error.__cause__ is not None else error
-    text = str(cause) if cause is error else f"{type(cause).__name__}: {cause}"
+def _one_line(error: Exception) -> str:
+    """Return the reason for the person who runs the model: the model's own exception where it failed."""
+    reason = error.__cause__ if isinstance(error, PredictionError) and error.__cause__ is not None else error
+    text = str(reason) if isinstance(reason, MlnbError) else f"{type(reason).__name__}: {reason}"
     return " ".join(text.split())[:300]

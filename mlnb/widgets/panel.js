@@ -3,6 +3,7 @@
 const TABS = [["try", "Try it"], ["versions", "Versions"], ["monitor", "Monitor"]];
 const REGIONS = ["header", "address", "form", "result", "versions", "activity", "footer", "notice"];
 const BUSY_AFTER = 1500; // ms without a word from the kernel until the panel says that it is busy
+const LOOKING_EVERY = 5000; // ms between two words to the kernel that the chart is looked at
 
 const SKELETON = `
   <div class="mlnb-header" data-region="header"></div>
@@ -22,9 +23,10 @@ const SKELETON = `
   <div class="mlnb-footer"><div class="mlnb-figures" data-region="footer"></div>
     <div class="mlnb-notice" data-region="notice" role="status" aria-live="polite"></div></div>`;
 
-// plotly.js comes from the kernel, once per page. It is a UMD file: the names it looks for are given to it.
+// plotly.js comes from the kernel and is kept for the page. It is a UMD file: the names it looks for are given to it.
 function loadPlotly(model) {
-  globalThis.__mlnbPlotly ??= new Promise((resolve, reject) => {
+  if (globalThis.__mlnbPlotly) return Promise.resolve(globalThis.__mlnbPlotly);
+  return new Promise((resolve, reject) => {
     const receive = async (message, buffers) => {
       if (message.kind !== "plotly") return;
       model.off("msg:custom", receive);
@@ -34,17 +36,16 @@ function loadPlotly(model) {
         const url = URL.createObjectURL(new Blob([
           "const module = {exports: {}}, exports = module.exports, define = undefined;\n", source,
           "\nexport default module.exports;"], {type: "text/javascript"}));
-        resolve((await import(url)).default);
+        globalThis.__mlnbPlotly ??= (await import(url)).default;
         URL.revokeObjectURL(url);
+        resolve(globalThis.__mlnbPlotly);
       } catch (error) {
-        globalThis.__mlnbPlotly = undefined;
         reject(error);
       }
     };
     model.on("msg:custom", receive);
     model.send({action: "plotly"});
   });
-  return globalThis.__mlnbPlotly;
 }
 
 function setRegion(node, html) {
@@ -65,7 +66,9 @@ function render({model, el}) {
   const predict = find(".mlnb-primary");
   const chart = find(".mlnb-chart");
   let busy = 0;
+  let looking = 0;
   let open = "try";
+  let plotly = null; // a promise, once the chart was looked at
   let drawn = false;
 
   function say(action, rest = {}) {
@@ -92,7 +95,6 @@ function render({model, el}) {
   function show(name) {
     setRegion(find(`[data-region="${name}"]`), model.get(name));
     if (name !== "result") return;
-    predict.removeAttribute("aria-busy");
     const wrong = find(".mlnb-failure")?.dataset.field;
     for (const input of card.querySelectorAll(".mlnb-field [name]")) {
       input.toggleAttribute("aria-invalid", Boolean(wrong) && input.name === wrong);
@@ -100,7 +102,8 @@ function render({model, el}) {
     }
   }
 
-  function openTab(name, {focus = false, tell = true} = {}) {
+  function openTab(name, {focus = false} = {}) {
+    if (open === "monitor" && name !== open) look(false);
     open = name;
     for (const tab of card.querySelectorAll("[data-tab]")) {
       const chosen = tab.dataset.tab === name;
@@ -109,27 +112,43 @@ function render({model, el}) {
       if (chosen && focus) tab.focus();
     }
     for (const pane of card.querySelectorAll("[data-pane]")) pane.hidden = pane.dataset.pane !== name;
-    if (tell) say("tab", {name});
-    if (name === "monitor") draw();
+    if (name === "monitor") {
+      say("chart", {looked_at: true});
+      clearInterval(looking);
+      looking = setInterval(() => model.send({action: "chart", looked_at: true}), LOOKING_EVERY);
+      draw();
+    }
+  }
+
+  function look(now) {
+    clearInterval(looking);
+    model.send({action: "chart", looked_at: now});
   }
 
   async function draw() {
     if (open !== "monitor" || !model.get("figure")) return;
-    let plotly;
+    plotly ??= loadPlotly(model);
+    let library;
     try {
-      plotly = await loadPlotly(model);
+      library = await plotly;
     } catch (error) {
+      plotly = null;
       chart.textContent = `The chart could not be loaded: ${error.message}`;
       return;
     }
-    if (open !== "monitor" || !card.isConnected || !model.get("figure")) return;
+    if (open !== "monitor" || !card.isConnected) return;
     const figure = JSON.parse(model.get("figure"));
+    const series = model.get("series");
     const style = getComputedStyle(card);
-    figure.layout.font = {...figure.layout.font, color: style.color, family: style.fontFamily};
-    figure.layout.hoverlabel = {bgcolor: style.backgroundColor, font: {color: style.color}};
+    const data = figure.data.map((trace) => (series.ago ? {...trace, x: series.ago, y: series[trace.name]} : trace));
+    const layout = {
+      ...figure.layout,
+      font: {...figure.layout.font, color: style.color, family: style.fontFamily},
+      hoverlabel: {bgcolor: style.backgroundColor, font: {color: style.color}},
+    };
     if (!drawn) chart.replaceChildren();
     drawn = true;
-    plotly.react(chart, figure.data, figure.layout, {displayModeBar: false, responsive: true});
+    library.react(chart, data, layout, {displayModeBar: false, responsive: true});
   }
 
   async function copy(button) {
@@ -169,14 +188,16 @@ function render({model, el}) {
   });
 
   const listeners = REGIONS.map((name) => [`change:${name}`, () => show(name)]);
-  listeners.push(["change:figure", draw], ["change:handled", heard]);
+  listeners.push(["change:figure", draw], ["change:series", draw], ["change:handled", heard]);
+  listeners.push(["change:finished", () => predict.removeAttribute("aria-busy")]);
   for (const [name, listener] of listeners) model.on(name, listener);
   for (const name of REGIONS) show(name);
-  openTab("try", {tell: false});
+  openTab("try");
   return () => {
     clearTimeout(busy);
+    if (open === "monitor") look(false);
     for (const [name, listener] of listeners) model.off(name, listener);
-    if (drawn) loadPlotly(model).then((plotly) => plotly.purge(chart));
+    if (drawn) globalThis.__mlnbPlotly.purge(chart);
     card.remove();
   };
 }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import threading
 import time
+from dataclasses import asdict
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +24,15 @@ from mlnb.widgets.ticker import ticker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlnb.monitoring.monitor import Series
     from mlnb.registry.signature import Signature
     from mlnb.workspace import Deployment
 
 __all__ = ["DeploymentPanel"]
 
 _RESOURCES = files("mlnb.widgets")
+_LOOKED_AT, _LEFT = 900.0, 10.0  # seconds that a chart is kept up to date after a page said that it looks, or has left
+_log = logging.getLogger(__name__)
 
 
 class DeploymentPanel(anywidget.AnyWidget):
@@ -52,13 +58,17 @@ class DeploymentPanel(anywidget.AnyWidget):
     activity = traitlets.Unicode().tag(sync=True)
     footer = traitlets.Unicode().tag(sync=True)
     notice = traitlets.Unicode().tag(sync=True)
-    figure = traitlets.Unicode(help="Plotly figure as JSON, while the Monitor tab is open").tag(sync=True)
+    figure = traitlets.Unicode(help="Plotly figure as JSON, once the Monitor tab was opened").tag(sync=True)
+    series = traitlets.Dict(help="What the figure draws, by trace; new every second while it is looked at").tag(
+        sync=True
+    )
     handled = traitlets.Int(help="Messages taken so far, so that the browser knows the kernel listens").tag(sync=True)
+    finished = traitlets.Int(help="Deeds done so far, well or badly").tag(sync=True)
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._lock = threading.RLock()
-        self._charting = False
+        self._chart_until = 0.0
         self._closed = False
         super().__init__(**render(deployment.snapshot()))
         self.on_msg(lambda _, message, __: self.act(**message))
@@ -69,16 +79,16 @@ class DeploymentPanel(anywidget.AnyWidget):
         """What this panel shows."""
         return self._deployment
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, here or by ipywidgets' own close_all."""
+        return self._closed
+
     def refresh(self) -> None:
         """Draw the present snapshot; regions that have not changed send nothing."""
         regions = render(self._deployment.snapshot())
-        figure = traffic_figure(self._deployment.series()).to_json() if self._charting else ""
-        with self._lock:
-            if self._closed:
-                return
-            for name, html in regions.items():
-                setattr(self, name, html)
-            self.figure = figure
+        charting = time.monotonic() < self._chart_until
+        self._show(**regions, **({"series": _drawn(self._deployment.series())} if charting else {}))
 
     def act(self, action: str, **payload: Any) -> threading.Thread | None:
         """Do what a button says, on a thread of its own; return that thread, None if there was nothing to wait for."""
@@ -86,16 +96,16 @@ class DeploymentPanel(anywidget.AnyWidget):
         if action == "plotly":
             self.send({"kind": "plotly"}, buffers=[_compressed_plotly()])
             return None
-        if action == "tab":
-            self._charting = payload["name"] == "monitor"
-            return _on_thread(self.refresh)
         deeds: dict[str, Callable[[], None]] = {
+            "chart": lambda: self._chart(looked_at=payload["looked_at"]),
             "predict": lambda: self._predict(payload["row"]),
             "rollback": lambda: self._roll_back(int(payload["to"])),
-            "stop": self._stop,
-            "start": self._start,
+            "stop": lambda: self._attempt(self._deployment.stop, f"Stopped. {self._deployment.url} answers no more."),
+            "start": lambda: self._attempt(self._deployment.start, "Live again."),
         }
-        return _on_thread(deeds[action])
+        thread = threading.Thread(target=self._do, args=(deeds[action],), name=f"mlnb panel {action}", daemon=True)
+        thread.start()
+        return thread
 
     def close(self) -> None:
         """Stop drawing and free the widget; the deployment goes on."""
@@ -111,39 +121,53 @@ class DeploymentPanel(anywidget.AnyWidget):
         plain = {"text/html": render_static(self._deployment.snapshot()), "text/plain": repr(self._deployment)}
         return {key: value for key, value in data.items() if key not in plain} | plain, metadata
 
+    def _do(self, deed: Callable[[], None]) -> None:
+        try:
+            deed()
+        except Exception as error:  # noqa: BLE001 - the page must hear of it, whatever it is
+            _log.exception("The panel of %s failed", self._deployment.name)
+            self._show(notice=escape(f"{type(error).__name__}: {error}"))
+        finally:
+            with self._lock:
+                self._show(finished=self.finished + 1)
+
+    def _chart(self, *, looked_at: bool) -> None:
+        # The page says every few seconds that it looks; a busy kernel hears it late, a page that is gone says no more.
+        self._chart_until = time.monotonic() + (_LOOKED_AT if looked_at else _LEFT)
+        if not self.figure:
+            self._show(figure=traffic_figure(self._deployment.series()).to_json())
+        self.refresh()
+
     def _predict(self, row: dict[str, str]) -> None:
         signature = self._deployment.version.signature
         try:
-            answer = self._deployment.answer(_typed(row, signature), probabilities=signature.labels is not None)
+            answer = self._deployment.answer(_typed(row, signature), probabilities=signature.probabilities)
         except MlnbError as error:
-            html = render_failure(error)
+            self._show(result=render_failure(error))
         else:
-            html = render_answer(answer)
-        self._show(result=html)
+            self._show(result=render_answer(answer))
 
     def _roll_back(self, to: int) -> None:
         before = self._deployment.version.number
         self._attempt(lambda: self._deployment.rollback(to=to), f"v{to} is live; v{before} was before.")
-
-    def _stop(self) -> None:
-        self._attempt(self._deployment.stop, f"Stopped. {self._deployment.url} answers no more.")
-
-    def _start(self) -> None:
-        self._attempt(self._deployment.start, "Live again.")
 
     def _attempt(self, deed: Callable[[], object], done: str) -> None:
         try:
             deed()
         except MlnbError as error:
             done = error.message
-        self._show(notice=f"{done}", result="")
+        self._show(notice=escape(done), result="")
         self.refresh()
 
-    def _show(self, **regions: str) -> None:
+    def _show(self, **traits: Any) -> None:
         with self._lock:
             if not self._closed:
-                for name, html in regions.items():
-                    setattr(self, name, html)
+                for name, value in traits.items():
+                    setattr(self, name, value)
+
+
+def _drawn(series: Series) -> dict[str, Any]:
+    return {name: list(values) for name, values in asdict(series).items()}
 
 
 def _typed(row: dict[str, str], signature: Signature) -> Any:
@@ -154,7 +178,7 @@ def _typed(row: dict[str, str], signature: Signature) -> Any:
         except json.JSONDecodeError as error:
             raise MlnbError(f"The row is not JSON: {error}.") from None
     kinds = {field.name: field.kind for field in signature.fields}
-    return {name: _typed_value(text.strip(), kinds[name]) for name, text in row.items()}
+    return {name: _typed_value(text.strip(), kinds.get(name, "text")) for name, text in row.items()}
 
 
 def _typed_value(text: str, kind: str) -> Any:
@@ -164,16 +188,12 @@ def _typed_value(text: str, kind: str) -> Any:
         return None
     if kind == "boolean":
         return {"true": True, "false": False}.get(text.lower(), text)
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _on_thread(deed: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=deed, name=f"mlnb panel {time.monotonic():.3f}", daemon=True)
-    thread.start()
-    return thread
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
 
 
 @cache

@@ -29,6 +29,7 @@ _COPY_ICON = (
     '<path d="M10.5 5.5v-1.5a1.5 1.5 0 0 0-1.5-1.5h-5a1.5 1.5 0 0 0-1.5 1.5v5a1.5 1.5 0 0 0 1.5 1.5h1.5"/></svg>'
 )
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_THOUSANDS, _WHOLE = 10**5, 10**15
 
 
 def render(snapshot: DeploymentSnapshot) -> dict[str, str]:
@@ -47,7 +48,7 @@ def render_answer(answer: Answer) -> str:
     """Return the answer to a try: the prediction, its most probable classes, and where it came from."""
     labels = answer.version.signature.labels
     shown = f'<output class="mlnb-prediction">{escape(_value(answer.prediction[0]))}</output>'
-    if answer.probabilities is not None and labels is not None and answer.probabilities.ndim == 2:  # noqa: PLR2004
+    if answer.probabilities is not None and labels is not None and answer.probabilities.shape == (1, len(labels)):
         ranked = sorted(zip(answer.probabilities[0].tolist(), labels, strict=True), key=lambda pair: -pair[0])
         shown += "".join(_bar(label, probability) for probability, label in ranked[:_SHOWN_CLASSES])
     facts = f"{answer.seconds * 1e3:.1f} ms · v{answer.version.number} · request {answer.request_id}"
@@ -161,7 +162,7 @@ def _inputs(fields: Sequence[Field]) -> str:
 
 def _input(field: Field) -> str:
     name = escape(field.name, quote=True)
-    value = "" if field.example is None else _value(field.example)
+    value = "" if field.example is None else _exact(field.example)
     choices = field.categories or (("true", "false") if field.kind == "boolean" else ())
     if choices:
         options = "".join(f"<option{' selected' if value == one else ''}>{escape(one)}</option>" for one in choices)
@@ -250,8 +251,17 @@ def _bar(label: object, probability: float) -> str:
     )
 
 
+def _exact(value: Any) -> str:
+    """Write an example's value as the form sends it back: not rounded, so that it is still that row."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE else str(value)
+
+
 def _value(value: Any) -> str:
     plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
     if isinstance(plain, bool):
         return str(plain).lower()
-    return f"{plain:.6g}" if isinstance(plain, float) else str(plain)
+    if not isinstance(plain, float):
+        return str(plain)
+    return f"{plain:,.2f}" if _THOUSANDS <= abs(plain) < _WHOLE else f"{plain:.6g}"

@@ -176,3 +176,14 @@ def test_without_the_notebook_parts_it_says_which_command_to_run(
     monkeypatch.undo()
     shell.run_line_magic("load_ext", "mlnb")
     assert "sklearn" in sys.modules
+
+
+def test_after_all_widgets_were_closed_a_deployment_gets_a_new_panel(shell: Any) -> None:
+    from ipywidgets import Widget
+
+    deployment = run(shell, f"%deploy_model {DEPLOY}")
+    first = bundle(shell, deployment)
+    Widget.close_all()
+    second = bundle(shell, deployment)
+    key = "application/vnd.jupyter.widget-view+json"
+    assert second[key]["model_id"] != first[key]["model_id"]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlnb.errors import RegistryFormatError
 from mlnb.registry.history import Action, HistoryEvent, aliases, live_stack, previous
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,5 +63,5 @@ def test_an_event_reads_back() -> None:
 
 
 def test_an_unknown_action_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown action 'exploded'"):
+    with pytest.raises(RegistryFormatError, match="event 'exploded' that this mlnb does not know"):
         HistoryEvent.from_json(1, {"action": "exploded", "version": 1, "at": NOW.isoformat()})

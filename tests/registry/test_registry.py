@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from mlnb.errors import (
     IntegrityError,
     InvalidInputError,
     InvalidNameError,
+    MissingLibraryError,
     ModelNotFoundError,
     NoPreviousVersionError,
     NotServableError,
     RegistryFormatError,
+    RegistryUnavailableError,
 )
 
 CONSTANT = DummyClassifier().fit([[0.0], [1.0]], [1, 1])
@@ -199,3 +202,69 @@ def test_the_public_names_are_there() -> None:
     assert set(mlnb.__all__) <= set(dir(mlnb))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = mlnb.nothing
+
+
+def test_a_folder_that_a_crash_left_without_a_version_is_no_model(registry: ModelRegistry) -> None:
+    registry.register(CONSTANT, "iris")
+    (registry.folder / "models" / "half" / "versions").mkdir(parents=True)
+    (registry.folder / "models" / "not a name" / "versions").mkdir(parents=True)
+    assert registry.names() == ["iris"]
+    assert [version.name for version in mlnb.versions()] == ["iris"]
+
+
+def test_a_relative_folder_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    registry = ModelRegistry("models")
+    registry.register(CONSTANT, "iris")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert registry.version("iris").number == 1
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(RegistryUnavailableError, match=r"file.*Not a directory"):
+        ModelRegistry(tmp_path / "file").names()
+
+
+def test_a_disk_that_is_full_is_said(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RegistryUnavailableError, match="No space left on device"):
+        registry.register(CONSTANT, "iris")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"format": "1"}'])
+def test_a_registry_that_names_no_format_is_refused(registry: ModelRegistry, content: str) -> None:
+    registry.folder.mkdir()
+    (registry.folder / "registry.json").write_text(content)
+    with pytest.raises(RegistryFormatError, match="names no format"):
+        ModelRegistry(registry.folder)
+
+
+def test_a_model_whose_library_is_gone_is_said(
+    registry: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shortlived.py").write_text("class Model:\n    def predict(self, rows):\n        return rows\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.register(__import__("shortlived").Model(), "gone")
+    monkeypatch.undo()
+    sys.modules.pop("shortlived")
+    with pytest.raises(MissingLibraryError, match="gone:1 needs shortlived"):
+        registry.load("gone")
+
+
+class Changed:
+    def predict(self, rows: Any) -> Any:
+        return rows
+
+
+def test_a_model_that_can_no_longer_be_rebuilt_is_said(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.register(Changed(), "changed")
+    monkeypatch.delattr(sys.modules[Changed.__module__], "Changed")
+    with pytest.raises(IntegrityError, match="changed:1 cannot be rebuilt here: AttributeError"):
+        registry.load("changed")

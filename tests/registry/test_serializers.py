@@ -71,3 +71,13 @@ def test_what_cannot_be_pickled_is_refused_with_the_reason() -> None:
 def test_a_format_of_a_newer_mlnb_is_named() -> None:
     with pytest.raises(RegistryFormatError, match="'safetensors'"):
         serializer_for("safetensors")
+
+
+class Refuses:
+    def __getstate__(self) -> Any:
+        raise RuntimeError("not me")
+
+
+def test_whatever_a_model_raises_while_it_is_pickled_is_said() -> None:
+    with pytest.raises(NotServableError, match=r"Refuses cannot be stored.*not me"):
+        serialize(Refuses())

@@ -228,3 +228,32 @@ def test_a_model_of_frames_says_that_pandas_is_missing(monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(MissingLibraryError, match="pip install pandas"):
         signature.coerce([ROW])
+
+
+def test_whole_numbers_beside_fractions_keep_their_last_digit() -> None:
+    frame = pd.DataFrame({"id": [2**53 + 1, 2**53 + 3], "x": [0.5, 1.5]})
+    signature = infer_signature(None, frame)
+    for form in (frame, frame.to_dict("records")):
+        assert signature.coerce(form)["id"].tolist() == [2**53 + 1, 2**53 + 3]
+
+
+def test_categories_that_are_no_text_are_refused_with_the_way_out() -> None:
+    frame = pd.DataFrame({"stage": pd.Categorical([1, 2, 3])})
+    with pytest.raises(NotServableError, match=r"categories that are no text, such as 1; .*astype\(str\)"):
+        infer_signature(None, frame)
+
+
+def test_a_frame_with_a_column_twice_is_refused() -> None:
+    frame = pd.DataFrame([[1.0, 2.0, 3.0]], columns=["a", "b", "b"])
+    with pytest.raises(InvalidInputError, match="has a column twice"):
+        infer_signature(None, frame[["a"]].assign(b=1.0)).coerce(frame)
+
+
+def test_an_example_beyond_64_bits_is_refused() -> None:
+    with pytest.raises(NotServableError, match="numbers beyond 64 bits"):
+        infer_signature(None, [[10**30, 1]])
+
+
+def test_whether_the_model_gives_probabilities() -> None:
+    assert infer_signature(LogisticRegression().fit([[0.0], [1.0]], [0, 1])).probabilities
+    assert not infer_signature(object(), [[1.0]]).probabilities

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlnb.errors import IntegrityError
+from mlnb.errors import IntegrityError, RegistryUnavailableError
 from mlnb.registry.store import FolderStore
 
 
@@ -38,7 +38,7 @@ def test_a_write_that_fails_leaves_nothing(store: FolderStore, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RegistryUnavailableError, match="No space left"):
         store.create("a/1", b"content")
     assert files(store) == []
 

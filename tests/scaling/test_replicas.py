@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from concurrent.futures import Future
 from typing import Any
 
@@ -68,3 +69,29 @@ def test_its_thread_is_a_daemon_so_that_a_hanging_predict_cannot_hold_the_kernel
     with KernelReplica(None, name="a name of its own"):
         (thread,) = [thread for thread in threading.enumerate() if thread.name == "a name of its own"]
         assert thread.daemon
+
+
+def test_an_answer_is_not_kept_alive() -> None:
+    class Answer:
+        pass
+
+    with KernelReplica(None, name="test") as replica:
+        answer = replica.submit(lambda _: Answer()).result(5)
+        replica.submit(lambda _: None).result(5)
+        kept = weakref.ref(answer)
+        del answer
+        assert kept() is None
+
+
+def test_abandoned_jobs_are_answered_at_once() -> None:
+    entered, may_go = threading.Event(), threading.Event()
+    with KernelReplica(None, name="test") as replica:
+        replica.submit(lambda _: entered.set())
+        running = replica.submit(lambda _: may_go.wait(5))
+        queued = replica.submit(lambda _: None)
+        assert entered.wait(5)
+        replica.abandon()
+        for future in (running, queued):
+            with pytest.raises(StoppedError, match="before it answered"):
+                future.result(0)
+        may_go.set()

@@ -55,8 +55,9 @@ def test_probabilities_are_asked_for_in_the_body_or_beside_it() -> None:
         (b"", MalformedBodyError, "The body is empty"),
         (b"  \n", MalformedBodyError, "The body is empty"),
         (b"{", MalformedBodyError, "The body is not JSON"),
-        (b'{"features": [NaN, 1]}', MalformedBodyError, "not JSON"),
-        (b'{"features": [Infinity, 1]}', MalformedBodyError, "not JSON"),
+        (b'{"features": [NaN, 1]}', InvalidInputError, "Row 0, field 'x0': got a missing value"),
+        (b'{"features": [1, -Infinity]}', InvalidInputError, "Row 0, field 'x1': got -inf, needs a finite number"),
+        (b"[" * 5000, MalformedBodyError, "not JSON"),
         (b"\xff", MalformedBodyError, "not JSON"),
         (b"[[1, 2]]", InvalidInputError, "a JSON array; send"),
         (b"null", InvalidInputError, "a JSON null; send"),
@@ -69,7 +70,7 @@ def test_probabilities_are_asked_for_in_the_body_or_beside_it() -> None:
         (b'{"instances": 5}', InvalidInputError, "a list of rows, not a JSON number"),
         (b'{"instances": []}', InvalidInputError, "There are no rows"),
         (b'{"features": [1, 2], "probabilities": "yes"}', InvalidInputError, "'probabilities' is true or false"),
-        (b'{"features": [1e999, 1]}', MalformedBodyError, "not JSON"),
+        (b'{"features": [1e999, 1]}', InvalidInputError, "field 'x0': got inf, needs a finite number"),
     ],
 )
 def test_what_cannot_be_read_is_said(body: bytes, error: type[Exception], says: str) -> None:
@@ -125,6 +126,10 @@ def test_narrow_numbers_read_back(dtype: str) -> None:
 def test_nan_and_infinity_become_null() -> None:
     assert answer(np.array([np.nan, np.inf, 1.0]))["prediction"] == [None, None, 1.0]
     assert answer(np.array([np.nan, "a"], dtype=object))["prediction"] == [None, "a"]
+
+
+def test_whole_numbers_beyond_64_bits_stay_what_they_are() -> None:
+    assert answer(np.array([10**30, 1], dtype=object))["prediction"] == [10**30, 1]
 
 
 def test_probabilities_come_with_their_labels() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -136,8 +137,6 @@ def test_requests_in_flight_are_finished_before_it_stops() -> None:
     entered, may_go = threading.Event(), threading.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
-        import asyncio
-
         entered.set()
         await asyncio.to_thread(may_go.wait, 5)
         await hello(scope, receive, send)
@@ -154,3 +153,28 @@ def test_requests_in_flight_are_finished_before_it_stops() -> None:
     asking.join(5)
     stopping.join(5)
     assert answers == [b"hello"]
+
+
+def test_a_client_that_goes_away_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with Server(hello) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"nonsense\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 400")
+        assert get(server.port) == b"hello"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_interrupt_while_it_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = uvicorn.Server.startup
+
+    async def interrupted(self: uvicorn.Server, sockets: Any = None) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.2)
+        await start(self, sockets)
+
+    port = free_port()
+    monkeypatch.setattr(uvicorn.Server, "startup", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Server(hello, port=port)
+    assert not is_open(port)
+    assert not [thread for thread in threading.enumerate() if thread.name == f"mlnb server {port}"]

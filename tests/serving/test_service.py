@@ -137,3 +137,28 @@ def test_after_close_it_says_so(service: ModelService) -> None:
     assert service.close(timeout=5)
     with pytest.raises(StoppedError):
         ask(service)
+
+
+def test_what_is_still_running_when_patience_ends_is_told(versions: list[ModelVersion]) -> None:
+    may_go = threading.Event()
+
+    class Slow(Model):
+        def predict(self, rows: Any) -> Any:
+            may_go.wait(10)
+            return super().predict(rows)
+
+    service = ModelService(versions[0], Slow(), listener=lambda _: None)
+    future = service.submit(lambda signature: Query(rows=signature.coerce([[0.0]])))
+    assert not service.close(timeout=0.05)
+    with pytest.raises(StoppedError):
+        future.result(0)
+    may_go.set()
+
+
+def test_an_error_of_the_decoder_is_no_good_answer(service: ModelService, events: list[PredictionEvent]) -> None:
+    def fail(_: Any) -> Query:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        service.submit(fail).result(5)
+    assert (events[0].status, events[0].error) == (500, "ZeroDivisionError: a bug")

@@ -3,8 +3,10 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import re
 import subprocess
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from html import unescape
@@ -14,6 +16,8 @@ import numpy as np
 import pytest
 from fitted import Fitted
 from ipywidgets.widgets.widget import _instances
+from sklearn.linear_model import RidgeClassifier
+from sklearn.svm import LinearSVC
 from waiting import wait_until
 
 import mlnb
@@ -96,7 +100,7 @@ def test_a_bad_value_marks_its_field(
 
 def test_a_mistake_is_said_in_one_line(panel: DeploymentPanel) -> None:
     press(panel, "rollback", to=9)
-    assert panel.notice == "'tumour' has no version 9; there are 1-2."
+    assert unescape(panel.notice) == "'tumour' has no version 9; there are 1-2."
     assert "v2 live" in panel.header
     panel.deployment.stop()
     press(panel, "predict", row={})
@@ -149,14 +153,23 @@ def test_an_idle_panel_sends_nothing(panel: DeploymentPanel) -> None:
     assert changes == []
 
 
-def test_the_chart_is_drawn_only_while_its_tab_is_open(panel: DeploymentPanel, tumour: Fitted) -> None:
+def test_the_chart_is_drawn_only_while_somebody_looks(
+    panel: DeploymentPanel, tumour: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     panel.deployment.predict(tumour.rows[:5])
     panel.refresh()
-    assert panel.figure == ""
-    press(panel, "tab", name="monitor")
-    assert [trace["name"] for trace in json.loads(panel.figure)["data"]] == ["requests", "p99", "p50", "errors"]
-    press(panel, "tab", name="try")
-    assert panel.figure == ""
+    assert (panel.figure, panel.series) == ("", {})
+    press(panel, "chart", looked_at=True)
+    traces = [trace["name"] for trace in json.loads(panel.figure)["data"]]
+    assert set(traces) | {"ago"} == set(panel.series)
+    assert {len(values) for values in panel.series.values()} == {300}
+    press(panel, "chart", looked_at=False)
+    now = time.monotonic()
+    monkeypatch.setattr("mlnb.widgets.panel.time.monotonic", lambda: now + 60)
+    drawn = panel.series
+    panel.deployment.predict(tumour.rows[:5])
+    panel.refresh()
+    assert panel.series is drawn
 
 
 def test_plotly_is_sent_on_request_and_is_no_part_of_the_state(
@@ -168,7 +181,7 @@ def test_plotly_is_sent_on_request_and_is_no_part_of_the_state(
     ((content, buffers),) = sent
     assert content == {"kind": "plotly"}
     assert b"plotly.js v" in gzip.decompress(buffers[0])[:200]
-    press(panel, "tab", name="monitor")
+    press(panel, "chart", looked_at=True)
     assert len(json.dumps(panel.get_state(), default=str)) < 100_000
 
 
@@ -176,7 +189,7 @@ def test_twenty_panels_opened_and_closed_leave_none_alive(deployment: Deployment
     before = len(_instances)
     panels = [DeploymentPanel(deployment) for _ in range(20)]
     for panel in panels:
-        press(panel, "tab", name="monitor")
+        press(panel, "chart", looked_at=True)
     alive = [weakref.ref(panel) for panel in panels]
     for panel in panels:
         panel.close()
@@ -187,6 +200,54 @@ def test_twenty_panels_opened_and_closed_leave_none_alive(deployment: Deployment
     gc.collect()
     assert [reference() for reference in alive if reference() is not None] == []
     assert len(_instances) == before
+
+
+def test_whatever_a_deed_raises_is_said_and_the_button_is_free_again(
+    panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError("<img src=x>")
+
+    monkeypatch.setattr(Deployment, "rollback", fail)
+    press(panel, "rollback", to=1)
+    assert panel.notice == "OSError: &lt;img src=x&gt;"
+    assert panel.finished == 1
+    assert "The panel of tumour failed" in caplog.text
+
+
+def test_the_same_refusal_twice_frees_the_button_twice(panel: DeploymentPanel) -> None:
+    for done in (1, 2):
+        press(panel, "predict", row={"mean radius": "1"})
+        assert panel.finished == done
+        assert "lacks the field" in panel.result
+
+
+def test_a_form_of_an_older_version_is_refused_by_name(panel: DeploymentPanel, tumour: Fitted) -> None:
+    press(panel, "predict", row=form_of(tumour, 0) | {"gone": "1"})
+    assert "unknown field 'gone'" in unescape(panel.result)
+
+
+def test_the_form_as_it_stands_is_the_example_itself() -> None:
+    class Echo:
+        def predict(self, rows: Any) -> Any:
+            return rows[:, 0]
+
+    for value in (1700000123.0, 123456.789, 0.1234567891234, 1e-7, 1e22, -3.0):
+        with mlnb.deploy(Echo(), name="echo", example=[[value, 1.0]]) as deployment:
+            panel = DeploymentPanel(deployment)
+            (shown,) = re.findall(r'name="x0" value="([^"]*)"', panel.form)
+            assert float(shown) == value
+            panel.close()
+
+
+@pytest.mark.parametrize("model", [LinearSVC(), RidgeClassifier()])
+def test_a_classifier_without_probabilities_can_be_tried(digits: Fitted, model: Any) -> None:
+    model.fit(digits.rows[:200], digits.predictions[:200])
+    with mlnb.deploy(model, name="svc", example=digits.rows) as deployment:
+        panel = DeploymentPanel(deployment)
+        press(panel, "predict", row={f"x{i}": str(value) for i, value in enumerate(digits.rows[0])})
+        assert f">{model.predict(digits.rows[:1])[0]}</output>" in panel.result
+        panel.close()
 
 
 def test_it_is_displayed_as_a_widget_first_and_as_plain_html_for_readers_without_a_kernel(
