@@ -69,9 +69,10 @@ class DeploymentSnapshot:
 
 
 class Deployment:
-    """A model that is being served, under one name; :func:`deploy` makes it. As a context manager it stops at the end.
+    """A model that is being served, under one name. As a context manager it stops at the end.
 
-    There is one for each name: deploying a name again gives the same object, live again if it was stopped.
+    :func:`mlnb.deploy` makes it. There is one for each name: deploying a name again gives the same object, live again
+    if it was stopped.
 
     Attributes
     ----------
@@ -224,7 +225,7 @@ class Deployment:
 
 
 class Workspace:
-    """The deployments of this process, and the one server they share."""
+    """The deployments of this process, and the one server they share; a process needs one, which this module has."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -244,7 +245,39 @@ class Workspace:
         port: int | None = None,
         registry: ModelRegistry | str | Path | None = None,
     ) -> Deployment:
-        """Register ``model`` and serve it; see :func:`deploy`."""
+        """Register a model as a new version and serve it; a name that is live gets the new version in place.
+
+        Parameters
+        ----------
+        model : object or str
+            Anything with ``predict``, or a reference to a stored version: ``"iris:3"``, ``"iris@champion"``. A
+            deployment means its version.
+        name : str, optional
+            Default: the model's class.
+        example : array of shape (n, features) or DataFrame, optional
+            For instance ``X_train``: gives the fields their names, types and ranges.
+        metrics : mapping of str to float, optional
+        description : str
+        port : int, optional
+            One for all deployments of this process. Default: the port used before, else 8000, else any that is free.
+        registry : ModelRegistry, str or Path, optional
+            Default: the registry of the live deployment of that name, else ``$MLNB_HOME``, else the user's data folder.
+
+        Raises
+        ------
+        MlnbError
+            Nothing has changed then.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sklearn.dummy import DummyRegressor
+        >>> model = DummyRegressor(strategy="constant", constant=4.0).fit([[0.0]], [4.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with deploy(model, name="four", example=[[0.0]], registry=folder) as four:
+        ...         four.predict([[1.0], [2.0]])
+        array([4., 4.])
+        """
         if isinstance(model, Deployment):
             model, registry = str(model.version), registry or model.registry
         stored = isinstance(model, str)
@@ -267,7 +300,12 @@ class Workspace:
                 self._stop_idle_server()
 
     def rollback(self, name: str, *, to: int | None = None) -> Deployment:
-        """Make an earlier version live; see :func:`rollback`."""
+        """Make the version live that was live before, or version ``to``. No request fails because of it.
+
+        Raises
+        ------
+        NotDeployedError, NoPreviousVersionError, ModelNotFoundError
+        """
         with self._lock:
             deployment = self.find(name)
             registry = deployment.registry
@@ -275,7 +313,15 @@ class Workspace:
             return self._serve(registry, version, registry.load(version), "rolled back")
 
     def stop(self, name: str | None = None) -> list[Deployment]:
-        """Stop one deployment or all; see :func:`stop`."""
+        """Stop one deployment, or all; return those that were stopped.
+
+        What is in flight is still answered, for at most 5 seconds.
+
+        Raises
+        ------
+        NotDeployedError
+            If a name was given that is not deployed.
+        """
         chosen = [self.find(name)] if name is not None else self.deployments()
         self._stop(chosen)
         return chosen
@@ -285,7 +331,7 @@ class Workspace:
         self._take_down(self.deployments(), timeout=1.0)  # Jupyter kills a kernel that takes longer to end
 
     def deployments(self) -> list[Deployment]:
-        """Return what is live, by name."""
+        """Return the live deployments of this process, by name."""
         return [self._deployments[name] for name in sorted(self._served)]
 
     def find(self, name: str) -> Deployment:
@@ -301,7 +347,12 @@ class Workspace:
         return self._deployments[name]
 
     def versions(self, name: str | None = None, *, registry: ModelRegistry | str | Path | None = None) -> VersionTable:
-        """Return versions as a table; see :func:`versions`."""
+        """Return the versions of a model, newest first; without a name, one version of each model.
+
+        Raises
+        ------
+        ModelNotFoundError
+        """
         where = self._registry_for(registry, name)
         live = {one.name: one.version.number for one in self.deployments() if one.registry.folder == where.folder}
         if name is not None:
@@ -391,89 +442,8 @@ def _name_for(model: object) -> str:
 
 _workspace = Workspace()
 atexit.register(_workspace.close)
-
-
-def deploy(
-    model: Any,
-    *,
-    name: str | None = None,
-    example: Any = None,
-    metrics: Mapping[str, float] | None = None,
-    description: str = "",
-    port: int | None = None,
-    registry: ModelRegistry | str | Path | None = None,
-) -> Deployment:
-    """Register a model as a new version and serve it; a name that is live gets the new version in place.
-
-    Parameters
-    ----------
-    model : object or str
-        Anything with ``predict``, or a reference to a stored version: ``"iris:3"``, ``"iris@champion"``. A deployment
-        means its version.
-    name : str, optional
-        Default: the model's class.
-    example : array of shape (n, features) or DataFrame, optional
-        For instance ``X_train``: gives the fields their names, types and ranges.
-    metrics : mapping of str to float, optional
-    description : str
-    port : int, optional
-        One for all deployments of this process. Default: the port used before, else 8000, else any that is free.
-    registry : ModelRegistry, str or Path, optional
-        Default: the registry of the live deployment of that name, else ``$MLNB_HOME``, else the user's data folder.
-
-    Raises
-    ------
-    MlnbError
-        Nothing has changed then.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from sklearn.dummy import DummyRegressor
-    >>> model = DummyRegressor(strategy="constant", constant=4.0).fit([[0.0]], [4.0])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with deploy(model, name="four", example=[[0.0]], registry=folder) as four:
-    ...         four.predict([[1.0], [2.0]])
-    array([4., 4.])
-    """
-    return _workspace.deploy(
-        model, name=name, example=example, metrics=metrics, description=description, port=port, registry=registry
-    )
-
-
-def versions(name: str | None = None, *, registry: ModelRegistry | str | Path | None = None) -> VersionTable:
-    """Return the versions of a model, newest first; without a name, one version of each model.
-
-    Raises
-    ------
-    ModelNotFoundError
-    """
-    return _workspace.versions(name, registry=registry)
-
-
-def rollback(name: str, *, to: int | None = None) -> Deployment:
-    """Make the version live that was live before, or version ``to``. No request fails because of it.
-
-    Raises
-    ------
-    NotDeployedError, NoPreviousVersionError, ModelNotFoundError
-    """
-    return _workspace.rollback(name, to=to)
-
-
-def stop(name: str | None = None) -> list[Deployment]:
-    """Stop one deployment, or all; return those that were stopped.
-
-    What is in flight is still answered, for at most 5 seconds.
-
-    Raises
-    ------
-    NotDeployedError
-        If a name was given that is not deployed.
-    """
-    return _workspace.stop(name)
-
-
-def deployments() -> list[Deployment]:
-    """Return the live deployments of this process, by name."""
-    return _workspace.deployments()
+deploy = _workspace.deploy
+deployments = _workspace.deployments
+rollback = _workspace.rollback
+stop = _workspace.stop
+versions = _workspace.versions
