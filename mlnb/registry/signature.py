@@ -313,9 +313,12 @@ def infer_signature(model: object, example: Any = None) -> Signature:
         columns = dict(zip(_names_for(table, names), table.T, strict=True))
     fields = tuple(_field(name, column) for name, column in columns.items())
     flags = np.asarray(example).flags
-    order: Literal["C", "F"] = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
     return Signature(
-        fields=fields, container=_container(fields, named=named or bool(names)), labels=labels, order=order
+        fields=fields,
+        container=_container(fields, named=named or bool(names)),
+        labels=labels,
+        probabilities=probabilities,
+        order="F" if flags.f_contiguous and not flags.c_contiguous else "C",
     )
 
 

@@ -255,5 +255,7 @@ def test_an_example_beyond_64_bits_is_refused() -> None:
 
 
 def test_whether_the_model_gives_probabilities() -> None:
-    assert infer_signature(LogisticRegression().fit([[0.0], [1.0]], [0, 1])).probabilities
+    model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    assert infer_signature(model).probabilities
+    assert infer_signature(model, [[1.0]]).probabilities
     assert not infer_signature(object(), [[1.0]]).probabilities

@@ -54,6 +54,7 @@ def test_it_builds_clicks_and_closes_without_a_kernel(panel: DeploymentPanel, tu
     assert "Roll back to v1" in panel.header
     press(panel, "predict", row=form_of(tumour, 0))
     assert f">{tumour.predictions[0]}</output>" in panel.result
+    assert panel.result.count("<meter") == 2
     press(panel, "rollback", to=1)
     assert "v1 live" in panel.header
     assert panel.notice == "v1 is live; v2 was before."
