@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mlnb.errors import InvalidNameError, MlnbError, NotDeployedError, PortInUseError, StoppedError, nearest
-from mlnb.registry import ModelRegistry
+from mlnb.registry import ModelRegistry, history
 from mlnb.registry.reference import ModelReference, validate_name
 from mlnb.registry.tables import VersionTable
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring import MetricsSnapshot
     from mlnb.monitoring.monitor import Series
     from mlnb.registry import ModelVersion
-    from mlnb.registry.history import Action
+    from mlnb.registry.history import Action, HistoryEvent
     from mlnb.serving.app import Served
     from mlnb.serving.server import Server
     from mlnb.serving.service import Answer, ModelService
@@ -94,6 +94,7 @@ class Deployment:
         self._workspace = workspace
         self._service: ModelService | None = None
         self._monitor = ModelMonitor()
+        self._own: list[int] = []  # numbers of the events in the registry's history that are this deployment's
 
     def __enter__(self) -> Self:
         return self
@@ -203,18 +204,26 @@ class Deployment:
         from mlnb.serving.service import ModelService
 
         versions = tuple(reversed(registry.versions(self.name)))
-        registry.record(version, action)
-        previous = registry.previous(self.name, current=version.number)
+        if self.registry.folder != registry.folder:
+            self._own.clear()  # another registry has another history
+        self._own.append(registry.record(version, action).number)
+        previous = history.previous(self._history(registry))
         if self._service is None:
             self._monitor = ModelMonitor()
             self._service = ModelService(version, model, listener=self._monitor.observe)
         else:
             self._service.swap(version, model)
         self.registry, self.version, self._versions = registry, version, versions
-        self._previous = None if previous is None else previous.number
+        self._previous = previous
         self._since = datetime.now(UTC)
         self.url = f"{server_url}/models/{self.name}"
         return Served(self._service, self._monitor)
+
+    def _history(self, registry: ModelRegistry) -> list[HistoryEvent]:
+        """Return what one can roll back through here: what was before, and one's own; not what others do since."""
+        return [
+            event for event in registry.history(self.name) if event.number < self._own[0] or event.number in self._own
+        ]
 
     def _detach(self) -> ModelService | None:
         """Become stopped; return the service to close, None if it was stopped already."""
@@ -309,7 +318,7 @@ class Workspace:
         with self._lock:
             deployment = self.find(name)
             registry = deployment.registry
-            version = registry.rollback_target(name, to=to, current=deployment.version.number)
+            version = registry.rollback_target(name, to=to, events=deployment._history(registry))
             return self._serve(registry, version, registry.load(version), "rolled back")
 
     def stop(self, name: str | None = None) -> list[Deployment]:
@@ -343,7 +352,10 @@ class Workspace:
             With the names there are.
         """
         if name not in self._served:
-            raise NotDeployedError(f"{name!r} is not deployed here; {nearest(name, self._served)}.")
+            hint = nearest(name, self._served)
+            if (plain := re.split("[:@]", name)[0]) in self._served:
+                hint = f"{plain!r} is, and roll back takes the version as --to (to=)"
+            raise NotDeployedError(f"{name!r} is not deployed here; {hint}.")
         return self._deployments[name]
 
     def versions(self, name: str | None = None, *, registry: ModelRegistry | str | Path | None = None) -> VersionTable:

@@ -177,7 +177,7 @@ def test_a_taken_port_changes_nothing(home: Path) -> None:
             LinearRegression(),
             {"name": "c", "example": [[1.0]]},
             NotServableError,
-            "cannot predict the example's first row",
+            "is not fitted yet",
         ),
         ("c:1", {}, ModelNotFoundError, "There is no model 'c'"),
         ("a/b", {}, InvalidNameError, "letters, digits"),
@@ -358,3 +358,29 @@ def test_while_one_stops_slowly_the_others_are_seen_and_a_second_stop_is_harmles
         Slow.may_go.set()
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_roll_back_does_not_go_forward_to_what_another_kernel_deployed(registry: ModelRegistry) -> None:
+    deployment = mlnb.deploy(constant(1.0), name="c", example=[[0.0]])
+    elsewhere = ModelRegistry(registry.folder)
+    second = elsewhere.register(constant(2.0), "c", example=[[0.0]])
+    for version in (second, elsewhere.version("c:1")):
+        elsewhere.record(version, "deployed")
+    with pytest.raises(NoPreviousVersionError):
+        deployment.rollback()
+    mlnb.deploy(constant(3.0), name="c", example=[[0.0]])
+    assert deployment.rollback().version.number == 1
+
+
+def test_a_kernel_that_starts_anew_can_roll_back_through_the_history(registry: ModelRegistry) -> None:
+    for value in (1.0, 2.0):
+        registry.record(registry.register(constant(value), "c", example=[[0.0]]), "deployed")
+    deployment = mlnb.deploy(constant(3.0), name="c", example=[[0.0]])
+    assert deployment.rollback().version.number == 2
+    assert deployment.rollback().version.number == 1
+
+
+def test_a_reference_to_roll_back_to_is_answered_with_the_option() -> None:
+    mlnb.deploy(constant(1.0), name="c", example=[[0.0]])
+    with pytest.raises(NotDeployedError, match="'c' is, and roll back takes the version as --to"):
+        mlnb.rollback("c:1")

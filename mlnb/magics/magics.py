@@ -44,8 +44,9 @@ def _parsed(magic: Callable[[Any, Namespace], Any]) -> Callable[[Any, str], Any]
             if not str(error).startswith(("unrecognized", "the following", "argument", "expected")):
                 raise
             options = " ".join(sorted(option for option in parser._option_string_actions if option.startswith("--")))  # noqa: SLF001
+            quotes = "; text of several words needs quotes" if str(error).startswith("unrecognized") else ""
             raise UsageError(
-                f"{error}. %{magic.__name__} takes: {options or 'no options'}; -h explains them."
+                f"{error}{quotes}. %{magic.__name__} takes: {options or 'no options'}; -h explains them."
             ) from None
         except MlnbError as error:
             raise UsageError(error.message) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, TypeVar
 
 from ddsketch import DDSketch
@@ -31,7 +32,7 @@ class _Second:
     def p50_and_p99(self) -> tuple[float | None, float | None]:
         """Return the quantiles of a second that is over, worked out once."""
         if self.quantiles is None:
-            self.quantiles = (self.latency.get_quantile_value(0.5), self.latency.get_quantile_value(0.99))
+            self.quantiles = (_quantile(self.latency, 0.5), _quantile(self.latency, 0.99))
         return self.quantiles
 
 
@@ -147,7 +148,7 @@ class ModelMonitor:
                 requests=self._requests, errors=self._errors, rows=self._rows, window=window,
                 rate=sum(full) / len(full), window_requests=sum(recent),
                 window_errors=sum(second.errors for second in last),
-                p50=latency.get_quantile_value(0.5), p99=latency.get_quantile_value(0.99),
+                p50=_quantile(latency, 0.5), p99=_quantile(latency, 0.99),
                 last_error=self._last_error, last_error_at=self._last_error_at, recent=recent,
             )  # fmt: skip
 
@@ -176,3 +177,11 @@ class ModelMonitor:
             if 0 <= position < count:
                 values[position] = read(second)
         return tuple(values)
+
+
+def _quantile(sketch: DDSketch, quantile: float) -> float | None:
+    """Return a quantile by the nearest rank: the p99 of few requests is the slowest. DDSketch itself rounds down."""
+    count = int(sketch.count)
+    rank = ceil(quantile * count) - 1
+    value: float | None = sketch.get_quantile_value(min(1.0, (rank + 0.5) / max(count - 1, 1)) if count else quantile)
+    return value

@@ -80,20 +80,13 @@ def live_stack(events: Iterable[HistoryEvent]) -> tuple[int, ...]:
     stack: list[int] = []
     for event in events:
         if event.action == "rolled back" and event.version in stack:
-            del stack[_last_index(stack, event.version) + 1 :]
+            del stack[len(stack) - stack[::-1].index(event.version) :]
         elif event.action in ("deployed", "rolled back") and stack[-1:] != [event.version]:
             stack.append(event.version)
     return tuple(stack)
 
 
-def previous(events: Iterable[HistoryEvent], *, current: int | None = None) -> int | None:
-    """Return the version that was live before ``current`` (by default, before the last one), or None."""
+def previous(events: Iterable[HistoryEvent]) -> int | None:
+    """Return the version that was live before the last one, or None."""
     stack = live_stack(events)
-    if current is None or current not in stack:
-        return stack[-2] if len(stack) > 1 else None
-    position = _last_index(stack, current)
-    return stack[position - 1] if position > 0 else None
-
-
-def _last_index(stack: list[int] | tuple[int, ...], version: int) -> int:
-    return len(stack) - 1 - stack[::-1].index(version)
+    return stack[-2] if len(stack) > 1 else None

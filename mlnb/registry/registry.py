@@ -10,6 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from mlnb.errors import (
@@ -29,7 +30,7 @@ from mlnb.registry.signature import Signature, infer_signature
 from mlnb.registry.store import FolderStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from mlnb.registry.history import Action, HistoryEvent
 
@@ -170,6 +171,7 @@ class ModelRegistry:
             raise NotServableError(f"{_type_name(model)} cannot be served: {hint}.")
         checked_metrics = _checked_metrics(metrics)
         signature = infer_signature(model, example)
+        _check_fitted(model)
         _try_example(model, signature)
         kind, content = serialize(model)
         _try_loading(kind, content, model)
@@ -292,14 +294,6 @@ class ModelRegistry:
                 return event
             number += 1  # another writer took it
 
-    def previous(self, name: str, *, current: int | None = None) -> ModelVersion | None:
-        """Return the version that was live before ``current``, None if there is none.
-
-        ``current`` is a version number; by default the one deployed last.
-        """
-        number = history.previous(self.history(name), current=current)
-        return None if number is None else self.version(f"{name}:{number}")
-
     def rollback(self, name: str, *, to: int | None = None) -> ModelVersion:
         """Record that the version live before, or version ``to``, is live again, and return it.
 
@@ -314,20 +308,27 @@ class ModelRegistry:
         self.record(version, "rolled back")
         return version
 
-    def rollback_target(self, name: str, *, to: int | None = None, current: int | None = None) -> ModelVersion:
+    def rollback_target(
+        self, name: str, *, to: int | None = None, events: Iterable[HistoryEvent] | None = None
+    ) -> ModelVersion:
         """Return what :meth:`rollback` would make live, without recording anything.
+
+        Parameters
+        ----------
+        name : str
+        to : int, optional
+        events : iterable of HistoryEvent, optional
+            The part of the history to go back through. Default: all of it.
 
         Raises
         ------
         NoPreviousVersionError, ModelNotFoundError
         """
-        if to is not None:
-            return self.version(f"{name}:{to}")
-        version = self.previous(name, current=current)
-        if version is None:
+        number = to if to is not None else history.previous(self.history(name) if events is None else events)
+        if number is None:
             numbers = _ranges([version.number for version in self.versions(name)])
             raise NoPreviousVersionError(f"No version of {name!r} was live before this one; name one of {numbers}.")
-        return version
+        return self.version(f"{name}:{number}")
 
     def _last_number(self, name: str) -> int:
         keys = self._store.keys(f"models/{name}/versions")
@@ -370,11 +371,24 @@ def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     given = {} if metrics is None else metrics
     form = 'Metrics are finite numbers by name, as in {"accuracy": 0.97}'
     if not hasattr(given, "items"):
-        raise InvalidInputError(f"{form}; got {given!r}.")
+        raise InvalidInputError(f"{form}; got {given!r:.80}.")
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, Real) or not abs(value) < float("inf"):
-            raise InvalidInputError(f"{form}; got {name!r}: {value!r}.")
+            raise InvalidInputError(f"{form}; got {name!r}: {value!r:.80}.")
     return {name: float(value) for name, value in given.items()}
+
+
+def _check_fitted(model: object) -> None:
+    """Refuse scikit-learn's own estimators before they are fitted; of other classes nobody can tell."""
+    if not type(model).__module__.startswith("sklearn."):
+        return
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        raise NotServableError(f"{_type_name(model)} is not fitted yet. Call its fit first.") from None
 
 
 def _try_example(model: Any, signature: Signature) -> None:
@@ -382,12 +396,17 @@ def _try_example(model: Any, signature: Signature) -> None:
         return
     row = signature.coerce([signature.example])
     try:
-        model.predict(row)
+        shape = np.shape(model.predict(row))
     except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
         raise NotServableError(
-            f"{_type_name(model)} cannot predict the example's first row: {type(error).__name__}: {error}. "
-            "Fit the model first, and give an example like what it was fitted on."
+            f"{_type_name(model)} cannot predict the example's first row: {reason}. "
+            "Give an example like what it was fitted on."
         ) from error
+    if shape[:1] != (1,):
+        raise NotServableError(
+            f"{_type_name(model)}.predict gave the shape {shape} for one row; needed is one answer for each row."
+        )
 
 
 def _try_loading(kind: str, content: bytes, model: object) -> None:

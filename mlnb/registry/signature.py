@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Field", "Signature", "infer_signature"]
 
-Kind = Literal["number", "integer", "boolean", "text"]
+Kind = Literal["number", "integer", "boolean", "text", "any"]
 Container = Literal["array", "frame", "any"]
 
 _KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean", "U": "text"}
 _ACCEPTED: dict[Kind, str] = {
+    "any": "a number, text, true, false or null",
     "number": "a number",
     "integer": "a whole number",
     "boolean": "true or false",
@@ -37,7 +38,8 @@ class Field:
     Attributes
     ----------
     name : str
-    kind : {'number', 'integer', 'boolean', 'text'}
+    kind : {'number', 'integer', 'boolean', 'text', 'any'}
+        ``any`` where the model was fitted on a frame and no example says what its columns hold.
     dtype : str
         Of the column the model is given, as numpy or pandas names it.
     nullable : bool
@@ -147,7 +149,7 @@ class Signature:
     def _uniform_dtype(self) -> np.dtype[Any] | None:
         """The one numeric dtype of all fields, None if they differ or hold text."""
         dtypes = {field.dtype for field in self.fields}
-        if len(dtypes) != 1 or self.fields[0].kind == "text":
+        if len(dtypes) != 1 or self.fields[0].kind in ("text", "any"):
             return None
         return np.dtype(dtypes.pop())
 
@@ -250,6 +252,8 @@ class Signature:
 
     def _checked_column(self, field: Field, values: Sequence[Any]) -> np.ndarray[Any, Any]:
         """Convert one column, or name the first value that does not fit."""
+        if field.kind == "any":
+            return np.array([_scalar(row, field, value) for row, value in enumerate(values)], dtype=object)
         if field.kind == "text":
             return np.array([_text(row, field, value) for row, value in enumerate(values)], dtype=object)
         numbers = np.array([_number(row, field, value) for row, value in enumerate(values)])
@@ -274,7 +278,7 @@ class Signature:
             {
                 field.name: pd.Categorical(column, categories=list(field.categories))
                 if field.dtype == "category"
-                else pd.Series(column, dtype=field.dtype)
+                else pd.Series(column.tolist() if field.kind == "any" else column, dtype=_pandas_dtype(field))
                 for field, column in zip(self.fields, checked, strict=True)
             }
         )
@@ -299,7 +303,9 @@ def infer_signature(model: object, example: Any = None) -> Signature:
     names = [str(name) for name in getattr(model, "feature_names_in_", ())]
     if example is None:
         count = len(names) or int(getattr(model, "n_features_in_", 0))
-        fields = tuple(Field(name=name, kind="number", dtype="float64") for name in names or _numbered(count))
+        kind: Kind = "any" if names else "number"
+        dtype = "object" if names else "float64"
+        fields = tuple(Field(name=name, kind=kind, dtype=dtype) for name in names or _numbered(count))
         return Signature(
             fields=fields, container=_container(fields, named=bool(names)), labels=labels, probabilities=probabilities
         )
@@ -337,6 +343,11 @@ def _table(example: Any) -> np.ndarray[Any, Any]:
         raise NotServableError(
             f"The example's rows differ in length: {error}. Give a table of rows x features."
         ) from None
+    if array.ndim == 1 and array.dtype.kind in "UOT" and all(isinstance(value, str) for value in array):
+        raise NotServableError(
+            "The example is a list of texts; an example must be a table of rows x features. Leave it out for a "
+            'takes texts, and send {"instances": ["some text", ..]}.'
+        )
     if array.ndim == 1 and array.size:
         array = array.reshape(1, -1)
     if array.ndim != 2 or 0 in array.shape:  # noqa: PLR2004 - rows by features
@@ -461,6 +472,18 @@ def _joined(columns: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     for position, column in enumerate(columns):
         joined[:, position] = column
     return joined
+
+
+def _pandas_dtype(field: Field) -> str | None:
+    return None if field.kind == "any" else field.dtype  # None: whatever the values are
+
+
+def _scalar(row: int, field: Field, value: Any) -> Any:
+    if _is_missing(value):
+        return None
+    if not isinstance(value, (Real, str, np.bool_)) or (isinstance(value, float) and abs(value) == float("inf")):
+        raise _refusal(row, field, value)
+    return value
 
 
 def _number(row: int, field: Field, value: Any) -> Any:

@@ -65,13 +65,20 @@ def create_app(served: Mapping[str, Served]) -> FastAPI:
     async def predict(request: Request, name: str) -> Response:
         return await _predict(request, _find(served, name))
 
+    @app.get("/models", include_in_schema=False)
+    async def models() -> Response:
+        return _json({"models": sorted(served)})
+
+    @app.get("/models/{name}", include_in_schema=False)
     @app.get("/models/{name}/info", include_in_schema=False)
     async def info(name: str) -> Response:
         return _json(describe(_find(served, name).service.version))
 
     @app.get("/models/{name}/stats", include_in_schema=False)
     async def stats(name: str) -> Response:
-        return _json(asdict(_find(served, name).monitor.snapshot(now=time.time())))
+        snapshot = asdict(_find(served, name).monitor.snapshot(now=time.time()))
+        del snapshot["last_error"]  # the model's own words are for its owner
+        return _json(snapshot)
 
     @app.post("/predict", include_in_schema=False)
     async def predict_only(request: Request) -> Response:

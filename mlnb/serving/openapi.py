@@ -107,8 +107,9 @@ def _row(signature: Signature) -> dict[str, Any]:
 
 
 def _field(field: Field) -> dict[str, Any]:
-    kind = _JSON_TYPES[field.kind]
-    described: dict[str, Any] = {"type": [kind, "null"] if field.nullable else kind}
+    described: dict[str, Any] = {}
+    if (kind := _JSON_TYPES.get(field.kind)) is not None:
+        described["type"] = [kind, "null"] if field.nullable else kind
     if field.minimum is not None and field.maximum is not None:
         described["description"] = f"{field.minimum:.6g} to {field.maximum:.6g} in the example"
     if field.categories:

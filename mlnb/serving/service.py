@@ -183,11 +183,13 @@ def _predict(model: Any, query: Query) -> tuple[np.ndarray[Any, Any], np.ndarray
         probabilities = np.asarray(model.predict_proba(query.rows)) if query.probabilities else None
     except (Exception, SystemExit) as error:  # SystemExit would end the server's event loop
         _log.warning("%s failed to predict", type(model).__name__, exc_info=True)
-        raise PredictionError("The model failed on this input; its owner sees the reason in the log.") from error
+        raise PredictionError(
+            "The model failed on this input; its owner sees the reason in the panel, under Monitor."
+        ) from error
     if prediction.ndim == 0 or len(prediction) != len(query.rows):
-        raise PredictionError("The model failed on this input; its owner sees the reason in the log.") from ValueError(
-            f"predict returned the shape {prediction.shape} for {len(query.rows)} rows"
-        )
+        raise PredictionError(
+            "The model failed on this input; its owner sees the reason in the panel, under Monitor."
+        ) from ValueError(f"predict returned the shape {prediction.shape} for {len(query.rows)} rows")
     return prediction, probabilities
 
 

@@ -174,9 +174,11 @@ def _typed(row: dict[str, str], signature: Signature) -> Any:
     """Turn the form's text into the values that the fields take; what cannot be turned is refused by the signature."""
     if not signature.fields:
         try:
-            return [json.loads(row[""])]
+            return [json.loads(row["row"])]
         except json.JSONDecodeError as error:
-            raise MlnbError(f"The row is not JSON: {error}.") from None
+            raise MlnbError(
+                f"Type one row as JSON, for instance [5.1, 3.5]; {row['row']!r} is none: {error}."
+            ) from None
     kinds = {field.name: field.kind for field in signature.fields}
     return {name: _typed_value(text.strip(), kinds.get(name, "text")) for name, text in row.items()}
 

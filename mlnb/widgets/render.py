@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["render", "render_answer", "render_failure", "render_static"]
 
+_NO_EXAMPLE = (
+    '<small class="mlnb-muted">Deployed without an example: <code>--input X_train</code> gives the fields their names, '
+    "types and values.</small>"
+)
 _SHOWN_FIELDS = 6
 _SHOWN_CLASSES = 3
 _COPY_ICON = (
@@ -147,13 +151,13 @@ def _form(signature: Signature) -> str:
     if not signature.fields:
         return (
             '<label class="mlnb-field mlnb-json"><span>one row, as JSON</span>'
-            '<input name="" value="" placeholder="[5.1, 3.5]" autocomplete="off"></label>'
-            '<small class="mlnb-muted">Deploy with <code>--input X_train</code> to get one field per feature.</small>'
+            '<input name="row" value="" placeholder="[5.1, 3.5]" autocomplete="off"></label>' + _NO_EXAMPLE
         )
     shown, more = signature.fields[:_SHOWN_FIELDS], signature.fields[_SHOWN_FIELDS:]
     folded = f'<summary>{len(more)} more</summary><div class="mlnb-grid">{_inputs(more)}</div>'
     rest = f'<details class="mlnb-more">{folded}</details>' if more else ""
-    return f'<div class="mlnb-grid">{_inputs(shown)}</div>{rest}'
+    hint = "" if signature.example is not None else _NO_EXAMPLE
+    return f'<div class="mlnb-grid">{_inputs(shown)}</div>{rest}{hint}'
 
 
 def _inputs(fields: Sequence[Field]) -> str:
@@ -217,7 +221,8 @@ def _footer(metrics: MetricsSnapshot) -> str:
     if metrics.requests == 0:
         return '<span class="mlnb-muted">No requests yet</span>'
     cells = [f"{metrics.rate:.3g} req/s" if metrics.rate < 1000 else f"{metrics.rate:,.0f} req/s"]  # noqa: PLR2004
-    cells += [f"{name} {_milliseconds(value)}" for name, value in (("p50", metrics.p50), ("p99", metrics.p99))]
+    quantiles = (("p50", metrics.p50), ("p99", metrics.p99))
+    cells += [f"{name} {_milliseconds(value)}" for name, value in quantiles if value is not None]
     cells.append(_counted(metrics.window_errors, "error"))
     spans = "".join(f"<span>{cell}</span>" for cell in cells)
     return f'{spans}{_sparkline(metrics.recent)}<span class="mlnb-muted">last minute</span>'
@@ -227,9 +232,7 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _milliseconds(value: float | None) -> str:
-    if value is None:
-        return "none"
+def _milliseconds(value: float) -> str:
     return f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"  # noqa: PLR2004 - three digits
 
 

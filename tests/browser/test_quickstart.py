@@ -50,6 +50,7 @@ def test_the_panel_does_what_it_says(page: Page, jupyterlab: JupyterLab, card: L
     card.get_by_role("button", name="Predict").click()
     answer = card.locator(".mlnb-answer output")
     expect(answer).to_have_text(re.compile("benign|malignant"))
+    expect(card.locator(".mlnb-class")).to_have_count(2)
     expect(card.locator(".mlnb-try small")).to_contain_text("v2 · request")
     expect(card.locator(".mlnb-footer")).to_contain_text("req/s")
     first = answer.inner_text()
@@ -215,3 +216,23 @@ def test_pressing_a_button_while_a_cell_runs_says_that_the_kernel_is_busy(page: 
 def test_a_kernel_that_is_restarted_leaves_a_readable_page(page: Page, card: Locator) -> None:
     page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }")
     expect(card.locator(".mlnb-name")).to_have_text("tumour")
+
+
+def test_a_model_without_known_fields_is_tried_with_json(page: Page, jupyterlab: JupyterLab) -> None:
+    cell = """%load_ext mlnb
+class Total:
+    def predict(self, rows):
+        return rows.sum(axis=1)
+%deploy_model Total() --name total"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])  # type: ignore[no-untyped-call]
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, jupyterlab.folder / "total.ipynb")  # type: ignore[no-untyped-call]
+    open_notebook(page, jupyterlab, "total.ipynb")
+    run_all(page)
+    card = page.locator(".mlnb-card")
+    card.get_by_role("button", name="Predict").click()
+    expect(card.locator(".mlnb-failure").first).to_contain_text("Type one row as JSON")
+    card.locator('[name="row"]').fill("[1, 2, 3]")
+    card.get_by_role("button", name="Predict").click()
+    expect(card.locator(".mlnb-answer output")).to_have_text("6")
+    stop_kernels(page, jupyterlab)

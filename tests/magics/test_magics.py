@@ -83,7 +83,10 @@ def test_a_port_may_be_named(shell: Any) -> None:
 
 MISTAKES = [
     ("%deploy_model", "the following arguments are required: MODEL. %deploy_model takes: --description --input"),
-    ("%deploy_model model --colour red", "unrecognized arguments: --colour red. %deploy_model takes: --description"),
+    (
+        "%deploy_model model --colour red",
+        "unrecognized arguments: --colour red; text of several words needs quotes. %deploy_model takes: --desc",
+    ),
     ("%deploy_model model --nam x", "unrecognized arguments: --nam x"),
     ("%deploy_model model --name", "argument --name: expected one argument. %deploy_model takes"),
     ("%deploy_model modle", "'modle' is neither a variable of this notebook nor a stored model"),
@@ -98,7 +101,7 @@ MISTAKES = [
     ("%model_rollback iris", "'iris' is not deployed here; there are none yet"),
     ("%model_rollback tumour --to two", "--to two: a whole number is needed."),
     ("%model_stop iris", "'iris' is not deployed here"),
-    ("%model_stop a b", "unrecognized arguments: b. %model_stop takes: no options"),
+    ("%model_stop a b", "unrecognized arguments: b; text of several words needs quotes. %model_stop takes: no options"),
 ]
 
 

@@ -40,10 +40,6 @@ def test_two_rollbacks_go_two_versions_back() -> None:
     assert previous(events(*deeds, ("rolled back", 2), ("rolled back", 1))) is None
 
 
-def test_previous_of_what_is_live_here_though_another_kernel_deployed_since() -> None:
-    assert previous(events(("deployed", 1), ("deployed", 2), ("deployed", 3)), current=2) == 1
-
-
 @given(st.lists(st.tuples(st.sampled_from(["deployed", "rolled back", "stopped"]), st.integers(1, 5))))
 def test_the_last_version_deployed_or_rolled_back_to_is_live(deeds: list[tuple[Action, int]]) -> None:
     stack = live_stack(events(*deeds))

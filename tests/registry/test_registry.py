@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fitted import Fitted
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import mlnb
 from mlnb import ModelRegistry
@@ -133,6 +133,13 @@ def test_a_registry_of_a_newer_format_is_refused(registry: ModelRegistry) -> Non
         ModelRegistry(registry.folder)
 
 
+class Five:
+    """Answers whatever it is asked with one number."""
+
+    def predict(self, rows: Any) -> Any:  # noqa: ARG002
+        return 5
+
+
 class Rebuilds:
     """Pickles, and cannot be unpickled."""
 
@@ -148,12 +155,10 @@ class Rebuilds:
     [
         (object(), {}, NotServableError, "object cannot be served: a model needs a method `predict`"),
         (DummyClassifier, {}, NotServableError, "an instance, fitted, is needed"),
-        (
-            LinearRegression(),
-            {"example": [[1.0]]},
-            NotServableError,
-            "cannot predict the example's first row: NotFittedError",
-        ),
+        (LinearRegression(), {"example": [[1.0]]}, NotServableError, "is not fitted yet"),
+        (LinearRegression(), {}, NotServableError, "is not fitted yet"),
+        (Five(), {"example": [[1.0]]}, NotServableError, r"gave the shape \(\) for one row"),
+        (LogisticRegression().fit([[0, 0], [1, 1]], [0, 1]), {"example": [[1.0]]}, NotServableError, "cannot predict"),
         (CONSTANT, {"name": "a/b"}, InvalidNameError, "letters, digits"),
         (CONSTANT, {"metrics": {"accuracy": "high"}}, InvalidInputError, "finite numbers by name"),
         (CONSTANT, {"metrics": 0.97}, InvalidInputError, "finite numbers by name"),

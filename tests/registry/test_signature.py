@@ -259,3 +259,21 @@ def test_whether_the_model_gives_probabilities() -> None:
     assert infer_signature(model).probabilities
     assert infer_signature(model, [[1.0]]).probabilities
     assert not infer_signature(object(), [[1.0]]).probabilities
+
+
+def test_a_frame_without_an_example_may_hold_anything_and_the_model_judges() -> None:
+    frame = pd.DataFrame({"age": [0.0, 1.0], "city": [1.0, 0.0]})
+    signature = infer_signature(LogisticRegression().fit(frame, [0, 1]))
+    rows = signature.coerce([{"age": 41, "city": "Delft"}, {"age": None, "city": "Taipei"}])
+    assert rows["city"].tolist() == ["Delft", "Taipei"]
+    assert rows["age"].dtype == np.float64
+    assert signature.coerce(frame).equals(frame)
+    with pytest.raises(InvalidInputError, match="field 'city': got inf, needs a number, text"):
+        signature.coerce([{"age": 1, "city": float("inf")}])
+    with pytest.raises(InvalidInputError, match="field 'city': got \\[1\\], needs a number, text"):
+        signature.coerce([{"age": 1, "city": [1]}])
+
+
+def test_an_example_of_texts_is_refused_with_the_way_out() -> None:
+    with pytest.raises(NotServableError, match=r"a list of texts.*\{\"instances\": \[\"some text\""):
+        infer_signature(None, ["good film", "bad film"])

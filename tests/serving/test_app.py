@@ -292,3 +292,13 @@ def test_the_models_own_failure_is_not_in_the_answer(registry: mlnb.ModelRegistr
         assert problem(answer)["title"] == "The model failed"
         assert deployment.metrics().last_error == "ValueError: password"
         assert request("POST", "/predict", json={"features": [2.0]}).status_code == 200
+
+
+def test_the_url_that_people_are_shown_answers(deployment: Deployment) -> None:
+    assert request("GET", "/models/tumour").json()["model"] == "tumour"
+    assert request("GET", "/models").json() == {"models": ["tumour"]}
+
+
+def test_stats_do_not_tell_what_the_model_said(deployment: Deployment) -> None:
+    request("POST", "/predict", content=b"{")
+    assert "last_error" not in request("GET", "/models/tumour/stats").json()

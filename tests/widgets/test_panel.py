@@ -132,10 +132,10 @@ def test_a_model_without_known_fields_takes_json() -> None:
 
     with mlnb.deploy(Total(), name="total") as deployment:
         panel = DeploymentPanel(deployment)
-        press(panel, "predict", row={"": "[1, 2, 3]"})
+        press(panel, "predict", row={"row": "[1, 2, 3]"})
         assert ">6</output>" in panel.result
-        press(panel, "predict", row={"": "[1, 2"})
-        assert "The row is not JSON" in panel.result
+        press(panel, "predict", row={"row": "[1, 2"})
+        assert "Type one row as JSON" in panel.result
         panel.close()
 
 
