@@ -24,9 +24,10 @@ from mlnb.errors import (
     nearest,
 )
 from mlnb.registry import history
+from mlnb.registry.inference import infer_signature
 from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
 from mlnb.registry.serializers import serialize, serializer_for
-from mlnb.registry.signature import Signature, infer_signature
+from mlnb.registry.signature import Signature
 from mlnb.registry.store import FolderStore
 
 if TYPE_CHECKING:

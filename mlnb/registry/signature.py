@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mlnb.errors import InvalidInputError, MissingLibraryError, NotServableError, nearest
+from mlnb.errors import InvalidInputError, MissingLibraryError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Field", "Signature", "infer_signature"]
+__all__ = ["Field", "Kind", "Signature", "is_frame", "is_missing", "listed"]
 
 Kind = Literal["number", "integer", "boolean", "text", "any"]
 Container = Literal["array", "frame", "any"]
 
-_KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean", "U": "text"}
 _ACCEPTED: dict[Kind, str] = {
     "any": "a number, text, true, false or null",
     "number": "a number",
@@ -26,7 +25,6 @@ _ACCEPTED: dict[Kind, str] = {
     "boolean": "true or false",
     "text": "text",
 }
-_MAX_LABELS = 1000
 _NUMERIC = "fiub"  # numpy's kinds
 _HUGE = 10**308
 
@@ -82,6 +80,7 @@ class Signature:
 
     Examples
     --------
+    >>> from mlnb.registry.inference import infer_signature
     >>> signature = infer_signature(None, np.array([[1.5, 2.0], [0.5, 4.0]]))
     >>> signature.names
     ('x0', 'x1')
@@ -137,7 +136,7 @@ class Signature:
             With the first row and field that do not fit, what was given and what is accepted.
         """
         if self.container == "any":
-            return data if _is_frame(data) else _not_empty(_as_array(data))
+            return data if is_frame(data) else _not_empty(_as_array(data))
         ordered = self._in_order(data)
         if isinstance(ordered, np.ndarray):
             return self._build(self._checked_matrix(ordered))
@@ -155,7 +154,7 @@ class Signature:
 
     def _in_order(self, data: Any) -> Any:
         """Return the columns in the model's order and number: as one numeric matrix where all have one dtype."""
-        if _is_frame(data):
+        if is_frame(data):
             return self._ordered_frame(data)
         if isinstance(data, np.ndarray):
             return self._as_matrix_or_columns(self._rectangle(data))
@@ -199,7 +198,7 @@ class Signature:
     def _check_width(self, row: int, width: int) -> None:
         if width != len(self.fields):
             raise InvalidInputError(
-                f"Row {row} has {width} values; the model takes {len(self.fields)}: {_listed(self.names)}.",
+                f"Row {row} has {width} values; the model takes {len(self.fields)}: {listed(self.names)}.",
                 row=row,
                 given=width,
                 accepted=len(self.fields),
@@ -217,7 +216,7 @@ class Signature:
         for name in self.names:
             if name not in row:
                 raise InvalidInputError(
-                    f"Row {number} lacks the field {name!r}; needed are: {_listed(self.names)}.",
+                    f"Row {number} lacks the field {name!r}; needed are: {listed(self.names)}.",
                     row=number, field=name, accepted=self.names,
                 )  # fmt: skip
         return [row[name] for name in self.names]
@@ -228,7 +227,7 @@ class Signature:
             return self._as_matrix_or_columns(self._rectangle(frame.to_numpy()))
         self._ordered_row(0, dict.fromkeys(columns))
         if len(columns) != len(self.fields):
-            raise InvalidInputError(f"The frame has a column twice; needed are: {_listed(self.names)}.")
+            raise InvalidInputError(f"The frame has a column twice; needed are: {listed(self.names)}.")
         ordered = _not_empty(frame)[list(self.names)]
         if self._uniform_dtype is not None and (array := ordered.to_numpy()).dtype.kind in _NUMERIC:
             return array
@@ -284,162 +283,13 @@ class Signature:
         )
 
 
-def infer_signature(model: object, example: Any = None) -> Signature:
-    """Read a signature off an example and the fitted estimator.
-
-    Parameters
-    ----------
-    model : object
-        ``feature_names_in_``, ``n_features_in_`` and ``classes_`` are used where it has them.
-    example : array of shape (n, features), DataFrame, list of rows, or None
-        A 1-D example is one row.
-
-    Raises
-    ------
-    NotServableError
-        If the example is not a table of numbers, booleans and text, or has no rows.
-    """
-    labels, probabilities = _labels(model), hasattr(model, "predict_proba")
-    names = [str(name) for name in getattr(model, "feature_names_in_", ())]
-    if example is None:
-        count = len(names) or int(getattr(model, "n_features_in_", 0))
-        kind: Kind = "any" if names else "number"
-        dtype = "object" if names else "float64"
-        fields = tuple(Field(name=name, kind=kind, dtype=dtype) for name in names or _numbered(count))
-        return Signature(
-            fields=fields, container=_container(fields, named=bool(names)), labels=labels, probabilities=probabilities
-        )
-    named = _is_frame(example) and all(isinstance(column, str) for column in example.columns)
-    if named:
-        columns = {name: example[name] for name in example.columns}
-        if len(columns) != example.shape[1]:
-            raise NotServableError("The example has two columns of the same name; give each its own.")
-    else:
-        table = _table(example)
-        columns = dict(zip(_names_for(table, names), table.T, strict=True))
-    fields = tuple(_field(name, column) for name, column in columns.items())
-    flags = np.asarray(example).flags
-    return Signature(
-        fields=fields,
-        container=_container(fields, named=named or bool(names)),
-        labels=labels,
-        probabilities=probabilities,
-        order="F" if flags.f_contiguous and not flags.c_contiguous else "C",
-    )
-
-
-def _container(fields: tuple[Field, ...], *, named: bool) -> Container:
-    if not fields:
-        return "any"
-    return "frame" if named else "array"  # scikit-learn warns when names it was fitted with are missing
-
-
-def _table(example: Any) -> np.ndarray[Any, Any]:
-    if type(example).__module__.startswith("polars"):
-        example = example.to_numpy()
-    try:
-        array = np.asarray(example)
-    except ValueError as error:
-        raise NotServableError(
-            f"The example's rows differ in length: {error}. Give a table of rows x features."
-        ) from None
-    if array.ndim == 1 and array.dtype.kind in "UOT" and all(isinstance(value, str) for value in array):
-        raise NotServableError(
-            "The example is a list of texts; an example must be a table of rows x features. Leave it out for a "
-            'takes texts, and send {"instances": ["some text", ..]}.'
-        )
-    if array.ndim == 1 and array.size:
-        array = array.reshape(1, -1)
-    if array.ndim != 2 or 0 in array.shape:  # noqa: PLR2004 - rows by features
-        raise NotServableError(
-            f"The example has the shape {array.shape}; needed is a table of rows x features with at least one row, for "
-            "instance X_train."
-        )
-    return array
-
-
-def _names_for(table: np.ndarray[Any, Any], names: list[str]) -> list[str]:
-    if not names:
-        return _numbered(table.shape[1])
-    if len(names) != table.shape[1]:
-        raise NotServableError(f"The example has {table.shape[1]} features; the model was fitted on {len(names)}.")
-    return names
-
-
-def _numbered(count: int) -> list[str]:
-    return [f"x{index}" for index in range(count)]  # as scikit-learn's get_feature_names_out names them
-
-
-def _field(name: str, column: Any) -> Field:
-    dtype = str(getattr(column, "dtype", ""))
-    values = np.asarray(column)
-    if dtype == "category":
-        categories = tuple(column.cat.categories)
-        if not all(isinstance(category, str) for category in categories):
-            raise NotServableError(
-                f"The example's column {name!r} has categories that are no text, such as {categories[0]!r}; "
-                "fit on the values themselves, or on text: X[column].astype(str).astype('category')."
-            )
-        return Field(name=name, kind="text", dtype=dtype, nullable=bool(column.isna().any()),
-                     categories=categories, example=_first(values))  # fmt: skip
-    if values.dtype.kind == "O":
-        return _object_field(name, dtype, values)
-    kind = _KIND_OF_DTYPE.get(values.dtype.kind)
-    if kind is None:
-        raise NotServableError(
-            f"The example's column {name!r} has the type {dtype}; accepted are numbers, booleans and text. "
-            "Convert it first."
-        )
-    if kind == "text":
-        return Field(name=name, kind=kind, dtype="object", example=_first(values))
-    known = values[~np.isnan(values)] if kind == "number" else values
-    return Field(
-        name=name, kind=kind, dtype=values.dtype.name, nullable=len(known) < len(values),
-        minimum=float(known.min()) if len(known) else None, maximum=float(known.max()) if len(known) else None,
-        example=_first(values),
-    )  # fmt: skip
-
-
-def _object_field(name: str, dtype: str, values: np.ndarray[Any, Any]) -> Field:
-    known = [value for value in values if not _is_missing(value)]
-    nullable = len(known) < len(values)
-    if known and all(isinstance(value, str) for value in known):
-        return Field(name=name, kind="text", dtype=dtype, nullable=nullable, example=_first(values))
-    if known and all(isinstance(value, Real) for value in known):
-        whole = not nullable and all(isinstance(value, (int, np.integer)) for value in known)
-        try:
-            inferred = np.array(known, dtype="int64" if whole else "float64")
-        except OverflowError:
-            raise NotServableError(
-                f"The example's column {name!r} has numbers beyond 64 bits. Convert it first."
-            ) from None
-        return Field(name=name, kind="integer" if whole else "number", dtype=inferred.dtype.name, nullable=nullable,
-                     minimum=float(inferred.min()), maximum=float(inferred.max()), example=_first(values))  # fmt: skip
-    kinds = sorted({type(value).__name__ for value in values})
-    raise NotServableError(
-        f"The example's column {name!r} mixes kinds of values ({_listed(kinds)}); "
-        "accepted are columns of numbers, booleans or text. Convert it first."
-    )
-
-
-def _labels(model: object) -> tuple[Any, ...] | None:
-    classes = getattr(model, "classes_", None)
-    if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) > _MAX_LABELS:
-        return None
-    return tuple(classes.tolist())
-
-
-def _first(values: np.ndarray[Any, Any]) -> Any:
-    """Return the first value that is not missing, as a plain Python one."""
-    value = next((value for value in values if not _is_missing(value)), None)
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Say whether a value is None, NaN or the NA of pandas."""
     return value is None or type(value).__name__ == "NAType" or (isinstance(value, Real) and bool(value != value))  # noqa: PLR0124 - NaN
 
 
-def _is_frame(data: object) -> bool:
+def is_frame(data: object) -> bool:
+    """Say whether ``data`` is a pandas DataFrame, without importing pandas."""
     return type(data).__module__.startswith("pandas") and hasattr(data, "columns")
 
 
@@ -479,7 +329,7 @@ def _pandas_dtype(field: Field) -> str | None:
 
 
 def _scalar(row: int, field: Field, value: Any) -> Any:
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if not isinstance(value, (Real, str, np.bool_)) or (isinstance(value, float) and abs(value) == float("inf")):
         raise _refusal(row, field, value)
@@ -487,7 +337,7 @@ def _scalar(row: int, field: Field, value: Any) -> Any:
 
 
 def _number(row: int, field: Field, value: Any) -> Any:
-    if _is_missing(value):
+    if is_missing(value):
         if field.nullable:
             return float("nan")
         raise _refusal(row, field, value)
@@ -497,17 +347,17 @@ def _number(row: int, field: Field, value: Any) -> Any:
 
 
 def _text(row: int, field: Field, value: Any) -> str | None:
-    if field.nullable and _is_missing(value):
+    if field.nullable and is_missing(value):
         return None
     if not isinstance(value, str) or (field.categories and value not in field.categories):
-        accepted = f"one of {_listed(field.categories)}" if field.categories else None
+        accepted = f"one of {listed(field.categories)}" if field.categories else None
         raise _refusal(row, field, value, accepted)
     return str(value)
 
 
 def _refusal(row: int, field: Field | None, given: Any, accepted: str | None = None) -> InvalidInputError:
     given = given.item() if isinstance(given, np.generic) else given
-    shown = "a missing value (null or NaN)" if _is_missing(given) else repr(given)[:80]
+    shown = "a missing value (null or NaN)" if is_missing(given) else repr(given)[:80]
     accepted = accepted or (_ACCEPTED[field.kind] if field is not None else None)
     if isinstance(given, float) and abs(given) == float("inf") and field is not None and field.kind == "number":
         accepted = "a finite number"
@@ -521,5 +371,6 @@ def _refusal(row: int, field: Field | None, given: Any, accepted: str | None = N
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Write names with commas, the first eight of them."""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")  # noqa: PLR2004

@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn.linear_model import LogisticRegression
 
 from mlnb.errors import InvalidInputError, MissingLibraryError, NotServableError
-from mlnb.registry.signature import Field, Signature, infer_signature
+from mlnb.registry.inference import infer_signature
+from mlnb.registry.signature import Field, Signature
 
 MIXED = pd.DataFrame(
     {

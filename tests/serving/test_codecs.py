@@ -10,7 +10,8 @@ import pytest
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, TooLargeError, UnsupportedMediaTypeError
 from mlnb.registry import ModelVersion
-from mlnb.registry.signature import Signature, infer_signature
+from mlnb.registry.inference import infer_signature
+from mlnb.registry.signature import Signature
 from mlnb.serving.codecs import MAX_ROWS, decoder_for, encode_answer
 from mlnb.serving.service import Answer, Query
 

@@ -12,7 +12,7 @@ import pytest
 from mlnb.errors import InvalidInputError, PredictionError
 from mlnb.monitoring import MetricsSnapshot
 from mlnb.registry import ModelVersion
-from mlnb.registry.signature import infer_signature
+from mlnb.registry.inference import infer_signature
 from mlnb.serving.service import Answer
 from mlnb.widgets.render import render, render_answer, render_failure, render_static
 from mlnb.workspace import DeploymentSnapshot
