@@ -13,6 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tumour: Fitted) -> Iterator[Any]:
     """IPython with the extension loaded, and a fitted model in its namespace."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # IPython warns of one that is active and not this one
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance()
     assert shell.history_manager is not None
