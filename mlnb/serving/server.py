@@ -79,10 +79,10 @@ class Server:
         self._uvicorn = _Uvicorn(config, self._over)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"mlnb server {self.port}", daemon=True)
-        self._thread.start()
         try:
+            self._thread.start()
             self._over.wait()
-        except BaseException:  # an interrupt
+        except BaseException:  # an interrupt, which start() may meet as well as wait()
             self.stop()
             raise
         if not self._uvicorn.started:
@@ -105,7 +105,7 @@ class Server:
     def stop(self) -> None:
         """Finish the requests in flight, at most some seconds, and free the port. Again is harmless."""
         self._uvicorn.should_exit = True
-        if threading.current_thread() is not self._thread:
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
             self._thread.join(10)
         self._socket.close()
 
