@@ -43,7 +43,8 @@ def _parsed(magic: Callable[[Any, Namespace], Any]) -> Callable[[Any, str], Any]
         except UsageError as error:
             if not str(error).startswith(("unrecognized", "the following", "argument", "expected")):
                 raise
-            options = " ".join(sorted(option for option in parser._option_string_actions if option.startswith("--")))  # noqa: SLF001
+            known = parser._option_string_actions  # noqa: SLF001 - argparse has no public list of its options
+            options = " ".join(sorted(option for option in known if option.startswith("--")))
             quotes = "; text of several words needs quotes" if str(error).startswith("unrecognized") else ""
             raise UsageError(
                 f"{error}{quotes}. %{magic.__name__} takes: {options or 'no options'}; -h explains them."

@@ -172,7 +172,8 @@ class Signature:
             array = np.asarray(rows, order=self.order)
         except (ValueError, OverflowError):  # ragged, or a whole number of 20 digits; said by row
             return None
-        return self._rectangle(array) if array.dtype.kind in _NUMERIC and array.ndim == 2 else None  # noqa: PLR2004
+        numeric = array.dtype.kind in _NUMERIC and array.ndim == 2  # noqa: PLR2004 - rows by features
+        return self._rectangle(array) if numeric else None
 
     def _as_columns(self, rows: list[Any]) -> list[Any]:
         for number, row in enumerate(rows):

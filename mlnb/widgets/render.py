@@ -220,7 +220,8 @@ def _activity(metrics: MetricsSnapshot) -> str:
 def _footer(metrics: MetricsSnapshot) -> str:
     if metrics.requests == 0:
         return '<span class="mlnb-muted">No requests yet</span>'
-    cells = [f"{metrics.rate:.3g} req/s" if metrics.rate < 1000 else f"{metrics.rate:,.0f} req/s"]  # noqa: PLR2004
+    rate = f"{metrics.rate:.3g}" if metrics.rate < 1000 else f"{metrics.rate:,.0f}"  # noqa: PLR2004 - three digits
+    cells = [f"{rate} req/s"]
     quantiles = (("p50", metrics.p50), ("p99", metrics.p99))
     cells += [f"{name} {_milliseconds(value)}" for name, value in quantiles if value is not None]
     cells.append(_counted(metrics.window_errors, "error"))
