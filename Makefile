@@ -51,6 +51,7 @@ notebooks: $(VENV)/.tutorials
 
 benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/startup.py
+	$(BIN)/python tests/benchmarks/registry.py
 
 clean:
 	rm -rf $(VENV) test-artifacts .coverage*

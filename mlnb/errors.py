@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "AliasMovedError",
     "AmbiguousDeploymentError",
+    "EnvironmentWarning",
+    "GoldenRowsError",
     "IntegrityError",
     "InvalidInputError",
     "InvalidNameError",
@@ -28,6 +31,8 @@ __all__ = [
     "StoppedError",
     "TooLargeError",
     "UnsupportedMediaTypeError",
+    "UntrustedError",
+    "VersionInUseError",
     "nearest",
 ]
 
@@ -123,6 +128,33 @@ class IntegrityError(MlnbError, RuntimeError):
     title = "Stored model is damaged"
 
 
+class UntrustedError(MlnbError, PermissionError):
+    """Loading may run code, and the registry is neither one's own nor one that was trusted by name."""
+
+    status = 403
+    title = "Registry is not trusted"
+
+
+class GoldenRowsError(MlnbError, RuntimeError):
+    """The model loads, and answers otherwise than it did when it was registered."""
+
+    title = "Model answers differently"
+
+
+class AliasMovedError(MlnbError, RuntimeError):
+    """The alias means another version by now than was believed."""
+
+    status = 409
+    title = "Alias was moved"
+
+
+class VersionInUseError(MlnbError, RuntimeError):
+    """The version is live or has an alias, so it was not deleted."""
+
+    status = 409
+    title = "Version is in use"
+
+
 class RegistryUnavailableError(MlnbError, OSError):
     """The folder cannot be read or written: no such place, no permission, or a full disk."""
 
@@ -187,6 +219,10 @@ class PredictionError(MlnbError, RuntimeError):
 
     status = 500
     title = "The model failed"
+
+
+class EnvironmentWarning(UserWarning):
+    """Python or a package differs from what a version was registered with."""
 
 
 def nearest(given: str, accepted: Iterable[str]) -> str:

@@ -8,16 +8,17 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mlnb.errors import InvalidNameError, MlnbError, NotDeployedError, PortInUseError, StoppedError, nearest
 from mlnb.registry import ModelRegistry, history
-from mlnb.registry.reference import ModelReference, validate_name
+from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
 from mlnb.registry.tables import VersionTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
+    from types import ModuleType
 
     import numpy as np
 
@@ -204,7 +205,7 @@ class Deployment:
         from mlnb.serving.service import ModelService
 
         versions = tuple(reversed(registry.versions(self.name)))
-        if self.registry.folder != registry.folder:
+        if self.registry.url != registry.url:
             self._own.clear()  # another registry has another history
         self._own.append(registry.record(version, action).number)
         previous = history.previous(self._history(registry))
@@ -253,14 +254,16 @@ class Workspace:
         description: str = "",
         port: int | None = None,
         registry: ModelRegistry | str | Path | None = None,
+        serializer: str | None = None,
+        by_value: Sequence[ModuleType] = (),
     ) -> Deployment:
         """Register a model as a new version and serve it; a name that is live gets the new version in place.
 
         Parameters
         ----------
         model : object or str
-            Anything with ``predict``, or a reference to a stored version: ``"iris:3"``, ``"iris@champion"``. A
-            deployment means its version.
+            Anything with ``predict``, a function, a PyTorch module, an ONNX model or the path of a model's file; or a
+            reference to a stored version: ``"iris:3"``, ``"iris@champion"``. A deployment means its version.
         name : str, optional
             Default: the model's class.
         example : array of shape (n, features) or DataFrame, optional
@@ -271,6 +274,9 @@ class Workspace:
             One for all deployments of this process. Default: the port used before, else 8000, else any that is free.
         registry : ModelRegistry, str or Path, optional
             Default: the registry of the live deployment of that name, else ``$MLNB_HOME``, else the user's data folder.
+        serializer : str, optional
+        by_value : sequence of modules
+            As :meth:`ModelRegistry.register` takes them.
 
         Raises
         ------
@@ -291,7 +297,7 @@ class Workspace:
             model, registry = str(model.version), registry or model.registry
         stored = isinstance(model, str)
         serving_name = ModelReference.parse(model).name if stored else validate_name(name or _name_for(model))
-        given = {"example": example, "metrics": metrics, "description": description or None}
+        given = {"example": example, "metrics": metrics, "description": description or None, "serializer": serializer}
         with self._lock:
             where = self._registry_for(registry, serving_name)
             if stored:
@@ -301,8 +307,9 @@ class Workspace:
                 self._start_server(port)  # before registering: a port that is taken must leave the registry as it was
                 if not stored:
                     version = where.register(
-                        model, serving_name, example=example, metrics=metrics, description=description
-                    )
+                        model, serving_name, example=example, metrics=metrics, description=description,
+                        serializer=serializer, by_value=by_value,
+                    )  # fmt: skip
                     loaded = where.load(version)  # what is served is what is stored, whatever happens to `model` later
                 return self._serve(where, version, loaded, "deployed")
             finally:
@@ -366,7 +373,7 @@ class Workspace:
         ModelNotFoundError
         """
         where = self._registry_for(registry, name)
-        live = {one.name: one.version.number for one in self.deployments() if one.registry.folder == where.folder}
+        live = {one.name: one.version.number for one in self.deployments() if one.registry.url == where.url}
         if name is not None:
             return VersionTable(reversed(where.versions(name)), live=live, aliases={name: where.aliases(name)})
         names = where.names()
@@ -447,9 +454,12 @@ def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **gi
 
 
 def _name_for(model: object) -> str:
-    """Name a model after its class: ``RandomForestClassifier`` becomes ``random-forest-classifier``."""
-    kind = model if isinstance(model, type) else type(model)
-    return validate_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).lower()[:63])
+    """Name a model after its class (``RandomForestClassifier``: ``random-forest-classifier``), function or file."""
+    if isinstance(model, Path):
+        return validate_name(model.stem)
+    own = getattr(model, "__name__", "")
+    name = own if is_valid_name(own) else type(model).__name__
+    return validate_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()[:63])
 
 
 _workspace = Workspace()

@@ -42,6 +42,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The default registry of a test; at its end nothing is deployed and no thread of mlnb is left."""
     folder = tmp_path / "models"
     monkeypatch.setenv("MLNB_HOME", str(folder))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # the registries that are trusted
+    monkeypatch.setenv("MLNB_PROVE", "off")  # proofs are for the tests that ask for them
     yield folder
     mlnb.stop()
     wait_until(lambda: not mlnb_threads())

@@ -362,7 +362,7 @@ def test_while_one_stops_slowly_the_others_are_seen_and_a_second_stop_is_harmles
 
 def test_roll_back_does_not_go_forward_to_what_another_kernel_deployed(registry: ModelRegistry) -> None:
     deployment = mlnb.deploy(constant(1.0), name="c", example=[[0.0]])
-    elsewhere = ModelRegistry(registry.folder)
+    elsewhere = ModelRegistry(Path(registry.url))
     second = elsewhere.register(constant(2.0), "c", example=[[0.0]])
     for version in (second, elsewhere.version("c:1")):
         elsewhere.record(version, "deployed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from mlnb.registry.registry import ModelRegistry, ModelVersion
+from mlnb.registry.registry import ModelRegistry
+from mlnb.registry.version import ModelVersion
 
 __all__ = ["ModelRegistry", "ModelVersion"]

@@ -11,9 +11,9 @@ from mlnb.errors import RegistryFormatError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Action", "HistoryEvent", "aliases", "live_stack", "previous"]
+__all__ = ["Action", "HistoryEvent", "aliases", "live", "live_stack", "previous", "proofs", "until"]
 
-Action = Literal["registered", "aliased", "deployed", "rolled back", "stopped"]
+Action = Literal["registered", "aliased", "deployed", "rolled back", "stopped", "proved", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,10 @@ class HistoryEvent:
         In UTC.
     alias : str or None
         For ``aliased``.
+    by : str
+        Who did it, as ``user@host``.
+    proof : dict or None
+        For ``proved``: the stored form of a :class:`~mlnb.registry.proof.Proof`.
     """
 
     number: int
@@ -37,11 +41,14 @@ class HistoryEvent:
     version: int
     at: datetime
     alias: str | None = None
+    by: str = ""
+    proof: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the stored form."""
-        stored = {"action": self.action, "version": self.version, "at": self.at.isoformat()}
-        return stored | ({"alias": self.alias} if self.alias is not None else {})
+        stored = {"action": self.action, "version": self.version, "at": self.at.isoformat(), "by": self.by}
+        optional = {"alias": self.alias, "proof": self.proof}
+        return stored | {key: value for key, value in optional.items() if value is not None}
 
     @classmethod
     def from_json(cls, number: int, stored: dict[str, Any]) -> HistoryEvent:
@@ -55,12 +62,36 @@ class HistoryEvent:
         action = stored["action"]
         if action not in get_args(Action):
             raise RegistryFormatError(f"The history has an event {action!r} that this mlnb does not know. Update mlnb.")
-        return cls(number, action, stored["version"], datetime.fromisoformat(stored["at"]), stored.get("alias"))
+        return cls(
+            number, action, stored["version"], datetime.fromisoformat(stored["at"]), stored.get("alias"), stored["by"],
+            stored.get("proof"),
+        )  # fmt: skip
 
 
 def aliases(events: Iterable[HistoryEvent]) -> dict[str, int]:
     """Return each alias with the version number it was last given to."""
     return {event.alias: event.version for event in events if event.action == "aliased" and event.alias is not None}
+
+
+def live(events: Iterable[HistoryEvent]) -> int | None:
+    """Return the version that is live at the end of the events, None if none is."""
+    number = None
+    for event in events:
+        if event.action in ("deployed", "rolled back"):
+            number = event.version
+        elif event.action == "stopped":
+            number = None
+    return number
+
+
+def until(events: Iterable[HistoryEvent], moment: datetime | None) -> list[HistoryEvent]:
+    """Return what had happened by a moment; all of it for None."""
+    return [event for event in events if moment is None or event.at <= moment]
+
+
+def proofs(events: Iterable[HistoryEvent]) -> dict[int, dict[str, Any]]:
+    """Return the last proof of each version that has one, in its stored form."""
+    return {event.version: event.proof for event in events if event.action == "proved" and event.proof is not None}
 
 
 def live_stack(events: Iterable[HistoryEvent]) -> tuple[int, ...]:

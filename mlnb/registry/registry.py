@@ -1,95 +1,74 @@
-"""Models at rest: numbered versions in a folder, with their history."""
+"""Models at rest: numbered versions in a folder or a bucket, with their history."""
 
 from __future__ import annotations
 
 import os
-import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import orjson
 
 from mlnb.errors import (
+    AliasMovedError,
     IntegrityError,
     InvalidInputError,
     MissingLibraryError,
+    MlnbError,
     ModelNotFoundError,
     NoPreviousVersionError,
-    NotServableError,
-    RegistryFormatError,
+    UntrustedError,
+    VersionInUseError,
     nearest,
 )
-from mlnb.registry import history
+from mlnb.registry import environment, history, trust
+from mlnb.registry.admission import check_fitted, checked_metrics, opened, stored_form
+from mlnb.registry.blobs import Blobs
+from mlnb.registry.golden import GoldenRows, golden_rows
 from mlnb.registry.inference import infer_signature
-from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
-from mlnb.registry.serializers import serialize, serializer_for
+from mlnb.registry.ledger import Ledger
+from mlnb.registry.lineage import LineageProbe, digest_of
+from mlnb.registry.predictors import parameters, predictor
+from mlnb.registry.proof import Proof, prove_in_child
+from mlnb.registry.prover import prover
+from mlnb.registry.reference import ModelReference, validate_name
+from mlnb.registry.serializers import by_value as stored_by_value
+from mlnb.registry.serializers import serializer_named, type_name
 from mlnb.registry.signature import Signature
-from mlnb.registry.store import FolderStore
+from mlnb.registry.store import open_store
+from mlnb.registry.verification import verify
+from mlnb.registry.version import ModelVersion, StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import ModuleType
 
+    from mlnb.registry.card import ModelCard
+    from mlnb.registry.diff import VersionDiff
     from mlnb.registry.history import Action, HistoryEvent
 
-__all__ = ["ModelRegistry", "ModelVersion", "default_folder"]
+__all__ = ["Collected", "ModelRegistry", "default_folder"]
 
-_FORMAT = 1
+_MAPPED = (
+    "buffers/"  # the files of a model that are arrays; what is unpickled is read, so that nobody changes it meanwhile
+)
+_ANY: Any = object()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelVersion:
-    """One immutable version of a model.
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What :meth:`ModelRegistry.collect` freed.
 
     Attributes
     ----------
-    name : str
-    number : int
-        From 1.
-    created : datetime
-        In UTC.
-    metrics : dict of str to float
-    description : str
-    model_type : str
-        The model's class, with its module.
+    files : int
     size : int
-        Of the stored model, in bytes.
-    format : str
-        Name of the serializer.
-    digest : str
-        SHA-256 of the stored model, hexadecimal.
-    python : str
-        Version of the Python that stored it.
-    signature : Signature
+        In bytes.
     """
 
-    name: str
-    number: int
-    created: datetime
-    metrics: dict[str, float]
-    description: str
-    model_type: str
+    files: int
     size: int
-    format: str
-    digest: str
-    python: str
-    signature: Signature
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.number}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stored form."""
-        return asdict(self) | {"created": self.created.isoformat(), "signature": self.signature.to_json()}
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> ModelVersion:
-        """Read the stored form."""
-        created = datetime.fromisoformat(stored["created"])
-        return cls(**(dict(stored) | {"created": created, "signature": Signature.from_json(stored["signature"])}))
 
 
 def default_folder() -> Path:
@@ -101,17 +80,24 @@ def default_folder() -> Path:
 
 
 class ModelRegistry:
-    """Versioned models in a folder; no server to run.
+    """Versioned models in a folder or a bucket; no server to run.
 
     Parameters
     ----------
-    folder : str or Path, optional
-        Made when the first model is registered. Default: :func:`default_folder`.
+    place : str or Path, optional
+        A folder, made when the first model is registered, or ``s3://bucket/prefix``. Default: :func:`default_folder`.
+
+    Attributes
+    ----------
+    url : str
+        The folder's absolute path, or the URL.
 
     Raises
     ------
     RegistryFormatError
-        If a newer mlnb wrote the folder.
+        If a newer mlnb wrote it.
+    RegistryUnavailableError
+        If it cannot be reached.
 
     Examples
     --------
@@ -126,119 +112,220 @@ class ModelRegistry:
     ('always:1', array([1]))
     """
 
-    def __init__(self, folder: str | Path | None = None) -> None:
-        # absolute, so that the registry stays where it is when the notebook changes its folder
-        self.folder = (Path(folder).expanduser() if folder is not None else default_folder()).absolute()
-        self._store = FolderStore(self.folder)
-        self._versions: dict[str, ModelVersion] = {}  # by key; neither a version
-        self._events: dict[str, HistoryEvent] = {}  # nor an event ever changes
-        self._check_format()
+    def __init__(self, place: str | Path | None = None) -> None:
+        self._store = open_store(place if place is not None else default_folder())
+        self.url = self._store.url
+        self._blobs = Blobs(self._store)
+        self._ledger = Ledger(self._store, read_signature=self._read_signature)
+        self._signatures: dict[str, Signature] = {}  # by digest: read once
+        self._registered_here: set[str] = set()  # digests of models that this object stored
+        self._assumed_trusted = False
+        self._identity = self._ledger.identity()
 
     def __repr__(self) -> str:
-        return f"ModelRegistry({str(self.folder)!r})"
+        return f"ModelRegistry({self.url!r})"
 
     def register(
         self,
-        model: object,
+        model: Any,
         name: str,
         *,
         example: Any = None,
         metrics: Mapping[str, float] | None = None,
         description: str = "",
+        serializer: str | None = None,
+        by_value: Sequence[ModuleType] = (),
     ) -> ModelVersion:
         """Store ``model`` as the next version of ``name``.
 
         Parameters
         ----------
-        model : object
-            Anything with ``predict``.
+        model : object or Path
+            Anything with ``predict``, a function, a PyTorch module, an ONNX model, or the path of an ``.onnx``,
+            ``.joblib`` or ``.pkl`` file.
         name : str
-        example : array of shape (n, features) or DataFrame, optional
-            Names, types and ranges are read off it; its first row must be one the model predicts.
+        example : array of shape (n, features), DataFrame, list of rows or of dicts, optional
+            Names, types, ranges and quantiles are read off it. The answers to up to 32 of its rows are kept, so that
+            one can tell later whether the model still gives them.
         metrics : mapping of str to float, optional
         description : str
+        serializer : str, optional
+            A format by name, for instance ``"skops"``. Default: the model's framework's own where it has one that
+            cannot run code, else cloudpickle.
+        by_value : sequence of modules
+            Modules of your own that are stored with the model, because they are not installed elsewhere.
 
         Raises
         ------
         InvalidNameError
         NotServableError
-            If the model has no ``predict``, cannot be pickled, or cannot predict the example's first row.
+            If the model cannot answer, is not fitted, cannot be stored, or cannot predict the example's rows.
         InvalidInputError
             If the metrics are not numbers by name.
+        RegistryUnavailableError
+            If the registry cannot be written. Nothing is half-written then.
+
+        Notes
+        -----
+        A second after the last version was registered, a child process with nothing of the notebook in it loads the
+        newest one and answers the same rows; see :meth:`proof`. ``MLNB_PROVE=off`` turns that off.
         """
         validate_name(name)
-        if isinstance(model, type) or not callable(getattr(model, "predict", None)):
-            hint = "an instance, fitted, is needed" if isinstance(model, type) else "a model needs a method `predict`"
-            raise NotServableError(f"{_type_name(model)} cannot be served: {hint}.")
-        checked_metrics = _checked_metrics(metrics)
+        model = opened(model)
+        answering, known = predictor(model), checked_metrics(metrics)
         signature = infer_signature(model, example)
-        _check_fitted(model)
-        _try_example(model, signature)
-        kind, content = serialize(model)
-        _try_loading(kind, content, model)
-        self._create_format()
-        digest = self._store.create_blob(content)
-        number = self._last_number(name) + 1
-        while True:
+        check_fitted(model)
+        golden = golden_rows(answering, signature, example)
+        with LineageProbe() as lineage, stored_by_value(by_value):
+            chosen, files, golden = stored_form(model, wanted=serializer, signature=signature, golden=golden)
+            contents = [*files.values(), orjson.dumps(signature.to_json())]
+            contents += [] if golden is None else [golden.to_json()]
+            self._found()
+            digests = self._blobs.put(contents)
+            stored = tuple(
+                StoredFile(path, digest, memoryview(content).nbytes)
+                for (path, content), digest in zip(files.items(), digests, strict=False)
+            )
             version = ModelVersion(
-                name=name, number=number, created=datetime.now(UTC), metrics=checked_metrics, description=description,
-                model_type=_type_name(model), size=len(content), format=kind, digest=digest,
-                python=platform.python_version(), signature=signature,
+                name=name, number=0, created=datetime.now(UTC), metrics=known, description=description,
+                model_type=type_name(model), format=chosen.name, files=stored, signature_digest=digests[len(stored)],
+                golden_digest=None if golden is None else digests[-1], parameters=parameters(model),
+                environment=environment.describe(model), lineage=lineage.result() | digest_of(example),
+                read_signature=self._read_signature,
             )  # fmt: skip
-            if self._store.create(_version_key(name, number), orjson.dumps(version.to_json())):
-                break
-            number += 1  # another writer took it
-        self.record(version, "registered")
-        return version
+        self._registered_here.add(version.digest)
+        return self._add(version, contents)
 
-    def load(self, reference: str | ModelVersion) -> Any:
-        """Return the model of a version, its digest checked before anything is unpickled.
+    def load(
+        self,
+        reference: str | ModelVersion,
+        *,
+        as_of: datetime | str | None = None,
+        mapped: bool = False,
+        allow_mismatch: bool = False,
+    ) -> Any:
+        """Return the model of a version, its digests checked before anything is unpickled.
 
         Parameters
         ----------
         reference : str or ModelVersion
             ``"iris"`` (the newest), ``"iris:3"`` or ``"iris@champion"``.
+        as_of : datetime or str, optional
+            What the reference meant at that time; text in ISO 8601, without a zone in local time.
+        mapped : bool
+            Map large arrays instead of copying them: processes that load the same version share their memory. The
+            files must stay on this machine's disk meanwhile.
+        allow_mismatch : bool
+            Return the model even if it no longer gives the recorded answers to its golden rows.
 
         Raises
         ------
         ModelNotFoundError
+        UntrustedError
+            If loading may run code, and the registry is neither your own nor one you trust.
         IntegrityError
-            If the stored bytes are not those that were recorded, or make no model here.
+            If stored bytes are not those that were recorded, or make no model here.
         MissingLibraryError
             If the model's class lives in a library that is not installed.
+        GoldenRowsError
+            If the model answers otherwise than it did when it was registered.
+
+        Warns
+        -----
+        EnvironmentWarning
+            If Python or the packages that the model uses differ from those recorded.
         """
-        version = reference if isinstance(reference, ModelVersion) else self.version(reference)
-        serializer = serializer_for(version.format)
-        content = self._store.read_blob(version.digest)
+        version = reference if isinstance(reference, ModelVersion) else self.version(reference, as_of=as_of)
+        serializer = serializer_named(version.format)
+        if serializer.runs_code:
+            self._check_trusted(version)
         try:
-            return serializer.loads(content)
+            model = serializer.load(self._contents(version, mapped=mapped))
+        except MlnbError:
+            raise
         except ImportError as error:
             raise MissingLibraryError(f"{version} needs {error.name or 'a library'}: {error}. Install it.") from error
         except Exception as error:
+            differing = environment.differences(version.environment, requirements={})
             raise IntegrityError(
                 f"{version} cannot be rebuilt here: {type(error).__name__}: {error}. It was stored under Python "
-                f"{version.python}; the libraries it was made with may differ from those installed."
+                f"{version.python}{''.join(f'; {one}' for one in differing)}."
             ) from error
+        verify(
+            version, model, requirements=self._requirements(version), read_golden=lambda: self.golden(version),
+            allow_mismatch=allow_mismatch,
+        )  # fmt: skip
+        return model
+
+    def golden(self, reference: str | ModelVersion) -> GoldenRows | None:
+        """Return the rows and answers kept when a version was registered, None if it had no example.
+
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError
+        """
+        version = reference if isinstance(reference, ModelVersion) else self.version(reference)
+        if version.golden_digest is None:
+            return None
+        return GoldenRows.from_json(self._blobs.get([version.golden_digest])[0])
+
+    def prove(self, reference: str | ModelVersion) -> Proof:
+        """Let a child process with nothing of the notebook in it load a version and answer its golden rows, now.
+
+        What it finds, with the packages it imported, joins the history; :meth:`proof` returns it.
+
+        Raises
+        ------
+        ModelNotFoundError, UntrustedError
+        """
+        version = reference if isinstance(reference, ModelVersion) else self.version(reference)
+        if serializer_named(version.format).runs_code:
+            self._check_trusted(version)
+        proof = prove_in_child(self.url, str(version))
+        self._ledger.record(version, "proved", proof=proof.to_json())
+        return proof
+
+    def proof(self, reference: str | ModelVersion) -> Proof | None:
+        """Return the last proof of a version, None if there is none yet.
+
+        Raises
+        ------
+        ModelNotFoundError
+        """
+        version = reference if isinstance(reference, ModelVersion) else self.version(reference)
+        stored = history.proofs(self.history(version.name)).get(version.number)
+        return None if stored is None else Proof.from_json(stored)
 
     def names(self) -> list[str]:
         """Return the names of all models."""
-        return [name for name in self._store.folders("models") if is_valid_name(name) and self._last_number(name)]
+        return self._ledger.names()
 
-    def versions(self, name: str) -> list[ModelVersion]:
-        """Return the versions of a model, oldest first.
+    def versions(self, name: str, *, as_of: datetime | str | None = None) -> list[ModelVersion]:
+        """Return the versions of a model, oldest first, without those that were deleted.
+
+        Parameters
+        ----------
+        name : str
+        as_of : datetime or str, optional
+            Only those registered by then.
 
         Raises
         ------
         ModelNotFoundError
             With the nearest names there are.
         """
-        keys = self._store.keys(f"models/{validate_name(name)}/versions")
-        if not keys:
-            raise ModelNotFoundError(f"There is no model {name!r} in {self.folder}; {nearest(name, self.names())}.")
-        return [self._read_version(key) for key in keys]
+        versions = self._ledger.versions(validate_name(name))
+        if not versions:
+            raise ModelNotFoundError(f"There is no model {name!r} in {self.url}; {nearest(name, self.names())}.")
+        moment = _moment(as_of)
+        found = [version for version in versions if moment is None or version.created <= moment]
+        if not found:
+            first = f"{versions[0].created:%Y-%m-%d %H:%M:%S} UTC"
+            raise ModelNotFoundError(f"{name!r} had no version at {moment}; its first is of {first}.")
+        return found
 
-    def version(self, reference: str) -> ModelVersion:
-        """Return the version that a reference means now.
+    def version(self, reference: str, *, as_of: datetime | str | None = None) -> ModelVersion:
+        """Return the version that a reference means now, or meant at a time.
 
         Raises
         ------
@@ -246,10 +333,10 @@ class ModelRegistry:
             With what there is.
         """
         wanted = ModelReference.parse(reference)
-        versions = self.versions(wanted.name)
+        versions = self.versions(wanted.name, as_of=as_of)
         number = wanted.number
         if wanted.alias is not None:
-            known = self.aliases(wanted.name)
+            known = self.aliases(wanted.name, as_of=as_of)
             if wanted.alias not in known:
                 raise ModelNotFoundError(
                     f"{wanted.name!r} has no alias {wanted.alias!r}; {nearest(wanted.alias, known)}."
@@ -260,40 +347,62 @@ class ModelRegistry:
         for version in versions:
             if version.number == number:
                 return version
+        if number in self._ledger.deleted(wanted.name):
+            raise ModelNotFoundError(f"{wanted.name}:{number} was deleted; its record stays in the history.")
         raise ModelNotFoundError(
             f"{wanted.name!r} has no version {number}; there are {_ranges([v.number for v in versions])}."
         )
 
-    def set_alias(self, name: str, alias: str, number: int) -> None:
+    def set_alias(self, name: str, alias: str, number: int, *, expected: int | None = _ANY) -> None:
         """Let ``name@alias`` mean version ``number`` from now on.
+
+        Parameters
+        ----------
+        name : str
+        alias : str
+        number : int
+        expected : int or None, optional
+            The version that you believe it means now, None for none: if somebody has moved it meanwhile, it stays.
 
         Raises
         ------
         InvalidNameError
         ModelNotFoundError
+        AliasMovedError
         """
         validate_name(alias, what="alias")
-        self.record(self.version(f"{name}:{number}"), "aliased", alias=alias)
+        version = self.version(f"{name}:{number}")
+        while True:
+            events = self.history(name)
+            moves = [event for event in events if event.action == "aliased" and event.alias == alias]
+            now = moves[-1].version if moves else None
+            if expected is not _ANY and now != expected:
+                who = f" by {moves[-1].by} at {moves[-1].at:%Y-%m-%d %H:%M:%S} UTC" if moves else ""
+                raise AliasMovedError(
+                    f"{name}@{alias} means {_version_text(now)}, not {_version_text(expected)}: it was moved{who}. "
+                    "Look again, then set it."
+                )
+            number = events[-1].number + 1 if events else 1
+            if self._ledger.append(version, "aliased", number=number, alias=alias) is not None:
+                return
 
-    def aliases(self, name: str) -> dict[str, int]:
-        """Return the aliases of a model and the version numbers they mean."""
-        return history.aliases(self.history(name))
+    def aliases(self, name: str, *, as_of: datetime | str | None = None) -> dict[str, int]:
+        """Return the aliases of a model and the version numbers they mean, or meant at a time."""
+        gone = self._ledger.deleted(validate_name(name))
+        found = history.aliases(history.until(self.history(name), _moment(as_of)))
+        return {alias: number for alias, number in found.items() if number not in gone}
+
+    def live(self, name: str, *, as_of: datetime | str | None = None) -> int | None:
+        """Return the number of the version that is live by the history, or was at a time; None if none."""
+        return history.live(history.until(self.history(name), _moment(as_of)))
 
     def history(self, name: str) -> list[HistoryEvent]:
         """Return what happened to a model, oldest first; empty for a name that is not there."""
-        keys = self._store.keys(f"models/{validate_name(name)}/history")
-        return [self._read_event(key) for key in keys]
+        return self._ledger.history(validate_name(name))
 
-    def record(self, version: ModelVersion, action: Action, *, alias: str | None = None) -> HistoryEvent:
-        """Append to the history of ``version.name``."""
-        keys = self._store.keys(f"models/{version.name}/history")
-        number = _number_of(keys[-1]) + 1 if keys else 1
-        while True:
-            event = history.HistoryEvent(number, action, version.number, datetime.now(UTC), alias)
-            key = f"models/{version.name}/history/{number:08d}.json"
-            if self._store.create(key, orjson.dumps(event.to_json())):
-                return event
-            number += 1  # another writer took it
+    def record(self, version: ModelVersion, action: Action) -> HistoryEvent:
+        """Append to the history of ``version.name`` that something was done with a version."""
+        return self._ledger.record(version, action)
 
     def rollback(self, name: str, *, to: int | None = None) -> ModelVersion:
         """Record that the version live before, or version ``to``, is live again, and return it.
@@ -325,114 +434,199 @@ class ModelRegistry:
         ------
         NoPreviousVersionError, ModelNotFoundError
         """
-        number = to if to is not None else history.previous(self.history(name) if events is None else events)
+        number = to
+        if number is None:
+            gone = self._ledger.deleted(name)
+            known = self.history(name) if events is None else events
+            number = history.previous(event for event in known if event.version not in gone)
         if number is None:
             numbers = _ranges([version.number for version in self.versions(name)])
             raise NoPreviousVersionError(f"No version of {name!r} was live before this one; name one of {numbers}.")
         return self.version(f"{name}:{number}")
 
-    def _last_number(self, name: str) -> int:
-        keys = self._store.keys(f"models/{name}/versions")
-        return _number_of(keys[-1]) if keys else 0
+    def delete(self, reference: str) -> ModelVersion:
+        """Take a version out of use, and return it. Its number is not given again; :meth:`collect` frees its files.
 
-    def _read_version(self, key: str) -> ModelVersion:
-        if key not in self._versions:
-            self._versions[key] = ModelVersion.from_json(self._read_json(key))
-        return self._versions[key]
+        Raises
+        ------
+        ModelNotFoundError
+        VersionInUseError
+            If it is live, or an alias means it.
+        """
+        version = self.version(reference)
+        named = [alias for alias, number in self.aliases(version.name).items() if number == version.number]
+        if named:
+            raise VersionInUseError(f"{version} is @{', @'.join(named)}: give the alias to another version first.")
+        if self.live(version.name) == version.number:
+            raise VersionInUseError(f"{version} is live: deploy another version, or stop it, first.")
+        self._ledger.delete(version)
+        return version
 
-    def _read_event(self, key: str) -> HistoryEvent:
-        if key not in self._events:
-            self._events[key] = history.HistoryEvent.from_json(_number_of(key), self._read_json(key))
-        return self._events[key]
+    def collect(self) -> Collected:
+        """Free the files that no version needs: those of deleted versions, and what crashed writers left.
 
-    def _read_json(self, key: str) -> Any:
-        try:
-            return orjson.loads(self._store.read(key))
-        except orjson.JSONDecodeError as error:
-            raise IntegrityError(f"{self.folder / key} is damaged: {error}. Restore the file.") from None
+        Files of a version that is being registered at the same time are not lost: each unneeded file is first
+        withdrawn, then the versions are read again, and what one of them needs by now is given back. A writer in turn
+        looks, after its record is written, whether all its files are there.
 
-    def _check_format(self) -> None:
-        try:
-            stored = self._read_json("registry.json")
-        except FileNotFoundError:
-            return
-        if not isinstance(stored, dict) or not isinstance(stored.get("format"), int):
-            raise RegistryFormatError(f"{self.folder / 'registry.json'} is no registry's: it names no format.")
-        if stored["format"] > _FORMAT:
-            raise RegistryFormatError(
-                f"{self.folder} has registry format {stored['format']}; this mlnb reads up to {_FORMAT}. Update mlnb."
-            )
+        Returns
+        -------
+        Collected
+        """
+        unneeded = set(self._blobs.stored()) - self._needed()
+        for digest in unneeded:
+            self._blobs.withdraw(digest)
+        needed = self._needed()
+        for digest in unneeded & needed:
+            self._blobs.give_back(digest)
+        sizes = [self._blobs.destroy(digest) for digest in unneeded - needed]
+        self._store.sweep()
+        return Collected(len(sizes), sum(sizes))
 
-    def _create_format(self) -> None:
-        self._store.create("registry.json", orjson.dumps({"format": _FORMAT}))
-        self._check_format()
+    def copy(self, reference: str, to: ModelRegistry | str | Path) -> ModelVersion:
+        """Copy a version, digests checked on both sides, as the next version of its name in another registry.
 
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError
+        UntrustedError
+            If loading it may run code and this registry is not trusted: copying would vouch for it.
+        """
+        other = to if isinstance(to, ModelRegistry) else ModelRegistry(to)
+        version = self.version(reference)
+        if serializer_named(version.format).runs_code:
+            self._check_trusted(version)
+        return other._adopt(version, self._blobs.get(version.contents), source=self.url)  # noqa: SLF001 - its own kind
 
-def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
-    given = {} if metrics is None else metrics
-    form = 'Metrics are finite numbers by name, as in {"accuracy": 0.97}'
-    if not hasattr(given, "items"):
-        raise InvalidInputError(f"{form}; got {given!r:.80}.")
-    for name, value in given.items():
-        if not isinstance(name, str) or not isinstance(value, Real) or not abs(value) < float("inf"):
-            raise InvalidInputError(f"{form}; got {name!r}: {value!r:.80}.")
-    return {name: float(value) for name, value in given.items()}
+    def diff(self, old: str, new: str) -> VersionDiff:
+        """Compare two versions: parameters, schema, metrics, size, requirements, golden answers.
 
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError
+        """
+        from mlnb.registry.diff import Subject, compare
 
-def _check_fitted(model: object) -> None:
-    """Refuse scikit-learn's own estimators before they are fitted; of other classes nobody can tell."""
-    if not type(model).__module__.startswith("sklearn."):
-        return
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
+        first, second = (
+            Subject(version, self.proof(version), self.golden(version)) for version in map(self.version, (old, new))
+        )
+        return compare(first, second)
 
-    try:
-        check_is_fitted(model)
-    except NotFittedError:
-        raise NotServableError(f"{_type_name(model)} is not fitted yet. Call its fit first.") from None
+    def card(self, reference: str) -> ModelCard:
+        """Return the model card of a version, as Markdown and HTML.
 
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError
+        """
+        from mlnb.registry.card import ModelCard
 
-def _try_example(model: Any, signature: Signature) -> None:
-    if signature.example is None:
-        return
-    row = signature.coerce([signature.example])
-    try:
-        shape = np.shape(model.predict(row))
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
-        raise NotServableError(
-            f"{_type_name(model)} cannot predict the example's first row: {reason}. "
-            "Give an example like what it was fitted on."
-        ) from error
-    if shape[:1] != (1,):
-        raise NotServableError(
-            f"{_type_name(model)}.predict gave the shape {shape} for one row; needed is one answer for each row."
+        version = self.version(reference)
+        named = [alias for alias, number in self.aliases(version.name).items() if number == version.number]
+        events = [event for event in self.history(version.name) if event.version == version.number]
+        return ModelCard(
+            version, self.url, tuple(sorted(named)), self.proof(version), self.golden(version), tuple(events)
         )
 
+    @property
+    def trusted(self) -> bool:
+        """Whether models of this registry may run code when they are loaded: it is your own, or one you trust."""
+        return self._assumed_trusted or (self._identity != "" and trust.is_trusted(self.url, self._identity))
 
-def _try_loading(kind: str, content: bytes, model: object) -> None:
+    def trust(self) -> Self:
+        """Trust this registry from now on: whoever can write to it can then run code in your notebooks.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is no registry yet.
+        """
+        if not self._identity:
+            raise ModelNotFoundError(f"There is no registry in {self.url} yet; the first model registered makes it.")
+        trust.trust(self.url, self._identity)
+        return self
+
+    def assume_trusted(self) -> Self:
+        """Trust this registry for the life of this object: for a program that was told which registry to serve from."""
+        self._assumed_trusted = True
+        return self
+
+    def _adopt(self, version: ModelVersion, contents: Sequence[memoryview], *, source: str) -> ModelVersion:
+        self._found()
+        if self._blobs.put(contents) != list(version.contents):
+            raise IntegrityError(f"{version} changed while it was copied from {source}. Copy it again.")
+        lineage = version.lineage | {"copied_from": f"{source} {version}"}
+        return self._add(replace(version, lineage=lineage), contents)
+
+    def _add(self, version: ModelVersion, contents: Sequence[bytes | memoryview]) -> ModelVersion:
+        """Give a version the next free number; see to it that its files are there, whoever collects meanwhile."""
+        numbered = self._ledger.add(version)
+        while self._blobs.missing(numbered.contents):
+            self._blobs.put(contents)
+        self._ledger.record(numbered, "registered")
+        prover.submit((self.url, numbered.name), lambda: self.prove(numbered))
+        return numbered
+
+    def _read_signature(self, digest: str) -> Signature:
+        if digest not in self._signatures:
+            self._signatures[digest] = Signature.from_json(orjson.loads(self._blobs.get([digest])[0]))
+        return self._signatures[digest]
+
+    def _contents(self, version: ModelVersion, *, mapped: bool) -> dict[str, memoryview]:
+        """Return the model's files by path, their digests checked."""
+        arrays = [file for file in version.files if mapped and file.path.startswith(_MAPPED)]
+        read = [file for file in version.files if file not in arrays]
+        contents = self._blobs.get([file.digest for file in read])
+        contents += self._blobs.get([file.digest for file in arrays], mapped=True) if arrays else []
+        found = dict(zip((file.path for file in (*read, *arrays)), contents, strict=True))
+        return {file.path: found[file.path] for file in version.files}
+
+    def _needed(self) -> set[str]:
+        versions = (version for name in self._ledger.names() for version in self._ledger.versions(name))
+        return {digest for version in versions for digest in version.contents}
+
+    def _check_trusted(self, version: ModelVersion) -> None:
+        if not self.trusted and version.digest not in self._registered_here:
+            raise UntrustedError(
+                f"{version} was not loaded: as {version.format} it runs code of whoever wrote it, and {self.url} is "
+                "neither a registry that you made nor one you trust. If you know its writers: "
+                f"mlnb.ModelRegistry({self.url!r}).trust()."
+            )
+
+    def _requirements(self, version: ModelVersion) -> dict[str, str]:
+        """Return the versions by distribution that the last proof traced, none if there is no proof."""
+        proof = self.proof(version)
+        return {} if proof is None else dict(one.split("==") for one in proof.requirements)
+
+    def _found(self) -> None:
+        """Make the registry unless it is there; whoever makes it trusts it."""
+        if not self._identity:
+            made = self._ledger.found()
+            self._identity = self._ledger.identity()
+            if made:
+                trust.trust(self.url, self._identity)
+
+
+def _moment(given: datetime | str | None) -> datetime | None:
+    """Return a moment in UTC; without a zone it is local time.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if given is None:
+        return None
     try:
-        serializer_for(kind).loads(content)
-    except Exception as error:
-        raise NotServableError(
-            f"{_type_name(model)} can be stored but not loaded again: {type(error).__name__}: {error}. "
-            "Its class must be one that pickle can rebuild."
-        ) from error
+        moment = datetime.fromisoformat(given) if isinstance(given, str) else given
+    except ValueError:
+        raise InvalidInputError(
+            f"as_of takes a datetime or ISO text such as '2026-01-31 12:00', not {given!r}."
+        ) from None
+    return moment.astimezone(UTC)
 
 
-def _type_name(model: object) -> str:
-    kind = model if isinstance(model, type) else type(model)
-    return (
-        kind.__qualname__ if kind.__module__ in ("__main__", "builtins") else f"{kind.__module__}.{kind.__qualname__}"
-    )
-
-
-def _version_key(name: str, number: int) -> str:
-    return f"models/{name}/versions/{number:08d}.json"
-
-
-def _number_of(key: str) -> int:
-    return int(key.rsplit("/", 1)[1].removesuffix(".json"))
+def _version_text(number: int | None) -> str:
+    return "nothing" if number is None else f"version {number}"
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -1,107 +1,281 @@
-"""Models to bytes and back, one class per format."""
+"""Models to files and back: the interface, the table of formats by type, and cloudpickle for everything else."""
 
 from __future__ import annotations
 
 import io
 import pickle
-from typing import Any, ClassVar, Protocol
+import sys
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-from mlnb.errors import NotServableError, RegistryFormatError
+from mlnb.errors import MissingLibraryError, NotServableError, RegistryFormatError, nearest
 
-__all__ = ["SERIALIZERS", "CloudpickleSerializer", "JoblibSerializer", "ModelSerializer", "serialize", "serializer_for"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import ModuleType
+
+__all__ = [
+    "Buffer",
+    "CloudpickleSerializer",
+    "ModelSerializer",
+    "by_value",
+    "candidates",
+    "library",
+    "parts",
+    "serializer_named",
+    "type_name",
+    "why_not_picklable",
+]
+
+Buffer = bytes | memoryview
+_OWN_FILE = 64 * 1024  # bytes from which an array gets a file of its own: stored once, mapped by replicas
+_STREAM = "model.pickle"
 
 
 class ModelSerializer(Protocol):
-    """A format that models are stored in."""
+    """A format that models are stored in; a third party adds its own by an entry point in ``mlnb.serializers``.
+
+    Attributes
+    ----------
+    name : str
+        Recorded with each version.
+    types : tuple of str
+        The classes it takes, as ``module.qualname``; their subclasses too.
+    runs_code : bool
+        Whether loading may run code of whoever wrote the files. Such files are loaded from trusted registries only.
+    """
 
     name: ClassVar[str]
+    types: ClassVar[tuple[str, ...]]
+    runs_code: ClassVar[bool]
 
-    def dumps(self, model: object) -> bytes:
-        """Return the model as bytes; raise what the library raises if it cannot."""
+    def dump(self, model: Any, *, example: Any) -> dict[str, Buffer]:
+        """Return the contents of the model's files by name, one of them or many.
 
-    def loads(self, content: bytes) -> Any:
-        """Return the model. The caller has checked the digest: this may run code."""
+        Parameters
+        ----------
+        model : object
+        example : ndarray, DataFrame or None
+            A few rows as the model takes them, for formats that trace the model.
 
+        Raises
+        ------
+        Exception
+            Whatever the library raises if it cannot; the next format is tried then.
+        """
 
-class JoblibSerializer:
-    """joblib: for models whose classes live in installed packages."""
-
-    name: ClassVar[str] = "joblib"
-
-    def dumps(self, model: object) -> bytes:
-        """Return the model as an uncompressed joblib pickle."""
-        import joblib
-
-        buffer = io.BytesIO()
-        joblib.dump(model, buffer)
-        return buffer.getvalue()
-
-    def loads(self, content: bytes) -> Any:
-        """Unpickle the model."""
-        import joblib
-
-        return joblib.load(io.BytesIO(content))
+    def load(self, files: Mapping[str, memoryview]) -> Any:
+        """Return the model. The caller has checked the digests, and trust where ``runs_code``."""
 
 
 class CloudpickleSerializer:
-    """cloudpickle: carries by value what the notebook itself defines, classes and lambdas included."""
+    """Pickle protocol 5: by reference what libraries define, by value what the notebook defines.
+
+    Large arrays, tensors of PyTorch included, are no part of the pickle: each is a file of its own, so that an array
+    which did not change is stored once and replicas can map it instead of copying it (PEP 574).
+    """
 
     name: ClassVar[str] = "cloudpickle"
+    types: ClassVar[tuple[str, ...]] = ("builtins.object",)
+    runs_code: ClassVar[bool] = True
 
-    def dumps(self, model: object) -> bytes:
-        """Return the model as a pickle that needs nothing of the notebook."""
+    def dump(self, model: Any, *, example: Any = None) -> dict[str, Buffer]:  # noqa: ARG002 - for formats that trace
+        """Return the pickle and its large buffers."""
         import cloudpickle
 
-        return cloudpickle.dumps(model)  # type: ignore[no-any-return]  # untyped library
+        buffers: list[memoryview] = []
 
-    def loads(self, content: bytes) -> Any:
-        """Unpickle the model."""
-        return pickle.loads(content)
+        def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+            raw = buffer.raw()
+            if raw.nbytes < _OWN_FILE:
+                return True
+            buffers.append(raw)
+            return False
+
+        stream = io.BytesIO()
+        pickler = cloudpickle.Pickler(stream, protocol=5, buffer_callback=keep_in_band)
+        if (torch := sys.modules.get("torch")) is not None:
+            pickler.dispatch_table[torch.Tensor] = _reduce_tensor
+        pickler.dump(model)
+        return {_STREAM: stream.getbuffer(), **{_buffer_name(at): buffer for at, buffer in enumerate(buffers)}}
+
+    def load(self, files: Mapping[str, memoryview]) -> Any:
+        """Unpickle the model; its arrays use the memory of ``files``."""
+        buffers = [files[_buffer_name(at)] for at in range(len(files) - 1)]
+        return pickle.loads(files[_STREAM], buffers=buffers)
 
 
-_ALL: tuple[ModelSerializer, ...] = (JoblibSerializer(), CloudpickleSerializer())
-SERIALIZERS = {serializer.name: serializer for serializer in _ALL}
+def _buffer_name(at: int) -> str:
+    return f"buffers/{at:05d}"
 
 
-def serializer_for(name: str) -> ModelSerializer:
+def _reduce_tensor(tensor: Any) -> Any:
+    """Let a dense tensor in main memory pickle as the numpy array of its bits, which are shared and not copied."""
+    torch = sys.modules["torch"]
+    usual = tensor.device.type == "cpu" and tensor.layout is torch.strided and not tensor.is_quantized
+    bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(tensor.element_size())
+    if not usual or bits is None or tensor.is_conj() or tensor.is_neg() or vars(tensor):
+        return tensor.__reduce_ex__(5)
+    array = tensor.detach().view(bits).numpy()
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):  # numpy would store it in another order
+        return tensor.__reduce_ex__(5)
+    return _tensor, (array, tensor.dtype, bool(tensor.requires_grad))
+
+
+def _tensor(array: Any, dtype: Any, requires_grad: bool) -> Any:  # noqa: FBT001 - pickle calls by position
+    """Return the tensor; it uses the array's memory unless writing to it, as training does, is not allowed."""
+    import torch
+
+    bits = torch.from_numpy(array if array.flags.writeable else array.copy(order="K"))
+    return bits.view(dtype).requires_grad_(requires_grad)
+
+
+_BUILT_IN = {
+    "cloudpickle": "mlnb.registry.serializers:CloudpickleSerializer",
+    "lightgbm": "mlnb.registry.frameworks:LightGBMSerializer",
+    "onnx": "mlnb.registry.frameworks:OnnxSerializer",
+    "skops": "mlnb.registry.frameworks:SkopsSerializer",
+    "torch-export": "mlnb.registry.frameworks:TorchExportSerializer",
+    "xgboost": "mlnb.registry.frameworks:XGBoostSerializer",
+}
+_ASKED_FOR = {"skops", "torch-export"}  # slower or stricter than cloudpickle: used when a person names them
+
+
+@cache
+def _serializers() -> dict[str, ModelSerializer]:
+    """Return every serializer by name; no framework is imported by that."""
+    known = {name: _built_in(place) for name, place in _BUILT_IN.items()}
+    for entry in entry_points(group="mlnb.serializers"):
+        known.setdefault(entry.name, entry.load()())
+    return known
+
+
+def _built_in(place: str) -> ModelSerializer:
+    module, _, name = place.partition(":")
+    return cast("ModelSerializer", getattr(import_module(module), name)())
+
+
+def serializer_named(name: str) -> ModelSerializer:
     """Return the serializer of a recorded format.
 
     Raises
     ------
     RegistryFormatError
-        If this mlnb does not know the format.
+        If there is none of that name, with those that there are.
     """
+    if name == CloudpickleSerializer.name:
+        return _CLOUDPICKLE
     try:
-        return SERIALIZERS[name]
+        return _serializers()[name]
     except KeyError:
         raise RegistryFormatError(
-            f"This version is stored as {name!r}; this mlnb reads {', '.join(sorted(SERIALIZERS))}. Update mlnb."
+            f"There is no model format {name!r}; {nearest(name, _serializers())}. Update mlnb, or install the package "
+            "that adds the format."
         ) from None
 
 
-def serialize(model: object) -> tuple[str, bytes]:
-    """Return the format chosen for ``model`` and its bytes.
+def candidates(model: object, *, wanted: str | None = None) -> Sequence[ModelSerializer]:
+    """Return the formats to try for a model, best first.
 
-    joblib is tried first. It stores what ``__main__`` defines by reference, which no other process can load, so a
-    pickle that names ``__main__`` is made again by value. Every reference to that module spells its name, so none is
-    overlooked; a model that merely contains the text loses nothing.
+    A framework's own format comes before cloudpickle where there is one: it cannot run code, and outlives versions.
 
     Raises
     ------
-    NotServableError
-        If the model cannot be pickled, with pickle's own reason.
+    RegistryFormatError
+        If ``wanted`` is no format.
+    """
+    if wanted is not None:
+        return [serializer_named(wanted)]
+    if type(model).__module__.startswith("sklearn."):  # spares the search for entry points
+        return [_CLOUDPICKLE]
+    ancestors = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__} - {"builtins.object"}
+    own = [
+        serializer
+        for name, serializer in _serializers().items()
+        if name not in _ASKED_FOR and ancestors & set(serializer.types)
+    ]
+    return [*own, _CLOUDPICKLE]
+
+
+@contextmanager
+def by_value(modules: Sequence[ModuleType]) -> Iterator[None]:
+    """Let what ``modules`` define be stored with the model, as what the notebook itself defines."""
+    import cloudpickle
+
+    with ExitStack() as stack:
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+            stack.callback(cloudpickle.unregister_pickle_by_value, module)
+        yield
+
+
+def why_not_picklable(model: object, error: Exception) -> NotServableError:
+    """Return the error that names which attribute of which object cannot be pickled."""
+    where, part = _culprit(model, type_name(model), seen=set())
+    reason = str(error).strip().rstrip(".")
+    return NotServableError(
+        f"{type_name(model)} cannot be stored: {where}, a {type_name(part)}, cannot be pickled ({reason}). "
+        "Open files, locks, connections and generators cannot be stored: remove that part, or make it in `predict`."
+        if part is not model
+        else f"{type_name(model)} cannot be stored: it cannot be pickled ({reason})."
+    )
+
+
+def _culprit(value: object, where: str, *, seen: set[int]) -> tuple[str, object]:
+    """Go down to the innermost part of ``value`` that cannot be pickled."""
+    seen.add(id(value))
+    for name, part in parts(value):
+        if id(part) not in seen and not _picklable(part):
+            return _culprit(part, f"{where}{name}", seen=seen)
+    return where, value
+
+
+def parts(value: object) -> Iterator[tuple[str, object]]:
+    """Yield what an object holds, each with how one gets to it: attributes, items, and what a function refers to."""
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", part) for key, part in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"[{at}]", part) for at, part in enumerate(value))
+    elif callable(value) and hasattr(value, "__code__"):
+        cells = getattr(value, "__closure__", None) or ()
+        free = value.__code__.co_freevars
+        yield from ((f" (its variable {name!r})", cell.cell_contents) for name, cell in zip(free, cells, strict=True))
+        used = [name for name in value.__code__.co_names if name in getattr(value, "__globals__", {})]
+        yield from ((f" (its variable {name!r})", value.__globals__[name]) for name in used)  # type: ignore[attr-defined]  # a function has them
+    elif not isinstance(value, type):
+        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
+
+
+def _picklable(value: object) -> bool:
+    try:
+        CloudpickleSerializer().dump(value)
+    except Exception:  # noqa: BLE001 - whatever it raises, it cannot be pickled
+        return False
+    return True
+
+
+def type_name(model: object) -> str:
+    """Return the class of a model with its module, without the module for builtins and what the notebook defines."""
+    kind = model if isinstance(model, type) else type(model)
+    plain = kind.__module__ in ("__main__", "builtins")
+    return kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def library(name: str, *, extra: str | None = None) -> Any:
+    """Import a library that a format needs.
+
+    Raises
+    ------
+    MissingLibraryError
+        With the command that installs it.
     """
     try:
-        content = SERIALIZERS["joblib"].dumps(model)
-    except Exception:  # noqa: BLE001, S110 - a lambda, a local class, or a model's own refusal
-        pass  # cloudpickle takes it, or says why not
-    else:
-        if b"__main__" not in content:
-            return "joblib", content
-    try:
-        return "cloudpickle", SERIALIZERS["cloudpickle"].dumps(model)
-    except Exception as error:
-        raise NotServableError(
-            f"This {type(model).__name__} cannot be stored, because part of it cannot be pickled: {error}. "
-            "Remove that part (open files, locks and connections cannot be stored), or make it in `predict`."
-        ) from error
+        return import_module(name)
+    except ImportError as error:
+        raise MissingLibraryError(f"This needs {name}, which is not installed: pip install {extra or name}.") from error
+
+
+_CLOUDPICKLE = CloudpickleSerializer()

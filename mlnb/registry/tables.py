@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from mlnb.registry.registry import ModelVersion
+    from mlnb.registry.version import ModelVersion
 
 __all__ = ["VersionTable", "format_metrics", "format_size", "format_time"]
 

@@ -9,15 +9,18 @@ import numpy as np
 import orjson
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, TooLargeError, UnsupportedMediaTypeError
+from mlnb.serving.arrow import read_arrow_file, read_arrow_stream
+from mlnb.serving.npy import read_npy
 from mlnb.serving.service import Query
+from mlnb.serving.text_csv import Header, read_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mlnb.registry.signature import Signature
     from mlnb.serving.service import Answer
 
-__all__ = ["MAX_BODY_BYTES", "MAX_ROWS", "decoder_for", "encode_answer", "to_json"]
+__all__ = ["MAX_BODY_BYTES", "MAX_ROWS", "MEDIA_TYPES", "decoder_for", "encode_answer", "to_json"]
 
 MAX_BODY_BYTES = 64 * 2**20
 MAX_ROWS = 100_000
@@ -28,16 +31,21 @@ _FORMS = '{"features": [..]} for one row, or {"instances": [[..], ..]} or {"inst
 def decoder_for(content_type: str, body: bytes, *, probabilities: bool) -> Callable[[Signature], Query]:
     """Return what turns ``body`` into rows, given a signature; what ``curl -d`` says by itself is taken for JSON.
 
-    The function returned raises UnsupportedMediaTypeError, MalformedBodyError, TooLargeError or InvalidInputError.
+    Only JSON can ask for probabilities in the body; for all others ``probabilities`` holds. The function returned
+    raises UnsupportedMediaTypeError, MalformedBodyError, TooLargeError or InvalidInputError.
     """
 
     def decode(signature: Signature) -> Query:
-        _check_media_type(content_type.partition(";")[0].strip().lower())
+        media_type, parameters = _media_type(content_type)
+        read = _READERS.get(media_type)
+        if read is not None:
+            return Query(rows=signature.coerce(read(body, signature, parameters)), probabilities=probabilities)
+        _check_json(media_type)
         document = _parse(body)
         wanted = document.pop("probabilities", probabilities)
         if not isinstance(wanted, bool):
             raise InvalidInputError(f"'probabilities' is true or false, not a JSON {_json_type(wanted)}.")
-        return Query(rows=signature.coerce(_rows(document)), probabilities=wanted)
+        return Query(rows=signature.coerce(_rows(document, signature)), probabilities=wanted)
 
     return decode
 
@@ -68,10 +76,41 @@ def _listed_array(value: object) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else str(value)
 
 
-def _check_media_type(media_type: str) -> None:
+def _media_type(content_type: str) -> tuple[str, Mapping[str, str]]:
+    media_type, _, rest = content_type.partition(";")
+    pairs = (part.partition("=") for part in rest.split(";"))
+    return media_type.strip().lower(), {name.strip().lower(): value.strip(' "').lower() for name, _, value in pairs}
+
+
+def _check_json(media_type: str) -> None:
     known = ("", "application/json", "application/x-www-form-urlencoded")
     if media_type not in known and not media_type.endswith("+json"):
-        raise UnsupportedMediaTypeError(f"Bodies of type {media_type!r} are not read; send application/json: {_FORMS}.")
+        raise UnsupportedMediaTypeError(
+            f"Bodies of type {media_type[:80]!r} are not read; send application/json: {_FORMS}; or a body of "
+            f"{', '.join(_READERS)}."
+        )
+
+
+def _read_csv(body: bytes, signature: Signature, parameters: Mapping[str, str]) -> Any:
+    charset = parameters.get("charset", "utf-8")
+    if charset not in ("utf-8", "utf8", "us-ascii", "ascii"):
+        raise UnsupportedMediaTypeError(f"CSV in {charset[:40]!r} is not read; send it in UTF-8.")
+    header = parameters.get("header")
+    if header not in _HEADERS:
+        raise UnsupportedMediaTypeError(f"The content type says header={header!r:.40}; it is 'present' or 'absent'.")
+    return read_csv(body, signature, header=_HEADERS[header], max_rows=MAX_ROWS)
+
+
+def _read_npy(body: bytes, signature: Signature, _: Mapping[str, str]) -> Any:
+    return read_npy(body, signature, max_rows=MAX_ROWS)
+
+
+def _read_arrow_stream(body: bytes, signature: Signature, _: Mapping[str, str]) -> Any:
+    return read_arrow_stream(body, signature, max_rows=MAX_ROWS, max_bytes=MAX_BODY_BYTES)
+
+
+def _read_arrow_file(body: bytes, signature: Signature, _: Mapping[str, str]) -> Any:
+    return read_arrow_file(body, signature, max_rows=MAX_ROWS, max_bytes=MAX_BODY_BYTES)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -94,12 +133,14 @@ def _lenient(body: bytes, strict: orjson.JSONDecodeError) -> Any:
         raise MalformedBodyError(f"The body is not JSON: {strict}. Send {_FORMS}.") from None
 
 
-def _rows(document: dict[str, Any]) -> list[Any]:
+def _rows(document: dict[str, Any], signature: Signature) -> list[Any]:
     if len(document) != 1 or not document.keys() <= {"features", "instances"}:
-        raise InvalidInputError(f"The body has the keys {sorted(document)}; send {_FORMS}.")
+        keys = sorted(key[:80] for key in document)
+        raise InvalidInputError(f"The body has the keys {keys[:8]}; send {_FORMS}.")
     if "features" in document:
         row = document["features"]
-        if not isinstance(row, (list, dict)) or (row and isinstance(row, list) and isinstance(row[0], (list, dict))):
+        nested = isinstance(row, list) and row and isinstance(row[0], (list, dict)) and signature.container != "tensor"
+        if not isinstance(row, (list, dict, str)) or nested:
             raise InvalidInputError(
                 "'features' is one row: a list of values, or an object; use 'instances' for many rows."
             )
@@ -122,3 +163,14 @@ def _plain(array: np.ndarray[Any, Any]) -> Any:
 def _json_type(value: object) -> str:
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), "null")
+
+
+_HEADERS: dict[str | None, Header] = {None: None, "absent": "absent", "present": "present"}
+_READERS: dict[str, Callable[[bytes, Signature, Mapping[str, str]], Any]] = {
+    "text/csv": _read_csv,
+    "application/x-npy": _read_npy,
+    "application/vnd.apache.arrow.stream": _read_arrow_stream,
+    "application/vnd.apache.arrow.file": _read_arrow_file,
+}
+MEDIA_TYPES = ("application/json", *_READERS)
+"""What predict reads."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import TYPE_CHECKING, Any
+
+from mlnb.registry.times import time_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,11 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["paths_of"]
 
-_JSON_TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "text": "string"}
+_JSON_TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "text": "string", "datetime": "string"}
 _PROBLEMS = {
-    "400": "The body is not JSON",
+    "400": "The body is not what its content type says",
     "413": "More bytes or rows than one request may have",
-    "415": "The body is not JSON by its content type",
+    "415": "The body is of a content type that is not read",
     "422": "A row does not fit the model; the answer names row and field",
     "500": "The model itself failed",
 }
@@ -49,7 +53,7 @@ def _predict(version: ModelVersion, *, suffix: str = "") -> dict[str, Any]:
             {"name": "probabilities", "in": "query", "schema": {"type": "boolean", "default": False},
              "description": "Also return the probability of each class"}
         ],
-        "requestBody": {"required": True, "content": {"application/json": _body(version.signature)}},
+        "requestBody": {"required": True, "content": _bodies(version.signature)},
         "responses": {
             "200": _response("The predictions", _answer(version)),
             **{status: _response(text, {"type": "object"}, media="problem+json") for status, text in _PROBLEMS.items()},
@@ -70,11 +74,40 @@ def _response(description: str, schema: dict[str, Any], *, media: str = "json") 
     return {"description": description, "content": {f"application/{media}": {"schema": schema}}}
 
 
+def _bodies(signature: Signature) -> dict[str, Any]:
+    """Return the content types that predict reads for this model."""
+    binary = {
+        "application/x-npy": "What numpy.save writes, of the shape (rows, fields)",
+        "application/vnd.apache.arrow.stream": "A table as an Arrow IPC stream",
+        "application/vnd.apache.arrow.file": "A table as an Arrow IPC file",
+    }
+    described = {
+        media: {"schema": {"type": "string", "format": "binary", "title": title}} for media, title in binary.items()
+    }
+    if signature.container == "tensor":
+        title = f"What numpy.save writes, of the shape (rows, {', '.join(map(str, signature.shape))})"
+        schema = {"type": "string", "format": "binary", "title": title}
+        return {"application/json": _body(signature), "application/x-npy": {"schema": schema}}
+    return {"application/json": _body(signature), "text/csv": _csv(signature)} | described
+
+
+def _csv(signature: Signature) -> dict[str, Any]:
+    schema = {
+        "type": "string",
+        "title": "a line of field names in any order, then a line for each row; an empty cell is a missing value",
+    }
+    row = signature.example
+    if row is None:
+        return {"schema": schema}
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(row)
+    lines.writerow("" if value is None else value for value in row.values())
+    return {"schema": schema, "examples": {"one row": {"value": text.getvalue()}}}
+
+
 def _body(signature: Signature) -> dict[str, Any]:
-    row = _row(signature)
-    values: dict[str, Any] = {"type": "array", "title": "values in order"}
-    if signature.fields:
-        values |= {"minItems": len(signature.fields), "maxItems": len(signature.fields)}
+    row, values = _row(signature), _values(signature)
     schema = {
         "oneOf": [
             {"type": "object", "title": "many rows", "required": ["instances"],
@@ -86,12 +119,23 @@ def _body(signature: Signature) -> dict[str, Any]:
     example = signature.example
     if example is None:
         return {"schema": schema}
+    bare = signature.container in ("texts", "tensor")  # its one value is the row
+    plain = next(iter(example.values())) if bare else list(example.values())
     examples = {
         "named rows": {"value": {"instances": [example]}},
-        "rows of values": {"value": {"instances": [list(example.values())]}},
-        "one row": {"value": {"features": list(example.values())}},
+        "rows of values": {"value": {"instances": [plain]}},
+        "one row": {"value": {"features": plain}},
     }
     return {"schema": schema, "examples": examples}
+
+
+def _values(signature: Signature) -> dict[str, Any]:
+    """Describe a row that comes without names."""
+    if signature.container in ("texts", "tensor"):
+        return _field(signature.fields[0], signature.shape) | {"title": f"a {signature.names[0]}"}
+    count = len(signature.fields)
+    values: dict[str, Any] = {"type": "array", "title": "values in order"}
+    return values | {"minItems": count, "maxItems": count} if count else values
 
 
 def _row(signature: Signature) -> dict[str, Any]:
@@ -100,21 +144,33 @@ def _row(signature: Signature) -> dict[str, Any]:
     return {
         "type": "object",
         "title": "a row by name",
-        "properties": {field.name: _field(field) for field in signature.fields},
+        "properties": {field.name: _field(field, signature.shape) for field in signature.fields},
         "required": list(signature.names),
         "additionalProperties": False,
     }
 
 
-def _field(field: Field) -> dict[str, Any]:
+def _field(field: Field, shape: tuple[int, ...] = ()) -> dict[str, Any]:
     described: dict[str, Any] = {}
     if (kind := _JSON_TYPES.get(field.kind)) is not None:
         described["type"] = [kind, "null"] if field.nullable else kind
+    if field.kind == "datetime":
+        described |= _time(field)
     if field.minimum is not None and field.maximum is not None:
         described["description"] = f"{field.minimum:.6g} to {field.maximum:.6g} in the example"
     if field.categories:
-        described["enum"] = list(field.categories)
+        described["enum"] = [*field.categories, *([None] if field.nullable else [])]
+    for length in reversed(shape):
+        described = {"type": "array", "minItems": length, "maxItems": length, "items": described}
     return described if field.example is None else described | {"examples": [field.example]}
+
+
+def _time(field: Field) -> dict[str, Any]:
+    dtype = time_dtype(field.dtype)
+    if dtype.zone is not None:  # RFC 3339, which JSON Schema's format is, has an offset always
+        return {"format": "date-time"}
+    text = "A date in ISO 8601" if dtype.unit == "D" else "A date and time in ISO 8601, without a time zone"
+    return {"description": text} | ({"format": "date"} if dtype.unit == "D" else {})
 
 
 def _answer(version: ModelVersion) -> dict[str, Any]:

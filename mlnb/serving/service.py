@@ -9,18 +9,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mlnb.errors import InvalidInputError, MlnbError, PredictionError
 from mlnb.events import PredictionEvent
+from mlnb.registry.predictors import predictor
 from mlnb.scaling.replicas import KernelReplica
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
+    import numpy as np
+
     from mlnb.events import PredictionListener
     from mlnb.registry import ModelVersion
+    from mlnb.registry.predictors import Predictor
     from mlnb.registry.signature import Signature
 
 __all__ = ["Answer", "ModelService", "Query"]
@@ -105,7 +107,7 @@ class ModelService:
         submitted = time.perf_counter()
         with self._lock:  # a swap waits, so that no request meets a replica that has closed
             live = self._live
-            return live.replica.submit(lambda model: self._answer(live.version, model, decode, submitted))
+            return live.replica.submit(lambda answering: self._answer(live.version, answering, decode, submitted))
 
     def swap(self, version: ModelVersion, model: object) -> None:
         """Let ``version`` answer from the next request on; those that are queued get their answer from the old one."""
@@ -129,7 +131,7 @@ class ModelService:
     def _answer(
         self,
         version: ModelVersion,
-        model: Any,
+        answering: Predictor,
         decode: Callable[[Signature], Query],
         submitted: float,
     ) -> Answer:
@@ -137,7 +139,7 @@ class ModelService:
         reason: str | None = None
         try:
             query = decode(version.signature)
-            prediction, probabilities = _predict(model, query)
+            prediction, probabilities = _predict(version, answering, query)
             rows, status, reason = len(prediction), 200, None
         except MlnbError as error:
             error.details.setdefault("request_id", request_id)
@@ -172,17 +174,21 @@ class ModelService:
 
 
 def _start(version: ModelVersion, model: object) -> _Live:
-    return _Live(version, KernelReplica(model, name=f"mlnb {version}"))
+    return _Live(version, KernelReplica(predictor(model), name=f"mlnb {version}"))
 
 
-def _predict(model: Any, query: Query) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-    if query.probabilities and not hasattr(model, "predict_proba"):
-        raise InvalidInputError(f"{type(model).__name__} gives no probabilities; leave 'probabilities' out.")
+def _predict(
+    version: ModelVersion, answering: Predictor, query: Query
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    if query.probabilities and answering.probabilities is None:
+        raise InvalidInputError(f"{version.model_type} gives no probabilities; leave 'probabilities' out.")
     try:
-        prediction = np.asarray(model.predict(query.rows))
-        probabilities = np.asarray(model.predict_proba(query.rows)) if query.probabilities else None
+        prediction = answering.predict(query.rows)
+        probabilities = None
+        if query.probabilities and answering.probabilities is not None:
+            probabilities = answering.probabilities(query.rows)
     except (Exception, SystemExit) as error:  # SystemExit would end the server's event loop
-        _log.warning("%s failed to predict", type(model).__name__, exc_info=True)
+        _log.warning("%s failed to predict", version, exc_info=True)
         raise PredictionError(
             "The model failed on this input; its owner sees the reason in the panel, under Monitor."
         ) from error

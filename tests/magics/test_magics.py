@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ def test_a_mistake_prints_one_line_and_changes_nothing(
     assert str(result.error_in_exec).startswith(says)
     assert "\n" not in str(result.error_in_exec)
     assert mlnb.deployments() == []
-    assert not registry.folder.exists()
+    assert not Path(registry.url).exists()
 
 
 def test_a_taken_port_prints_one_line(
@@ -128,7 +129,7 @@ def test_a_taken_port_prints_one_line(
         shell.run_cell(f"%deploy_model {DEPLOY} --port {taken.getsockname()[1]}")
     printed = capsys.readouterr()
     assert "listens on it. Name another one, or leave it out" in printed.out + printed.err
-    assert not registry.folder.exists()
+    assert not Path(registry.url).exists()
 
 
 @pytest.mark.parametrize("magic", ["deploy_model", "model_versions", "model_rollback", "model_stop"])

@@ -29,13 +29,13 @@ CONSTANT = DummyClassifier().fit([[0.0], [1.0]], [1, 1])
 
 
 def files(registry: ModelRegistry) -> list[str]:
-    return sorted(str(path.relative_to(registry.folder)) for path in registry.folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(Path(registry.url))) for path in Path(registry.url).rglob("*") if path.is_file())
 
 
 def test_the_layout_on_disk_is_that_of_the_design(registry: ModelRegistry) -> None:
     version = registry.register(CONSTANT, "iris", example=[[0.5]])
     assert files(registry) == [
-        f"blobs/sha256/{version.digest[:2]}/{version.digest}",
+        *sorted(f"blobs/sha256/{digest[:2]}/{digest}" for digest in version.contents),
         "models/iris/history/00000001.json",
         "models/iris/versions/00000001.json",
         "registry.json",
@@ -48,7 +48,7 @@ def test_a_version_reads_back_from_another_registry_object(registry: ModelRegist
     )
     assert (version.number, version.metrics, version.description) == (1, {"accuracy": 0.97}, "first")
     assert version.model_type == "sklearn.ensemble._forest.RandomForestClassifier"
-    again = ModelRegistry(registry.folder)
+    again = ModelRegistry(Path(registry.url))
     assert again.version("tumour:1") == version
     assert (again.load("tumour").predict(tumour.rows) == tumour.predictions).all()
 
@@ -57,7 +57,7 @@ def test_an_unchanged_model_is_stored_once(registry: ModelRegistry) -> None:
     for _ in range(3):
         registry.register(CONSTANT, "iris")
     assert [version.number for version in registry.versions("iris")] == [1, 2, 3]
-    assert len([name for name in files(registry) if name.startswith("blobs")]) == 1
+    assert len([name for name in files(registry) if name.startswith("blobs")]) == 2  # model and signature
 
 
 def test_writers_that_race_get_numbers_of_their_own(home: Path) -> None:
@@ -112,7 +112,8 @@ def test_roll_back_through_the_history(registry: ModelRegistry) -> None:
 def test_a_changed_file_is_refused_before_it_is_unpickled(registry: ModelRegistry, tmp_path: Path) -> None:
     version = registry.register(CONSTANT, "iris")
     trap = tmp_path / "it-ran"
-    blob = registry.folder / "blobs" / "sha256" / version.digest[:2] / version.digest
+    (stored,) = version.files
+    blob = Path(registry.url) / "blobs" / "sha256" / stored.digest[:2] / stored.digest
     blob.write_bytes(b"cos\nmkdir\n(S'" + str(trap).encode() + b"'\ntR.")  # a pickle that makes a folder
     with pytest.raises(IntegrityError, match="was not loaded"):
         registry.load("iris")
@@ -121,16 +122,16 @@ def test_a_changed_file_is_refused_before_it_is_unpickled(registry: ModelRegistr
 
 def test_a_damaged_record_is_named(registry: ModelRegistry) -> None:
     registry.register(CONSTANT, "iris")
-    (registry.folder / "models/iris/versions/00000001.json").write_bytes(b"{")
+    (Path(registry.url) / "models/iris/versions/00000001.json").write_bytes(b"{")
     with pytest.raises(IntegrityError, match=r"00000001\.json is damaged"):
-        ModelRegistry(registry.folder).versions("iris")
+        ModelRegistry(Path(registry.url)).versions("iris")
 
 
 def test_a_registry_of_a_newer_format_is_refused(registry: ModelRegistry) -> None:
     registry.register(CONSTANT, "iris")
-    (registry.folder / "registry.json").write_text('{"format": 99}')
-    with pytest.raises(RegistryFormatError, match="format 99; this mlnb reads up to 1"):
-        ModelRegistry(registry.folder)
+    (Path(registry.url) / "registry.json").write_text('{"format": 99}')
+    with pytest.raises(RegistryFormatError, match=r"format 99; this mlnb reads format 2\. Update mlnb"):
+        ModelRegistry(Path(registry.url))
 
 
 class Five:
@@ -157,7 +158,7 @@ class Rebuilds:
         (DummyClassifier, {}, NotServableError, "an instance, fitted, is needed"),
         (LinearRegression(), {"example": [[1.0]]}, NotServableError, "is not fitted yet"),
         (LinearRegression(), {}, NotServableError, "is not fitted yet"),
-        (Five(), {"example": [[1.0]]}, NotServableError, r"gave the shape \(\) for one row"),
+        (Five(), {"example": [[1.0]]}, NotServableError, r"gave the shape \(\) for 1 rows"),
         (LogisticRegression().fit([[0, 0], [1, 1]], [0, 1]), {"example": [[1.0]]}, NotServableError, "cannot predict"),
         (CONSTANT, {"name": "a/b"}, InvalidNameError, "letters, digits"),
         (CONSTANT, {"metrics": {"accuracy": "high"}}, InvalidInputError, "finite numbers by name"),
@@ -179,14 +180,14 @@ def test_a_metric_that_is_not_finite_is_refused(registry: ModelRegistry) -> None
 
 
 def test_the_default_folder_is_mlnb_home(home: Path) -> None:
-    assert ModelRegistry().folder == home
+    assert ModelRegistry().url == str(home)
     assert repr(ModelRegistry()) == f"ModelRegistry({str(home)!r})"
 
 
 def test_without_mlnb_home_it_is_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MLNB_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert ModelRegistry().folder.name == "mlnb"
+    assert Path(ModelRegistry().url).name == "mlnb"
 
 
 def test_reading_makes_no_folder(registry: ModelRegistry) -> None:
@@ -194,12 +195,12 @@ def test_reading_makes_no_folder(registry: ModelRegistry) -> None:
     assert registry.history("iris") == []
     with pytest.raises(ModelNotFoundError, match="there are none yet"):
         registry.versions("iris")
-    assert not registry.folder.exists()
+    assert not Path(registry.url).exists()
 
 
 def test_records_may_be_read_by_whom_the_umask_lets(registry: ModelRegistry) -> None:
     registry.register(CONSTANT, "iris")
-    assert stat.S_IMODE((registry.folder / "registry.json").stat().st_mode) & 0o600 == 0o600
+    assert stat.S_IMODE((Path(registry.url) / "registry.json").stat().st_mode) & 0o600 == 0o600
 
 
 def test_the_public_names_are_there() -> None:
@@ -211,8 +212,8 @@ def test_the_public_names_are_there() -> None:
 
 def test_a_folder_that_a_crash_left_without_a_version_is_no_model(registry: ModelRegistry) -> None:
     registry.register(CONSTANT, "iris")
-    (registry.folder / "models" / "half" / "versions").mkdir(parents=True)
-    (registry.folder / "models" / "not a name" / "versions").mkdir(parents=True)
+    (Path(registry.url) / "models" / "half" / "versions").mkdir(parents=True)
+    (Path(registry.url) / "models" / "not a name" / "versions").mkdir(parents=True)
     assert registry.names() == ["iris"]
     assert [version.name for version in mlnb.versions()] == ["iris"]
 
@@ -243,10 +244,10 @@ def test_a_disk_that_is_full_is_said(registry: ModelRegistry, monkeypatch: pytes
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"format": "1"}'])
 def test_a_registry_that_names_no_format_is_refused(registry: ModelRegistry, content: str) -> None:
-    registry.folder.mkdir()
-    (registry.folder / "registry.json").write_text(content)
+    Path(registry.url).mkdir()
+    (Path(registry.url) / "registry.json").write_text(content)
     with pytest.raises(RegistryFormatError, match="names no format"):
-        ModelRegistry(registry.folder)
+        ModelRegistry(Path(registry.url))
 
 
 def test_a_model_whose_library_is_gone_is_said(

@@ -106,9 +106,9 @@ BAD_BODIES: list[tuple[str, dict[str, Any], int, str]] = [
     ("a million rows", {"json": {"instances": [[1.0]] * 1_000_000}}, 413, "1,000,000 rows in one request"),
     (
         "another content type",
-        {"content": b"a,b", "headers": {"content-type": "text/csv"}},
+        {"content": b"a,b", "headers": {"content-type": "text/html"}},
         415,
-        "'text/csv' are not read",
+        "'text/html' are not read",
     ),
 ]
 

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from recorded import recorded
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, TooLargeError, UnsupportedMediaTypeError
-from mlnb.registry import ModelVersion
 from mlnb.registry.inference import infer_signature
 from mlnb.registry.signature import Signature
 from mlnb.serving.codecs import MAX_ROWS, decoder_for, encode_answer
@@ -92,10 +91,7 @@ def test_too_many_rows_are_refused() -> None:
 
 
 def answer(prediction: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any] | None = None) -> dict[str, Any]:
-    version = ModelVersion(
-        name="iris", number=3, created=datetime.now(UTC), metrics={}, description="", model_type="M", size=0,
-        format="joblib", digest="", python="3", signature=Signature(labels=("a", "b")),
-    )  # fmt: skip
+    version = recorded(signature=Signature(labels=("a", "b")))
     encoded = encode_answer(
         Answer(prediction=prediction, probabilities=probabilities, version=version, request_id="7f", seconds=0.1)
     )

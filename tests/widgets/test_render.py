@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from recorded import recorded
 
 from mlnb.errors import InvalidInputError, PredictionError
 from mlnb.monitoring import MetricsSnapshot
@@ -24,9 +25,9 @@ VOID = {"input", "br", "meter", "img", "path", "rect", "polyline", "circle"}
 
 def version(number: int = 2, *, example: Any = ((1.5, 2.0),), description: str = "first") -> ModelVersion:
     signature = replace(infer_signature(None, example), labels=("benign", "malignant"))
-    return ModelVersion(
+    return recorded(
         name="tumour", number=number, created=NOW, metrics={"accuracy": 0.97}, description=description,
-        model_type="Forest", size=81_000, format="joblib", digest="", python="3.11", signature=signature,
+        size=81_000, signature=signature,
     )  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def test_choices_are_choices() -> None:
 
 
 def test_without_known_fields_there_is_one_for_json() -> None:
-    unknown = replace(version(), signature=replace(version().signature, fields=(), container="any"))
+    unknown = recorded(signature=replace(version().signature, fields=(), container="any"))
     regions = render(snapshot(version=unknown))
     assert "one row, as JSON" in regions["form"]
     check(regions["form"])

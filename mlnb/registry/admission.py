@@ -1,0 +1,168 @@
+"""What is checked before a model is stored: that it is one, is fitted, answers, and comes back the same."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlnb.errors import InvalidInputError, MlnbError, NotServableError
+from mlnb.registry.golden import ask, disagreements
+from mlnb.registry.predictors import predictor
+from mlnb.registry.serializers import CloudpickleSerializer, candidates, type_name, why_not_picklable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlnb.registry.golden import GoldenRows
+    from mlnb.registry.serializers import Buffer, ModelSerializer
+    from mlnb.registry.signature import Signature
+
+__all__ = ["check_fitted", "checked_metrics", "opened", "stored_form"]
+
+_log = logging.getLogger(__name__)
+
+
+def opened(model: Any) -> Any:
+    """Return the model in a file, if ``model`` is the path of one: ``.onnx``, ``.joblib`` or ``.pkl``.
+
+    Raises
+    ------
+    NotServableError
+        If there is no such file, or it is of another kind.
+    """
+    if not isinstance(model, Path):
+        return model
+    if model.suffix not in _READERS:
+        raise NotServableError(f"{model}: files of a model end in {', '.join(sorted(_READERS))}.")
+    try:
+        return _READERS[model.suffix](model)
+    except OSError as error:
+        raise NotServableError(f"{model}: {error.strerror or error}.") from error
+
+
+def _read_onnx(path: Path) -> Any:
+    from mlnb.registry.frameworks import OnnxModel
+
+    return OnnxModel(path)
+
+
+def _read_joblib(path: Path) -> Any:
+    import joblib
+
+    return joblib.load(path)  # the person's own file, named by them
+
+
+_READERS = {".onnx": _read_onnx, ".joblib": _read_joblib, ".pkl": _read_joblib}
+
+
+def checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the metrics as plain floats by name.
+
+    Raises
+    ------
+    InvalidInputError
+        If they are not finite numbers by name.
+    """
+    given = {} if metrics is None else metrics
+    form = 'Metrics are finite numbers by name, as in {"accuracy": 0.97}'
+    if not hasattr(given, "items"):
+        raise InvalidInputError(f"{form}; got {given!r:.80}.")
+    for name, value in given.items():
+        if not isinstance(name, str) or not isinstance(value, Real) or not abs(value) < float("inf"):
+            raise InvalidInputError(f"{form}; got {name!r}: {value!r:.80}.")
+    return {name: float(value) for name, value in given.items()}
+
+
+def check_fitted(model: object) -> None:
+    """Refuse scikit-learn's own estimators before they are fitted; of other classes nobody can tell.
+
+    Raises
+    ------
+    NotServableError
+    """
+    if not type(model).__module__.startswith("sklearn."):
+        return
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        raise NotServableError(f"{type_name(model)} is not fitted yet. Call its fit first.") from None
+
+
+def stored_form(
+    model: Any, *, wanted: str | None, signature: Signature, golden: GoldenRows | None
+) -> tuple[ModelSerializer, dict[str, Buffer], GoldenRows | None]:
+    """Return the first format in which the model comes back and answers the same, with its files.
+
+    Arrays are not copied for that: the copy that is asked uses the memory of the model.
+
+    Parameters
+    ----------
+    model : object
+    wanted : str or None
+        A format by name, if only that will do.
+    signature : Signature
+    golden : GoldenRows or None
+        The model's own answers.
+
+    Returns
+    -------
+    serializer, files, golden
+        The golden rows are marked where the model does not answer the same rows the same way twice.
+
+    Raises
+    ------
+    NotServableError
+        With what is wrong, and which part of the model cannot be stored.
+    """
+    tried = candidates(model, wanted=wanted)
+    example = None if golden is None else signature.coerce(golden.rows)
+    for serializer in tried:
+        try:
+            files = serializer.dump(model, example=example)
+            return serializer, files, _compared(model, serializer, files, signature, golden)
+        except Exception as error:
+            if serializer is tried[-1]:
+                raise _refusal(model, serializer, error) from error
+            _log.info("%s is not stored as %s: %s", type_name(model), serializer.name, error)
+    raise AssertionError("unreachable: there is always a format to try")
+
+
+class _DoesNotLoadError(Exception):
+    """The files of a model do not make a model."""
+
+
+def _compared(
+    model: Any, serializer: ModelSerializer, files: dict[str, Buffer], signature: Signature, golden: GoldenRows | None
+) -> GoldenRows | None:
+    """Ask the copy what the model was asked; tell a wrong copy from a model whose answers vary."""
+    try:
+        copy = serializer.load({path: memoryview(content) for path, content in files.items()})
+    except Exception as error:
+        raise _DoesNotLoadError(f"{type(error).__name__}: {error}") from error
+    if golden is None:
+        return None
+    wrong = disagreements(golden, ask(predictor(copy), signature, golden.rows))
+    if not wrong:
+        return golden
+    if disagreements(golden, ask(predictor(model), signature, golden.rows)):
+        return replace(golden, repeatable=False)
+    raise NotServableError(f"{type_name(model)} stored as {serializer.name} answers differently: {wrong[0]}.")
+
+
+def _refusal(model: Any, serializer: ModelSerializer, error: Exception) -> MlnbError:
+    if isinstance(error, MlnbError):
+        return error
+    if isinstance(error, _DoesNotLoadError):
+        return NotServableError(
+            f"{type_name(model)} can be stored but not loaded again: {error}. "
+            "Its class must be one that can be rebuilt."
+        )
+    if isinstance(serializer, CloudpickleSerializer):
+        return why_not_picklable(model, error)
+    return NotServableError(f"{type_name(model)} cannot be stored as {serializer.name}: {error}.")

@@ -1,0 +1,107 @@
+"""Where a model comes from: who, on which machine, from which notebook, commit and data."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LineageProbe", "author", "digest_of", "tell_notebook"]
+
+_PATIENCE = 1.0  # seconds that registering waits for git, which is slow in huge repositories
+
+
+def author() -> str:
+    """Return ``user@host``."""
+    return f"{_user()}@{platform.node()}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, as in some containers
+        return str(os.getuid())
+
+
+def digest_of(example: Any) -> dict[str, str]:
+    """Return ``example``: a SHA-1 of the example rows' values and types (joblib.hash), {} if they cannot be hashed."""
+    import joblib
+
+    if example is None:
+        return {}
+    try:
+        return {"example": joblib.hash(example, hash_name="sha1")}
+    except Exception:  # noqa: BLE001 - it pickles, and whatever that raises: a digest less is no reason not to register
+        return {}
+
+
+def _from_environment() -> dict[str, Any]:
+    notebook = os.environ.get("JPY_SESSION_NAME", "")  # set by Jupyter's server for its kernels
+    return {"notebook": notebook} if notebook.endswith(".ipynb") else {}
+
+
+_notebook: Callable[[], dict[str, Any]] = _from_environment
+
+
+def tell_notebook(source: Callable[[], dict[str, Any]] | None) -> None:
+    """Let ``source`` say which ``notebook`` and ``cell`` run; None returns to what the environment says."""
+    global _notebook  # noqa: PLW0603 - a process has one notebook
+    _notebook = source or _from_environment
+
+
+class LineageProbe:
+    """Asks git while the model is being stored; entered, so that git has ended when the block has.
+
+    Examples
+    --------
+    >>> with LineageProbe() as probe:
+    ...     found = probe.result()
+    >>> {"host", "user"} <= set(found)
+    True
+    """
+
+    def __init__(self) -> None:
+        self._git = _ask_git()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._git is not None and self._git.returncode is None:
+            self._git.kill()
+            self._git.communicate()
+
+    def result(self) -> dict[str, Any]:
+        """Return ``user``, ``host``, and ``commit``, ``dirty``, ``notebook``, ``cell`` where they are known."""
+        return {"user": _user(), "host": platform.node()} | _notebook() | _answer(self._git)
+
+
+def _ask_git() -> subprocess.Popen[str] | None:
+    if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
+        return None
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    with suppress(OSError):  # no git
+        return subprocess.Popen(  # noqa: S603 - a fixed command
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    return None
+
+
+def _answer(git: subprocess.Popen[str] | None) -> dict[str, Any]:
+    if git is None:
+        return {}
+    try:
+        lines = git.communicate(timeout=_PATIENCE)[0].splitlines()
+    except subprocess.TimeoutExpired:
+        return {}
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), "(initial)")
+    if git.returncode != 0 or commit == "(initial)":
+        return {}
+    return {"commit": commit, "dirty": any(not line.startswith("#") for line in lines)}

@@ -1,0 +1,66 @@
+"""A loaded model checked against what was recorded of it: the packages here, and its golden rows."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from mlnb.errors import EnvironmentWarning, GoldenRowsError
+from mlnb.registry import environment
+from mlnb.registry.golden import ask, disagreements
+from mlnb.registry.predictors import predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mlnb.registry.golden import GoldenRows
+    from mlnb.registry.version import ModelVersion
+
+__all__ = ["verify"]
+
+
+def verify(
+    version: ModelVersion,
+    model: Any,
+    *,
+    requirements: Mapping[str, str],
+    read_golden: Callable[[], GoldenRows | None],
+    allow_mismatch: bool,
+) -> None:
+    """Warn of other packages than those recorded; where anything may have changed, ask the golden rows again.
+
+    Nothing can have changed where Python, the machine's kind and all packages are those recorded and have versions:
+    the same bytes are run by the same code then, and nothing is asked.
+
+    Parameters
+    ----------
+    version : ModelVersion
+    model : object
+        As loaded here.
+    requirements : mapping of str to str
+        Versions by distribution, as a proof traced them.
+    read_golden : callable
+    allow_mismatch : bool
+        Ask nothing.
+
+    Raises
+    ------
+    GoldenRowsError
+
+    Warns
+    -----
+    EnvironmentWarning
+    """
+    differing = environment.differences(version.environment, requirements=requirements)
+    if differing:
+        warnings.warn(f"{version}: {'; '.join(differing)}.", EnvironmentWarning, stacklevel=4)
+    if allow_mismatch or not (differing or environment.unversioned(version.environment)):
+        return
+    golden = read_golden()
+    wrong = [] if golden is None else disagreements(golden, ask(predictor(model), version.signature, golden.rows))
+    if golden is not None and wrong:
+        raise GoldenRowsError(
+            f"{version} answers {len(wrong)} of its {len(golden.rows)} golden rows otherwise than when it was "
+            f"registered ({'; '.join([wrong[0], *differing])}). Install what was recorded, or load it all the same: "
+            "registry.load(..., allow_mismatch=True)."
+        )
