@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from mlnb.errors import MlnbError
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.widgets import DeploymentPanel as DeploymentPanel
+    from mlnb.widgets import RegistryPanel as RegistryPanel
     from mlnb.workspace import Deployment, deploy, deployments, rollback, stop, versions
 
-# Without what needs the notebook's libraries (DeploymentPanel), so that a star import works in a container.
+# Without what needs the notebook's libraries (the panels), so that a star import works in a container.
 __all__ = [
     "Deployment",
     "MlnbError",
@@ -39,6 +40,7 @@ _HOMES = {
     "MlnbError": "mlnb.errors",
     "ModelRegistry": "mlnb.registry",
     "ModelVersion": "mlnb.registry",
+    "RegistryPanel": "mlnb.widgets",
     "deploy": "mlnb.workspace",
     "deployments": "mlnb.workspace",
     "rollback": "mlnb.workspace",

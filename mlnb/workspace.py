@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from mlnb.errors import InvalidNameError, MlnbError, NotDeployedError, PortInUseError, StoppedError, nearest
 from mlnb.registry import ModelRegistry, history
 from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
-from mlnb.registry.tables import VersionTable
+from mlnb.registry.tables import SHOWN, VersionTable, version_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -365,8 +365,21 @@ class Workspace:
             raise NotDeployedError(f"{name!r} is not deployed here; {hint}.")
         return self._deployments[name]
 
-    def versions(self, name: str | None = None, *, registry: ModelRegistry | str | Path | None = None) -> VersionTable:
+    def versions(
+        self,
+        name: str | None = None,
+        *,
+        registry: ModelRegistry | str | Path | None = None,
+        shown: int | None = SHOWN,
+    ) -> VersionTable:
         """Return the versions of a model, newest first; without a name, one version of each model.
+
+        Parameters
+        ----------
+        name : str, optional
+        registry : ModelRegistry, str or Path, optional
+        shown : int or None
+            How many rows the table shows, None for all. The sequence holds all versions either way.
 
         Raises
         ------
@@ -374,11 +387,7 @@ class Workspace:
         """
         where = self._registry_for(registry, name)
         live = {one.name: one.version.number for one in self.deployments() if one.registry.url == where.url}
-        if name is not None:
-            return VersionTable(reversed(where.versions(name)), live=live, aliases={name: where.aliases(name)})
-        names = where.names()
-        shown = [where.version(f"{one}:{live[one]}" if one in live else one) for one in names]
-        return VersionTable(shown, live=live, aliases={one: where.aliases(one) for one in names})
+        return version_table(where, name, live=live, shown=shown)
 
     def _serve(self, registry: ModelRegistry, version: ModelVersion, model: object, action: Action) -> Deployment:
         assert self._server is not None  # noqa: S101 - for the type checker; the callers started it

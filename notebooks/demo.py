@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 FOLDER = Path(__file__).parent
+PLACES = {"MLNB_HOME": "models", "IPYTHONDIR": "ipython", "XDG_CONFIG_HOME": "config"}
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="write the outputs into the notebook")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlnb-demo-") as home:
-        os.environ |= {"MLNB_HOME": f"{home}/models", "IPYTHONDIR": f"{home}/ipython"}
+        os.environ |= {name: f"{home}/{folder}" for name, folder in PLACES.items()}
         return max(run(path, save=given.save) for path in given.notebooks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,9 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take the completion and the panels away again; what is deployed goes on."""
+    """Take the completion, the panels and the name of the notebook away again; what is deployed goes on."""
+    if (lineage := sys.modules.get("mlnb.registry.lineage")) is not None:  # else nothing was told
+        lineage.tell_notebook(None)
     matchers = shell.Completer.custom_matchers
     matchers[:] = [matcher for matcher in matchers if matcher is not complete]
     DeploymentDisplay.unregister(shell)

@@ -20,7 +20,8 @@ __all__ = ["candidates", "complete"]
 
 _LINE = re.compile(r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_versions|model_rollback|model_stop)\s(.*)$", re.DOTALL)
 _OPTIONS = {
-    "deploy_model": ("--description", "--input", "--metrics", "--name", "--no-panel", "--port"),
+    "deploy_model": ("--description", "--input", "--metrics", "--name", "--no-panel", "--port", "--serializer"),
+    "model_versions": ("--all",),
     "model_rollback": ("--to",),
 }
 
@@ -62,9 +63,14 @@ def candidates(magic: str, typed: str, word: str, namespace: dict[str, Any]) -> 
         return options
     if before and before[-1] in _VALUES:
         return _VALUES[before[-1]](before, namespace)
-    if before:
-        return options
-    return _SUBJECTS[magic](word, namespace)
+    return options if _has_subject(before) else _SUBJECTS[magic](word, namespace)
+
+
+def _has_subject(before: list[str]) -> bool:
+    """Say whether one of the words is neither an option nor an option's value."""
+    return any(
+        not word.startswith("-") and last not in _VALUES for last, word in zip(["", *before], before, strict=False)
+    )
 
 
 def _models(word: str, namespace: dict[str, Any]) -> list[tuple[str, str]]:
@@ -96,6 +102,12 @@ def _mappings(_: object, namespace: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, "variable") for name, value in _public(namespace) if isinstance(value, dict)]
 
 
+def _formats(*_: object) -> list[tuple[str, str]]:
+    from mlnb.registry import serializers
+
+    return [(name, "format") for name in serializers.format_names()]
+
+
 def _nothing(*_: object) -> list[tuple[str, str]]:
     return []
 
@@ -112,6 +124,7 @@ _VALUES: dict[str, Callable[[list[str], dict[str, Any]], list[tuple[str, str]]]]
     "--metrics": _mappings,
     "--name": _stored,
     "--port": _nothing,
+    "--serializer": _formats,
     "--to": _numbers,
 }
 

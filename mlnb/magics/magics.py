@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ class ModelMagics(Magics):
     )
     @argument("--metrics", metavar="M", help='numbers by name, for instance {"accuracy": 0.97}')
     @argument("--description", metavar="D", default="", help="a few words about this version")
+    @argument("--serializer", metavar="NAME", help="format to store it in, for instance skops; default: what fits it")
     @argument("--port", metavar="P", help="port of the server; default: the last one, else 8000, else a free one")
     @argument("--no-panel", action="store_true", help="show one line instead of the panel")
     @no_var_expand
@@ -90,12 +92,14 @@ class ModelMagics(Magics):
         """Register a model as a new version and serve it; a name that is live gets the new version in place."""
         model = self._model(given.model)
         stored = isinstance(model, (str, mlnb.Deployment))
+        self._tell_notebook()
         deployment = mlnb.deploy(
             model,
             name=unquote(given.name) if given.name is not None else None if stored else _variable(given.model),
             example=self._value("--input", given.input),
             metrics=self._value("--metrics", given.metrics),
             description=unquote(given.description),
+            serializer=None if given.serializer is None else unquote(given.serializer),
             port=_whole("--port", given.port),
         )
         self._display.prefer(deployment, panel=not given.no_panel)
@@ -103,12 +107,14 @@ class ModelMagics(Magics):
 
     @magic_arguments()
     @argument("name", metavar="NAME", nargs="?", help="a model; without it, all models")
+    @argument("--all", action="store_true", help="show every row; default: the first 50")
     @no_var_expand
     @line_magic
     @_parsed
     def model_versions(self, given: Namespace) -> VersionTable:
-        """Show the versions of a model: metrics, aliases, size, and which one is live."""
-        return mlnb.versions(None if given.name is None else unquote(given.name))
+        """Show the versions of a model: metrics against the live one, aliases, and which work without the notebook."""
+        name = None if given.name is None else unquote(given.name)
+        return mlnb.versions(name, shown=None) if given.all else mlnb.versions(name)
 
     @magic_arguments()
     @argument("name", metavar="NAME", help="a live model")
@@ -146,8 +152,27 @@ class ModelMagics(Magics):
             )
         return evaluate("MODEL", word, self._namespace)
 
+    def _tell_notebook(self) -> None:
+        """Let versions record the notebook and the cell they come from.
+
+        Not done when the extension is loaded: ``import mlnb.registry`` takes its time.
+        """
+        from mlnb.registry.lineage import tell_notebook
+
+        tell_notebook(functools.partial(_running_cell, self.shell))
+
     def _value(self, option: str, word: str | None) -> Any:
         return None if word is None else evaluate(option, word, self._namespace)
+
+
+def _running_cell(shell: Any) -> dict[str, Any]:
+    """Return the path of the ``notebook``, where it is known, and the ``cell`` that runs: its id, else its number."""
+    paths = (os.environ.get("JPY_SESSION_NAME"), shell.user_ns.get("__vsc_ipynb_file__"))  # of Jupyter, of VS Code
+    notebook = next((path for path in paths if isinstance(path, str) and path.endswith(".ipynb")), None)
+    request = getattr(shell, "parent_header", None) or {}  # the message that asked to run the cell; none in a terminal
+    metadata = request.get("metadata") or {}
+    cell = metadata.get("cellId") or shell.displayhook.prompt_count  # JupyterLab sends the id
+    return ({} if notebook is None else {"notebook": notebook}) | {"cell": cell}
 
 
 def _variable(word: str) -> str | None:

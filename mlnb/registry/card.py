@@ -31,7 +31,7 @@ class _Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ModelCard:
     """The card of one version; ``str(card)`` is Markdown, and a notebook shows it as HTML.
 
@@ -55,6 +55,9 @@ class ModelCard:
     proof: Proof | None
     golden: GoldenRows | None
     events: tuple[HistoryEvent, ...]
+
+    def __repr__(self) -> str:
+        return f"<ModelCard {self.version}>"
 
     def __str__(self) -> str:
         return self.markdown

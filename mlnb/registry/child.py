@@ -18,12 +18,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from mlnb.errors import MlnbError
+from mlnb.registry import environment
 from mlnb.registry.golden import ask, disagreements
 from mlnb.registry.predictors import predictor
 from mlnb.registry.proof import Proof
 from mlnb.registry.registry import ModelRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlnb.registry.golden import GoldenRows
     from mlnb.registry.version import ModelVersion
 
@@ -61,7 +64,9 @@ def prove(url: str, reference: str) -> Proof:
     reason = ""
     try:
         with trace:
-            reason = _check(registry, stored, golden)
+            model = registry.load(stored, allow_mismatch=True)
+            trace.add(environment.describe(model)["packages"])
+            reason = _check(model, stored, golden)
     except Exception as error:  # noqa: BLE001 - whatever goes wrong is what the proof says
         reason = _explain(error)
     return Proof(
@@ -70,8 +75,8 @@ def prove(url: str, reference: str) -> Proof:
     )  # fmt: skip
 
 
-def _check(registry: ModelRegistry, stored: ModelVersion, golden: GoldenRows | None) -> str:
-    answering = predictor(registry.load(stored, allow_mismatch=True))
+def _check(model: Any, stored: ModelVersion, golden: GoldenRows | None) -> str:
+    answering = predictor(model)
     if golden is None:
         return ""
     wrong = disagreements(golden, ask(answering, stored.signature, golden.rows))
@@ -100,7 +105,7 @@ def _explain(error: BaseException) -> str:
 class _Trace:
     """Notes what is imported while it is entered: all of it, and what the model itself asked for."""
 
-    _ASKING = ("", "__main__", "mlnb", "cloudpickle")  # the importers that speak for the model
+    _ASKING = ("__main__", "mlnb", "cloudpickle")  # the importers that speak for the model
 
     def __init__(self) -> None:
         self._imported: set[str] = set()
@@ -114,13 +119,19 @@ class _Trace:
 
     def __exit__(self, *_: object) -> None:
         builtins.__import__ = self._original
-        self._imported.update(_top(name) for name in set(sys.modules) - self._before)
+        loaded = {_top(name) for name in set(sys.modules) - self._before}
+        self._asked_for |= loaded - self._imported  # by import_module, which nobody but a serializer's library() used
+        self._imported |= loaded
+
+    def add(self, names: Iterable[str]) -> None:
+        """Count these packages among what the model asked for: its own classes and their bases are from them."""
+        self._asked_for.update(names)
 
     def pinned(self) -> tuple[str, ...]:
         """Return the distributions that the model needs, pinned to their versions here.
 
-        Those it asked for, with those of their requirements that were imported; what a library imports because it
-        happens to be here, as pandas does with pyarrow, is not needed.
+        Those that it asked for and that its classes come from, with those of their requirements that were imported.
+        What a library imports because it happens to be here, as pandas does with pyarrow, is not needed.
         """
         owners = packages_distributions()
         owned = {name: set(owners.get(name, ())) for name in self._imported | self._asked_for if name in sys.modules}

@@ -13,6 +13,7 @@ import numpy as np
 from mlnb.errors import InvalidInputError, MlnbError, TooLargeError, nearest
 from mlnb.registry.columns import NUMERIC, Column, check_column, check_matrix, listed, refusal, shown, storage
 from mlnb.registry.frames import build_pandas, build_polars, is_frame, library_of, open_frame
+from mlnb.registry.times import Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -235,7 +236,7 @@ def _listed_texts(signature: Signature, data: Any) -> list[Any]:
     if is_frame(data):
         frame = open_frame(data)
         (position,) = _positions(signature, frame.names, named=frame.named and len(frame.names) > 1)
-        return list(frame.column(position))
+        return list(_values(frame.column(position)))
     if isinstance(data, (str, dict)):
         data = [data]
     if getattr(data, "ndim", 1) == 0 or not hasattr(data, "__iter__"):
@@ -330,8 +331,13 @@ def _anything(signature: Signature, data: Any) -> Any:
         return data
     if is_frame(data):
         frame = open_frame(data)
-        data = list(zip(*(frame.column(position) for position in range(len(frame.names))), strict=True))
+        columns = [_values(frame.column(position)) for position in range(len(frame.names))]
+        data = list(zip(*columns, strict=True))
     return _not_empty(data if isinstance(data, np.ndarray) else _as_array(data))
+
+
+def _values(column: Any) -> Any:
+    return column.values if isinstance(column, Times) else column
 
 
 def _as_array(data: Any) -> np.ndarray[Any, Any]:

@@ -100,7 +100,10 @@ def check_column(field: Field, values: Any) -> Column:
     ------
     InvalidInputError
     """
-    return _CHECKS["category" if field.categories else field.kind](field, values)
+    kind = "category" if field.categories else field.kind
+    if isinstance(values, Times) and kind != "datetime":
+        values = values.values
+    return _CHECKS[kind](field, values)
 
 
 def check_matrix(fields: Sequence[Field], dtype: np.dtype[Any], matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -356,8 +359,6 @@ def _moment(row: int, field: Field, value: Any, *, zoned: bool) -> int | None:
 
 def _plain(values: Any) -> Any:
     """Return the values as Python's own; a column of times keeps its array, whose list would be of plain numbers."""
-    if isinstance(values, Times):
-        values = values.values
     return values.tolist() if isinstance(values, np.ndarray) and values.dtype.kind != "M" else values
 
 

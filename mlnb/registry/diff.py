@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, overload
 
 from mlnb.registry.golden import disagreements
-from mlnb.registry.tables import format_size, format_time
+from mlnb.registry.tables import format_delta, format_size, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -110,7 +110,7 @@ def compare(old: Subject, new: Subject) -> VersionDiff:
         *_texts("model", _facts(first), _facts(second)),
         *_sizes(first.size, second.size),
         *_metrics(first.metrics, second.metrics),
-        *_texts("parameters", first.parameters, second.parameters),
+        *_parameters(first, second),
         *_texts("schema", _schema(first.signature), _schema(second.signature)),
         *_golden(old.golden, new.golden),
         *_requirements(old, new),
@@ -151,15 +151,14 @@ def _metrics(old: Mapping[str, float], new: Mapping[str, float]) -> Iterator[Cha
             yield Change("metrics", name, f"{before:.6g}", f"{after:.6g}", format_delta(after - before))
 
 
-def format_delta(difference: float) -> str:
-    """Write a difference with its sign.
-
-    Examples
-    --------
-    >>> format_delta(0.0125), format_delta(-3.0)
-    ('+0.0125', '-3')
-    """
-    return f"{'+' if difference >= 0 else '-'}{abs(difference):.4g}"
+def _parameters(old: ModelVersion, new: ModelVersion) -> Iterator[Change]:
+    """Compare all parameters of two models of one type; of two types only those that both have."""
+    before, after = old.parameters, new.parameters
+    if old.model_type != new.model_type:
+        yield Change("parameters", "of other types, shared ones compared", f"{len(before)} in all", f"{len(after)} in all")
+        shared = before.keys() & after.keys()
+        before, after = ({name: value for name, value in one.items() if name in shared} for one in (before, after))
+    yield from _texts("parameters", before, after)
 
 
 def _schema(signature: Signature) -> dict[str, str]:

@@ -70,14 +70,22 @@ def _installed(distribution: str) -> str:
         return ""
 
 
-_DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python", "sklearn": "scikit-learn", "yaml": "PyYAML"}
+_DISTRIBUTIONS = {
+    "google": "protobuf",
+    "PIL": "pillow",
+    "cv2": "opencv-python",
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+}
 
 
 def _modules(model: object) -> set[str]:
     """Return the names of the modules that the parts of a model come from."""
     found: set[str] = set()
     for part in _walk(model):
-        found.add(part.__name__ if isinstance(part, ModuleType) else type(part).__module__)
+        found.update(
+            [part.__name__] if isinstance(part, ModuleType) else (kind.__module__ for kind in type(part).__mro__)
+        )
         if callable(part) and isinstance(getattr(part, "__module__", None), str):
             found.add(part.__module__)
     return found

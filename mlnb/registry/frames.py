@@ -177,7 +177,7 @@ def build_pandas(fields: Sequence[Field], given: np.ndarray[Any, Any] | Sequence
             "This model takes pandas DataFrames, and pandas is not installed: pip install pandas."
         ) from None
     if isinstance(given, np.ndarray):
-        if all(field.dtype == given.dtype.name for field in fields):
+        if {field.dtype for field in fields} == {given.dtype.name}:
             return pd.DataFrame(given, columns=[field.name for field in fields], copy=False)  # a copy may lie otherwise
         given = _split(given)
     return pd.DataFrame(

@@ -6,6 +6,7 @@ import getpass
 import os
 import platform
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -57,30 +58,39 @@ def tell_notebook(source: Callable[[], dict[str, Any]] | None) -> None:
 
 
 class LineageProbe:
-    """Asks git while the model is being stored; entered, so that git has ended when the block has.
+    """Asks git and hashes the example while the model is being stored; both have ended when the block has.
+
+    Parameters
+    ----------
+    example : object
+        The example rows, or None.
 
     Examples
     --------
-    >>> with LineageProbe() as probe:
+    >>> with LineageProbe(None) as probe:
     ...     found = probe.result()
     >>> {"host", "user"} <= set(found)
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, example: Any) -> None:
         self._git = _ask_git()
+        self._pool = ThreadPoolExecutor(1)
+        self._example = self._pool.submit(digest_of, example)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
         if self._git is not None and self._git.returncode is None:
             self._git.kill()
             self._git.communicate()
 
     def result(self) -> dict[str, Any]:
-        """Return ``user``, ``host``, and ``commit``, ``dirty``, ``notebook``, ``cell`` where they are known."""
-        return {"user": _user(), "host": platform.node()} | _notebook() | _answer(self._git)
+        """Return ``user``, ``host``, and where known ``commit``, ``dirty``, ``notebook``, ``cell``, ``example``."""
+        known = {"user": _user(), "host": platform.node()} | _notebook() | _answer(self._git)
+        return known | self._example.result()
 
 
 def _ask_git() -> subprocess.Popen[str] | None:

@@ -114,13 +114,13 @@ def quantiles(values: np.ndarray[Any, Any]) -> tuple[float, ...]:
     >>> quantiles(np.arange(21))[:3]
     (0.0, 1.0, 2.0)
     """
-    known = np.asarray(values, dtype=np.float64)
-    known = known[np.isfinite(known)]
+    known = np.sort(
+        _finite(np.ascontiguousarray(values, dtype=np.float64))
+    )  # numpy finds them faster among sorted ones
     if not len(known):
         return ()
-    half = float(known.max()) / 2 - float(known.min()) / 2 > np.finfo(np.float64).max / 2  # their distance overflows
-    found = np.quantile(known / 2, _STEPS, method="linear") * 2 if half else np.quantile(known, _STEPS, method="linear")
-    return tuple(found.tolist())
+    scale = 2.0 if known[-1] / 2 - known[0] / 2 > np.finfo(np.float64).max / 2 else 1.0  # or their distance overflows
+    return tuple((np.quantile(known / scale, _STEPS, method="linear") * scale).tolist())
 
 
 def frequencies(values: Iterable[Any]) -> tuple[tuple[Any, float], ...]:
@@ -138,6 +138,11 @@ def frequencies(values: Iterable[Any]) -> tuple[tuple[Any, float], ...]:
     short = [(value, count) for value, count in counted.items() if not _is_long(value)]
     ranked = sorted(short, key=lambda pair: (-pair[1], pair[0]))
     return tuple((value, count / total) for value, count in ranked[:_MOST_FREQUENT])
+
+
+def _finite(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    finite = np.isfinite(values)
+    return values if finite.all() else values[finite]
 
 
 def _is_long(value: object) -> bool:
@@ -169,7 +174,7 @@ def _read_array(array: np.ndarray[Any, Any]) -> _Sample:
         values = [value for value in array.tolist() if not is_missing(value)]
         return _Sample("object", values, nullable=len(values) < len(array))
     missing = np.isnan(array) if array.dtype.kind == "f" else np.isnat(array) if array.dtype.kind in "mM" else None
-    known = array if missing is None else array[~missing]
+    known = array if missing is None or not missing.any() else array[~missing]
     return _Sample(array.dtype.name, known, nullable=len(known) < len(array))
 
 
@@ -178,7 +183,7 @@ _READERS: dict[str, Callable[[Any], _Sample]] = {"narwhals": _read_narwhals, "pa
 
 def _of_numbers(name: str, sample: _Sample) -> Field:
     kind = _KINDS[sample.known.dtype.kind]
-    finite = sample.known[np.isfinite(sample.known)]
+    finite = _finite(np.ascontiguousarray(sample.known))
     return Field(
         name=name, kind=kind, dtype=sample.dtype, nullable=sample.nullable,
         minimum=float(finite.min()) if len(finite) else None,

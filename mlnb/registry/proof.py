@@ -59,7 +59,7 @@ class Proof:
     def __str__(self) -> str:
         if not self.portable:
             return f"not portable: {self.reason}"
-        compared = f", {self.rows} golden rows answered alike" if self.rows else ""
+        compared = f", {self.rows} golden row{'s' * (self.rows > 1)} answered alike" if self.rows else ""
         return f"portable{compared}"
 
 

@@ -28,7 +28,7 @@ from mlnb.registry.blobs import Blobs
 from mlnb.registry.golden import GoldenRows, golden_rows
 from mlnb.registry.inference import infer_signature
 from mlnb.registry.ledger import Ledger
-from mlnb.registry.lineage import LineageProbe, digest_of
+from mlnb.registry.lineage import LineageProbe
 from mlnb.registry.predictors import parameters, predictor
 from mlnb.registry.proof import Proof, prove_in_child
 from mlnb.registry.prover import prover
@@ -176,7 +176,7 @@ class ModelRegistry:
         signature = infer_signature(model, example)
         check_fitted(model)
         golden = golden_rows(answering, signature, example)
-        with LineageProbe() as lineage, stored_by_value(by_value):
+        with LineageProbe(example) as lineage, stored_by_value(by_value):
             chosen, files, golden = stored_form(model, wanted=serializer, signature=signature, golden=golden)
             contents = [*files.values(), orjson.dumps(signature.to_json())]
             contents += [] if golden is None else [golden.to_json()]
@@ -190,7 +190,7 @@ class ModelRegistry:
                 name=name, number=0, created=datetime.now(UTC), metrics=known, description=description,
                 model_type=type_name(model), format=chosen.name, files=stored, signature_digest=digests[len(stored)],
                 golden_digest=None if golden is None else digests[-1], parameters=parameters(model),
-                environment=environment.describe(model), lineage=lineage.result() | digest_of(example),
+                environment=environment.describe(model), lineage=lineage.result(),
                 read_signature=self._read_signature,
             )  # fmt: skip
         self._registered_here.add(version.digest)
@@ -564,7 +564,7 @@ class ModelRegistry:
         while self._blobs.missing(numbered.contents):
             self._blobs.put(contents)
         self._ledger.record(numbered, "registered")
-        prover.submit((self.url, numbered.name), lambda: self.prove(numbered))
+        prover.submit((self.url, numbered.name), lambda: self.proof(numbered) or self.prove(numbered))
         return numbered
 
     def _read_signature(self, digest: str) -> Signature:

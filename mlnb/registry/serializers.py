@@ -23,6 +23,7 @@ __all__ = [
     "ModelSerializer",
     "by_value",
     "candidates",
+    "format_names",
     "library",
     "parts",
     "serializer_named",
@@ -156,6 +157,11 @@ def _serializers() -> dict[str, ModelSerializer]:
 def _built_in(place: str) -> ModelSerializer:
     module, _, name = place.partition(":")
     return cast("ModelSerializer", getattr(import_module(module), name)())
+
+
+def format_names() -> list[str]:
+    """Return the names of all formats, sorted."""
+    return sorted(_serializers())
 
 
 def serializer_named(name: str) -> ModelSerializer:

@@ -7,10 +7,10 @@ import mmap
 import os
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FolderStore", "Store", "open_store"]
 
 _TEMPORARY = "tmp"
-_TOGETHER = 100  # files open at once
+_TOGETHER = 128  # files open at once
 _FLUSHING = 4  # threads: they wait for the disk
 _ABANDONED = 24 * 3600.0  # seconds after which a temporary file is no running writer's
 
@@ -240,16 +240,22 @@ class FolderStore:
                 path.unlink(missing_ok=True)
 
     def _create_together(self, items: Sequence[tuple[str | Callable[[], str], Buffer]]) -> list[bool]:
-        with _reachable(self.root), ExitStack() as stack:
+        with _reachable(self.root), ExitStack() as stack, _flusher(len(items)) as flush:
             self._make_folder(self.root / _TEMPORARY)
-            written = [stack.enter_context(self._temporary(content)) for _, content in items]
-            _flush([descriptor for _, descriptor in written])
+            written, flushed = [], []
+            for _, content in items:
+                temporary, descriptor = stack.enter_context(self._temporary(content))
+                written.append(temporary)
+                flushed.append(flush(os.fsync, descriptor))
+            for one in flushed:
+                one.result()
             targets = [self.root / (key if isinstance(key, str) else key()) for key, _ in items]
             folders = {target.parent for target in targets}
             changed = {made for folder in sorted(folders) for made in self._make_folder(folder)}
-            created = [self._link(temporary, target) for (temporary, _), target in zip(written, targets, strict=True)]
-            for folder in sorted(changed | {one.parent for one, new in zip(targets, created, strict=True) if new}):
-                _sync_folder(folder)
+            created = [self._link(temporary, target) for temporary, target in zip(written, targets, strict=True)]
+            changed |= {target.parent for target, new in zip(targets, created, strict=True) if new}
+            for one in [flush(_sync_folder, folder) for folder in sorted(changed)]:
+                one.result()
             return created
 
     def _link(self, temporary: Path, target: Path) -> bool:
@@ -360,13 +366,20 @@ def _reachable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _flush(descriptors: Sequence[int]) -> None:
-    if len(descriptors) == 1:
-        os.fsync(descriptors[0])
+@contextmanager
+def _flusher(count: int) -> Iterator[Callable[[Callable[[Any], None], Any], Future[None]]]:
+    """Give a function that calls another soon, on a thread if there are many to call; at the end all have been."""
+    if count == 1:
+        yield _at_once
         return
     with ThreadPoolExecutor(_FLUSHING) as pool:
-        for _ in pool.map(os.fsync, descriptors):
-            pass
+        yield pool.submit
+
+
+def _at_once(call: Callable[[Any], None], argument: Any) -> Future[None]:
+    done: Future[None] = Future()
+    done.set_result(call(argument))
+    return done
 
 
 def _sync_folder(folder: Path) -> None:

@@ -22,6 +22,7 @@ _SEND = (
 )
 _MAGIC = b"ARROW1"
 _DICTIONARY, _RECORDS = 2, 3  # https://github.com/apache/arrow/blob/main/format/Message.fbs
+_V5 = 4
 _MOST_MESSAGES = 10_000
 _MOST_METADATA = 16 * 2**20  # bytes; a file may name one message many times
 
@@ -112,10 +113,15 @@ class _Message:
         records = header.table(1) if kind == _DICTIONARY else header
         if kind not in (_DICTIONARY, _RECORDS):
             return cls(rows=0, unpacked=0, is_delta=False)
-        packed = records.has(3)
+        version = message.number(0, "<h")
+        packed = records.has(3) or (
+            version < _V5 and message.has(4)
+        )  # Arrow 0.17 said so in the message's own metadata
         unpacked = sum(_unpacked_size(body, *buffer, packed=packed) for buffer in records.pairs(2))
-        rows = records.number(0, "<q") if kind == _RECORDS else 0
-        return cls(rows=rows, unpacked=unpacked, is_delta=is_delta)
+        rows = records.number(0, "<q")
+        if rows < 0:  # it would make room for another's
+            raise struct.error("a batch has a negative number of rows")
+        return cls(rows=rows if kind == _RECORDS else 0, unpacked=unpacked, is_delta=is_delta)
 
 
 def _unpacked_size(body: memoryview, offset: int, length: int, *, packed: bool) -> int:
@@ -175,9 +181,8 @@ def _unpack(form: str, data: bytes | memoryview, at: int) -> int:
 
 
 def _stream_messages(pa: Any, body: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    with pa.ipc.MessageReader.open_stream(body) as reader:
-        for message in reader:
-            yield message.metadata.to_pybytes(), memoryview(message.body or b"")
+    for message in pa.ipc.MessageReader.open_stream(body):
+        yield message.metadata.to_pybytes(), memoryview(b"" if message.body is None else message.body)
 
 
 def _file_messages(pa: Any, body: bytes) -> Iterator[tuple[bytes, memoryview]]:

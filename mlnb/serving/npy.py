@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,10 @@ def read_npy(body: bytes, signature: Signature, *, max_rows: int) -> Any:
         )  # fmt: skip
     array = np.ndarray(shape, dtype, buffer=body, offset=start, order="F" if in_columns else "C")
     if dtype.kind == "U":
-        return _texts(array, max_rows * max(1, len(signature.fields)))
+        characters = np.ndarray(
+            given // 4, np.dtype(np.uint32).newbyteorder(dtype.byteorder), buffer=body, offset=start
+        )
+        return _texts(array, characters, max_rows * max(1, len(signature.fields)))
     if dtype.kind == "b":
         array = array.view(np.uint8) != 0  # a byte of 2 is neither true nor false to numpy
     return np.array(array, dtype=dtype.newbyteorder("="), order=signature.order)  # writable, unlike the body
@@ -66,12 +70,9 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     return shape, in_columns, dtype, stream.tell()
 
 
-def _texts(array: np.ndarray[Any, Any], most: int) -> Any:
+def _texts(array: np.ndarray[Any, Any], characters: np.ndarray[Any, Any], most: int) -> Any:
     if array.size > most:
-        raise InvalidInputError(
-            f"The array has the shape {array.shape}, more texts than {most:,} values.", accepted=most
-        )
-    try:
-        return array.tolist()
-    except ValueError:
-        raise MalformedBodyError(f"The array has text that is no Unicode; {_SEND}.") from None
+        raise InvalidInputError(f"The array has the shape {array.shape}, over {most:,} texts.", accepted=most)
+    if characters.size and characters.max() > sys.maxunicode:  # numpy fails badly on them
+        raise MalformedBodyError(f"The array has text that is no Unicode; {_SEND}.")
+    return array.tolist()

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mlnb.widgets.panel import DeploymentPanel
+from mlnb.widgets.registry_panel import RegistryPanel
 
-__all__ = ["DeploymentPanel"]
+__all__ = ["DeploymentPanel", "RegistryPanel"]

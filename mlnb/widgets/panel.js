@@ -1,8 +1,8 @@
-// The browser's half of the panel: puts the regions that the kernel renders in place, and says which button was pressed.
+// The browser's half of a deployment's panel: puts the regions that the kernel renders in place, and says which button
+// was pressed.
 
-const TABS = [["try", "Try it"], ["versions", "Versions"], ["monitor", "Monitor"]];
-const REGIONS = ["header", "address", "form", "result", "versions", "activity", "footer", "notice"];
-const BUSY_AFTER = 1500; // ms without a word from the kernel until the panel says that it is busy
+const TABS = [["try", "Try it"], ["versions", "Versions"], ["monitor", "Monitor"], ["card", "Card"]];
+const REGIONS = ["header", "address", "form", "result", "versions", "activity", "footer", "card"];
 const LOOKING_EVERY = 5000; // ms between two words to the kernel that the chart is looked at
 
 const SKELETON = `
@@ -20,6 +20,7 @@ const SKELETON = `
     <div class="mlnb-chart"><span class="mlnb-muted">Loading the chart…</span></div>
     <div data-region="activity"></div>
   </div>
+  <div class="mlnb-pane mlnb-scroll" role="tabpanel" data-pane="card" data-region="card"></div>
   <div class="mlnb-footer"><div class="mlnb-figures" data-region="footer"></div>
     <div class="mlnb-notice" data-region="notice" role="status" aria-live="polite"></div></div>`;
 
@@ -48,54 +49,22 @@ function loadPlotly(model) {
   });
 }
 
-function setRegion(node, html) {
-  if (node.dataset.shown === html) return;
-  const focused = node.contains(document.activeElement) ? document.activeElement : null;
-  node.dataset.shown = html;
-  node.innerHTML = html;
-  if (focused?.dataset.action) node.querySelector(`[data-action="${focused.dataset.action}"]`)?.focus();
-}
-
 function render({model, el}) {
-  const card = document.createElement("div");
-  card.className = "mlnb-card";
-  card.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
-  card.innerHTML = SKELETON;
-  el.append(card);
-  const find = (selector) => card.querySelector(selector);
-  const predict = find(".mlnb-primary");
-  const chart = find(".mlnb-chart");
-  let busy = 0;
   let looking = 0;
   let open = "try";
   let plotly = null; // a promise, once the chart was looked at
   let drawn = false;
+  const {card, find, on, say, tell, start, remove} = openCard({
+    model, el, skeleton: SKELETON, regions: REGIONS, shown: mark,
+    freed: () => predict.removeAttribute("aria-busy"),
+  });
+  const predict = find(".mlnb-primary");
+  const chart = find(".mlnb-chart");
 
-  function say(action, rest = {}) {
-    model.send({action, ...rest});
-    clearTimeout(busy);
-    busy = setTimeout(() => {
-      tell("The kernel is busy; this happens when the running cell ends.");
-      predict.removeAttribute("aria-busy");
-    }, BUSY_AFTER);
-  }
-
-  // A word of the page's own, in the place of the kernel's last one.
-  function tell(text) {
-    const notice = find('[data-region="notice"]');
-    notice.textContent = text;
-    delete notice.dataset.shown; // so that the kernel's next word, even an empty one, replaces it
-  }
-
-  function heard() {
-    clearTimeout(busy);
-    show("notice");
-  }
-
-  function show(name) {
-    setRegion(find(`[data-region="${name}"]`), model.get(name));
+  function mark(name) {
+    if (name === "card" && open === "card" && !model.get("card")) say("card"); // another version is live by now
     if (name !== "result") return;
-    const wrong = find(".mlnb-failure")?.dataset.field;
+    const wrong = find('[data-region="result"] .mlnb-failure')?.dataset.field;
     for (const input of card.querySelectorAll(".mlnb-field [name]")) {
       input.toggleAttribute("aria-invalid", Boolean(wrong) && input.name === wrong);
       if (wrong && input.name === wrong) input.closest("details")?.setAttribute("open", "");
@@ -112,6 +81,7 @@ function render({model, el}) {
       if (chosen && focus) tab.focus();
     }
     for (const pane of card.querySelectorAll("[data-pane]")) pane.hidden = pane.dataset.pane !== name;
+    if (name === "card") say("card");
     if (name === "monitor") {
       say("chart", {looked_at: true});
       clearInterval(looking);
@@ -180,25 +150,17 @@ function render({model, el}) {
     predict.setAttribute("aria-busy", "true");
     say("predict", {row: Object.fromEntries(new FormData(event.target))});
   });
-  find(".mlnb-tabs").addEventListener("keydown", (event) => {
-    const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
-    if (!step) return;
-    const names = TABS.map(([name]) => name);
-    openTab(names[(names.indexOf(open) + step + names.length) % names.length], {focus: true});
-  });
+  arrowKeys(find(".mlnb-tabs"), () => [...card.querySelectorAll("[data-tab]")],
+    (tab) => openTab(tab.dataset.tab, {focus: true}));
 
-  const listeners = REGIONS.map((name) => [`change:${name}`, () => show(name)]);
-  listeners.push(["change:figure", draw], ["change:series", draw], ["change:handled", heard]);
-  listeners.push(["change:finished", () => predict.removeAttribute("aria-busy")]);
-  for (const [name, listener] of listeners) model.on(name, listener);
-  for (const name of REGIONS) show(name);
+  on("change:figure", draw);
+  on("change:series", draw);
+  start();
   openTab("try");
   return () => {
-    clearTimeout(busy);
     if (open === "monitor") look(false);
-    for (const [name, listener] of listeners) model.off(name, listener);
     if (drawn) globalThis.__mlnbPlotly.purge(chart);
-    card.remove();
+    remove();
   };
 }
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import logging
-import threading
 import time
 from dataclasses import asdict
 from functools import cache
 from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from mlnb.errors import MlnbError
 from mlnb.monitoring.figures import plotly_javascript, traffic_figure
+from mlnb.widgets.base import Panel, resources
+from mlnb.widgets.registry_render import render_card
+from mlnb.widgets.registry_snapshot import read_card
 from mlnb.widgets.render import render, render_answer, render_failure, render_static
 from mlnb.widgets.ticker import ticker
 
@@ -30,12 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DeploymentPanel"]
 
-_RESOURCES = files("mlnb.widgets")
 _LOOKED_AT, _LEFT = 900.0, 10.0  # seconds that a chart is kept up to date after a page said that it looks, or has left
-_log = logging.getLogger(__name__)
 
 
-class DeploymentPanel(anywidget.AnyWidget):
+class DeploymentPanel(Panel):
     """The live card of one deployment.
 
     One widget for all of it: the regions are HTML made here (:mod:`mlnb.widgets.render`), the browser puts them in
@@ -47,8 +44,8 @@ class DeploymentPanel(anywidget.AnyWidget):
     deployment : Deployment
     """
 
-    _esm = traitlets.Unicode((_RESOURCES / "panel.js").read_text(encoding="utf-8")).tag(sync=True)
-    _css = traitlets.Unicode((_RESOURCES / "panel.css").read_text(encoding="utf-8")).tag(sync=True)
+    _esm = traitlets.Unicode(resources("shared.js", "panel.js")).tag(sync=True)
+    _css = traitlets.Unicode(resources("shared.css", "panel.css")).tag(sync=True)
 
     header = traitlets.Unicode().tag(sync=True)
     address = traitlets.Unicode().tag(sync=True)
@@ -57,21 +54,17 @@ class DeploymentPanel(anywidget.AnyWidget):
     versions = traitlets.Unicode().tag(sync=True)
     activity = traitlets.Unicode().tag(sync=True)
     footer = traitlets.Unicode().tag(sync=True)
-    notice = traitlets.Unicode().tag(sync=True)
+    card = traitlets.Unicode(help="The live version's model card, once its tab was opened").tag(sync=True)
     figure = traitlets.Unicode(help="Plotly figure as JSON, once the Monitor tab was opened").tag(sync=True)
     series = traitlets.Dict(help="What the figure draws, by trace; new every second while it is looked at").tag(
         sync=True
     )
-    handled = traitlets.Int(help="Messages taken so far, so that the browser knows the kernel listens").tag(sync=True)
-    finished = traitlets.Int(help="Deeds done so far, well or badly").tag(sync=True)
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._lock = threading.RLock()
         self._chart_until = 0.0
-        self._closed = False
-        super().__init__(**render(deployment.snapshot()))
-        self.on_msg(lambda _, message, __: self.act(**message))
+        self._carded = ""  # the version whose card is shown
+        super().__init__(deployment.name, **render(deployment.snapshot()))
         self._unsubscribe = ticker.subscribe(self.refresh)
 
     @property
@@ -79,57 +72,43 @@ class DeploymentPanel(anywidget.AnyWidget):
         """What this panel shows."""
         return self._deployment
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, here or by ipywidgets' own close_all."""
-        return self._closed
-
     def refresh(self) -> None:
         """Draw the present snapshot; regions that have not changed send nothing."""
         regions = render(self._deployment.snapshot())
         charting = time.monotonic() < self._chart_until
+        if self.card and self._carded != str(self._deployment.version):
+            self._show(card="")  # a page that looks at it asks anew
         self._show(**regions, **({"series": _drawn(self._deployment.series())} if charting else {}))
-
-    def act(self, action: str, **payload: Any) -> threading.Thread | None:
-        """Do what a button says, on a thread of its own; return that thread, None if there was nothing to wait for."""
-        self.handled += 1
-        if action == "plotly":
-            self.send({"kind": "plotly"}, buffers=[_compressed_plotly()])
-            return None
-        deeds: dict[str, Callable[[], None]] = {
-            "chart": lambda: self._chart(looked_at=payload["looked_at"]),
-            "predict": lambda: self._predict(payload["row"]),
-            "rollback": lambda: self._roll_back(int(payload["to"])),
-            "stop": lambda: self._attempt(self._deployment.stop, f"Stopped. {self._deployment.url} answers no more."),
-            "start": lambda: self._attempt(self._deployment.start, "Live again."),
-        }
-        thread = threading.Thread(target=self._do, args=(deeds[action],), name=f"mlnb panel {action}", daemon=True)
-        thread.start()
-        return thread
 
     def close(self) -> None:
         """Stop drawing and free the widget; the deployment goes on."""
-        if not self._closed:
+        if not self.closed:
             self._unsubscribe()
-            with self._lock:
-                self._closed = True
-            self.layout.close()  # a widget of its own, which ipywidgets would leave open
-            super().close()
+        super().close()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         plain = {"text/html": render_static(self._deployment.snapshot()), "text/plain": repr(self._deployment)}
         return {key: value for key, value in data.items() if key not in plain} | plain, metadata
 
-    def _do(self, deed: Callable[[], None]) -> None:
-        try:
-            deed()
-        except Exception as error:  # noqa: BLE001 - the page must hear of it, whatever it is
-            _log.exception("The panel of %s failed", self._deployment.name)
-            self._show(notice=escape(f"{type(error).__name__}: {error}"))
-        finally:
-            with self._lock:
-                self._show(finished=self.finished + 1)
+    def _deed(self, action: str, payload: dict[str, Any]) -> Callable[[], None] | None:
+        if action == "plotly":
+            self.send({"kind": "plotly"}, buffers=[_compressed_plotly()])
+            return None
+        deeds: dict[str, Callable[[], None]] = {
+            "card": self._read_card,
+            "chart": lambda: self._chart(looked_at=payload["looked_at"]),
+            "predict": lambda: self._predict(payload["row"]),
+            "rollback": lambda: self._roll_back(int(payload["to"])),
+            "stop": lambda: self._attempt(self._deployment.stop, f"Stopped. {self._deployment.url} answers no more."),
+            "start": lambda: self._attempt(self._deployment.start, "Live again."),
+        }
+        return deeds[action]
+
+    def _read_card(self) -> None:
+        registry, version = self._deployment.registry, str(self._deployment.version)
+        self._carded = version
+        self._show(card=render_card(read_card(registry, version)))
 
     def _chart(self, *, looked_at: bool) -> None:
         # The page says every few seconds that it looks; a busy kernel hears it late, a page that is gone says no more.
@@ -158,12 +137,6 @@ class DeploymentPanel(anywidget.AnyWidget):
             done = error.message
         self._show(notice=escape(done), result="")
         self.refresh()
-
-    def _show(self, **traits: Any) -> None:
-        with self._lock:
-            if not self._closed:
-                for name, value in traits.items():
-                    setattr(self, name, value)
 
 
 def _drawn(series: Series) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlnb.serving.service import Answer
     from mlnb.workspace import DeploymentSnapshot
 
-__all__ = ["render", "render_answer", "render_failure", "render_static"]
+__all__ = ["counted", "render", "render_answer", "render_failure", "render_static"]
 
 _NO_EXAMPLE = (
     '<small class="mlnb-muted">Deployed without an example: <code>--input X_train</code> gives the fields their names, '
@@ -74,6 +74,17 @@ def render_static(snapshot: DeploymentSnapshot) -> str:
         f"<code>POST {escape(snapshot.url)}/predict</code></p>{table}"
         f"<details><summary>curl</summary><pre>{escape(_curl(snapshot))}</pre></details>"
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _header(snapshot: DeploymentSnapshot) -> str:
@@ -208,7 +219,7 @@ def _live_number(snapshot: DeploymentSnapshot) -> dict[str, int]:
 
 def _activity(metrics: MetricsSnapshot) -> str:
     counts = (("request", metrics.requests), ("row", metrics.rows), ("error", metrics.errors))
-    totals = " · ".join(_counted(count, noun) for noun, count in counts) + " since it was deployed"
+    totals = " · ".join(counted(count, noun) for noun, count in counts) + " since it was deployed"
     if metrics.last_error is None:
         return f'<small class="mlnb-muted">{totals}</small>'
     return (
@@ -224,13 +235,9 @@ def _footer(metrics: MetricsSnapshot) -> str:
     cells = [f"{rate} req/s"]
     quantiles = (("p50", metrics.p50), ("p99", metrics.p99))
     cells += [f"{name} {_milliseconds(value)}" for name, value in quantiles if value is not None]
-    cells.append(_counted(metrics.window_errors, "error"))
+    cells.append(counted(metrics.window_errors, "error"))
     spans = "".join(f"<span>{cell}</span>" for cell in cells)
     return f'{spans}{_sparkline(metrics.recent)}<span class="mlnb-muted">last minute</span>'
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _milliseconds(value: float) -> str:

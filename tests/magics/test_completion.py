@@ -40,6 +40,12 @@ def completed(shell: Any, line: str) -> list[str]:
         ("x = %deploy_model model --des", ["x = %deploy_model model --description"]),
         ("a, b = %model_versions t", ["a, b = %model_versions tumour"]),
         ("%model_versions ", ["%model_versions tumour"]),
+        ("%model_versions --", ["%model_versions --all"]),
+        ("%model_versions tumour ", ["%model_versions tumour --all"]),
+        ("%model_versions --all ", ["%model_versions --all tumour"]),
+        ("%deploy_model model --ser", ["%deploy_model model --serializer"]),
+        ("%deploy_model model --serializer cloud", ["%deploy_model model --serializer cloudpickle"]),
+        ("%deploy_model --name tumour mod", ["%deploy_model --name tumour model"]),
         ("%model_rollback t", ["%model_rollback tumour"]),
         ("%model_rollback tumour ", ["%model_rollback tumour --to"]),
         ("%model_rollback tumour --to ", ["%model_rollback tumour --to 1", "%model_rollback tumour --to 2"]),
@@ -53,6 +59,10 @@ def test_tab(stored: Any, line: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(("magic", "typed"), [("deploy_model", "nothing:"), ("model_rollback", "nothing --to ")])
 def test_nothing_is_offered_of_a_model_that_is_not_there(stored: Any, magic: str, typed: str) -> None:
     assert candidates(magic, typed, typed.rpartition(" ")[2], {}) == []
+
+
+def test_an_option_is_offered_once() -> None:
+    assert candidates("model_versions", "tumour --all --", "--", {}) == []
 
 
 def test_options_are_offered_after_the_model(stored: Any) -> None:

@@ -77,6 +77,53 @@ def test_versions_roll_back_and_stop(shell: Any) -> None:
     assert run(shell, "%model_stop") == []
 
 
+def test_versions_show_fifty_rows_unless_all_are_asked_for(shell: Any, registry: mlnb.ModelRegistry) -> None:
+    for _ in range(52):
+        registry.register(shell.user_ns["model"], "tumour")
+    table = run(shell, "%model_versions tumour")
+    assert len(table) == 52
+    assert len(repr(table).splitlines()) == 1 + 50 + 1
+    assert "… and 2 more: %model_versions tumour --all" in bundle(shell, table)["text/plain"]
+    everything = run(shell, "%model_versions tumour --all")
+    assert len(repr(everything).splitlines()) == 1 + 52
+    assert [version.name for version in run(shell, "%model_versions --all")] == ["tumour"]
+
+
+@pytest.mark.parametrize("word", ["cloudpickle", "'cloudpickle'"])
+def test_a_format_may_be_named(shell: Any, word: str) -> None:
+    assert run(shell, f"%deploy_model {DEPLOY} --serializer {word}").version.format == "cloudpickle"
+
+
+@pytest.mark.parametrize(
+    ("jupyter", "vs_code", "notebook"),
+    [
+        ("/home/ada/churn.ipynb", None, "/home/ada/churn.ipynb"),
+        ("console-1", "/home/ada/churn.ipynb", "/home/ada/churn.ipynb"),
+        ("", None, None),
+        ("console-1", 5, None),
+    ],
+)
+def test_a_version_records_its_notebook(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, jupyter: str, vs_code: object, notebook: str | None
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", jupyter)
+    shell.push({"__vsc_ipynb_file__": vs_code})
+    assert run(shell, f"%deploy_model {DEPLOY}").version.lineage.get("notebook") == notebook
+
+
+def test_a_version_records_its_cell_by_id_else_by_number(shell: Any, registry: mlnb.ModelRegistry) -> None:
+    result = shell.run_cell(f"%deploy_model {DEPLOY}", store_history=True)
+    assert result.result.version.lineage["cell"] == result.execution_count
+    object.__setattr__(shell, "parent_header", {"metadata": {"cellId": "4f1c"}})  # as a kernel's shell has it
+    assert run(shell, f"%deploy_model {DEPLOY}").version.lineage["cell"] == "4f1c"
+    object.__setattr__(shell, "parent_header", {"metadata": {}})
+    result = shell.run_cell(f"%deploy_model {DEPLOY}", store_history=True)
+    assert result.result.version.lineage["cell"] == result.execution_count
+    shell.run_line_magic("unload_ext", "mlnb")
+    assert "cell" not in registry.register(shell.user_ns["model"], "tumour").lineage
+    shell.run_line_magic("load_ext", "mlnb")
+
+
 def test_a_port_may_be_named(shell: Any) -> None:
     port = free_port()
     assert f":{port}/" in run(shell, f"%deploy_model {DEPLOY} --port {port}").url
@@ -98,6 +145,7 @@ MISTAKES = [
     ("%deploy_model model:7", "There is no model 'model' in"),
     ("%deploy_model model --port high", "--port high: a whole number is needed."),
     ("%deploy_model model --metrics [1]", "Metrics are finite numbers by name"),
+    ("%deploy_model model --serializer nope", "There is no model format 'nope'"),
     ("%model_versions iris", "There is no model 'iris' in"),
     ("%model_rollback iris", "'iris' is not deployed here; there are none yet"),
     ("%model_rollback tumour --to two", "--to two: a whole number is needed."),

@@ -54,7 +54,7 @@ def test_a_writer_killed_in_any_state_of_the_disk_leaves_it_whole(deed: str, lea
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["problems"] == []
+    assert not found["problems"], "\n".join(found["problems"])
     assert found["states"] >= least  # else nothing was tried
 
 
@@ -233,8 +233,8 @@ def check(place: Path, *, allowed: Sequence[list[int]]) -> None:
     registry.collect()
     assert check_versions(ModelRegistry(place)) == [*before, highest + 1]
     needed = {digest for version in registry.versions("iris") for digest in version.contents}
-    kept = [path.name for folder in ("blobs", "withdrawn", "tmp") for path in (place / folder).rglob("*")]
-    assert sorted(name for name in kept if len(name) > 2) == sorted(needed)
+    kept = [path for folder in ("blobs", "withdrawn", "tmp") for path in (place / folder).rglob("*")]
+    assert sorted(path.name for path in kept if path.is_file()) == sorted(needed)
 
 
 def check_versions(registry: ModelRegistry) -> list[int]:
@@ -274,8 +274,16 @@ def check_alias(world: Path) -> None:
     assert ModelRegistry(world / "models").aliases("iris")["champion"] in (2, 3)
 
 
+def warm_up(place: Path) -> None:
+    """Import whatever is imported on the way, so that the children need not."""
+    three_versions(place)
+    check(place / "models", allowed=([1, 2, 3],))
+    ModelRegistry(place / "models").copy("iris", place / "copies")
+
+
 def main(deed: str, place: Path) -> None:
     """Print in how many states the writer was killed, and what was wrong afterwards, as JSON."""
+    warm_up(place / "warm")
     prepare, act = DEEDS[deed]
     world, template = place / "world", place / "template"
     if complaint := in_child(lambda: prepare(world)):

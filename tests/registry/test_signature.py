@@ -347,6 +347,18 @@ def test_a_day_in_an_array_of_days(value: Any) -> None:
     coerced = signature.coerce([[value, None]])
     assert coerced.dtype == np.dtype("datetime64[D]")
     assert coerced.astype(str).tolist() == [["2026-01-31", "NaT"]]
+    with pytest.raises(InvalidInputError, match="got 'soon', needs a date in ISO 8601, such as 2026-01-31"):
+        signature.coerce([["soon", None]])
+
+
+def test_times_are_no_text_and_no_number() -> None:
+    frame = pd.DataFrame({"a": pd.DatetimeIndex(["2026-01-01"]).tz_localize("UTC")})
+    for example in (["a"], [1.0]):
+        with pytest.raises(InvalidInputError, match=r"Row 0, field 'a': got .*2026"):
+            infer_signature(None, pd.DataFrame({"a": example})).coerce(frame)
+    with pytest.raises(InvalidInputError, match=r"Row 0, field 'text': got .*2026"):
+        TEXTS.coerce(frame)
+    assert str(Signature().coerce(pa.Table.from_pandas(frame))[0, 0]).startswith("2026")
 
 
 @pytest.mark.parametrize(
@@ -365,6 +377,8 @@ def test_a_day_in_an_array_of_days(value: Any) -> None:
         ("datetime64[ns]", "2" * 10_000, "needs a date and time"),
         ("datetime64[ns]", None, "got a missing value"),
         ("datetime64[ns]", [1], "got [1], needs"),
+        ("datetime64[ns]", np.datetime64("2026-01-01T00", "ps"), "needs a date and time"),
+        ("datetime64[ns]", "2026-13-01", "got '2026-13-01'"),
     ],
 )
 def test_what_is_no_time_of_the_column_is_named(example: Any, value: Any, says: str) -> None:
@@ -385,6 +399,7 @@ def test_what_is_no_time_of_the_column_is_named(example: Any, value: Any, says: 
         (np.array([["3000-01-01"]], dtype="datetime64[D]"), True),
         (np.array([["2026-01-01"]], dtype="datetime64[ps]"), False),
         (pd.DataFrame({"x0": pd.to_datetime(["2026-01-01"]).tz_localize("UTC")}), False),
+        (np.array([["soon"]]), False),
         (pl.DataFrame({"x0": [datetime(2026, 1, 1)]}), True),  # noqa: DTZ001 - the column has no zone
     ],
 )

@@ -132,3 +132,47 @@ def test_whole_numbers_beyond_64_bits_stay_what_they_are() -> None:
 def test_probabilities_come_with_their_labels() -> None:
     document = answer(np.array(["a"]), np.array([[0.75, 0.25]]))
     assert (document["probabilities"], document["labels"]) == ([[0.75, 0.25]], ["a", "b"])
+
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth + b"1" + b"]" * depth
+
+
+@pytest.mark.parametrize(
+    "signature", [SIGNATURE, Signature(), infer_signature(None, ["a", "b"]), infer_signature(None, np.zeros((1, 2, 2)))]
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances": ' + nested(900) + b"}",
+        b'{"instances": ' + nested(100_000) + b"}",
+        b'{"features": ' + nested(900) + b"}",
+        b'{"instances": [{"x0": 1, "x1": ' + nested(900) + b"}]}",
+        b'{"instances": [[1, ' + nested(900) + b"]]}",
+        b'{"instances": [["' + b"x" * 10**6 + b'", 1]' + b', ["y", 1]' * 1000 + b"]}",
+        b'{"instances": [{"' + b"x" * 10**7 + b'": 1}]}',
+        b'{"' + b"x" * 10**7 + b'": 1}',
+        b'{"instances": [[' + b"9" * 5000 + b", 1], [1]]}",
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_a_body_made_to_do_harm_does_none(signature: Signature, body: bytes) -> None:
+    try:
+        decoder_for("", body, probabilities=False)(signature)
+    except (InvalidInputError, MalformedBodyError, TooLargeError) as error:
+        assert len(str(error)) < 1000  # noqa: PT017 - a model of which nothing is known takes any row
+    else:
+        assert signature.container == "any"
+
+
+def test_what_is_read_is_listed() -> None:
+    with pytest.raises(
+        UnsupportedMediaTypeError, match=r"or a body of text/csv, application/x-npy, application/vnd\.apache"
+    ):
+        decode(b"<x/>", content_type="text/xml")
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "TEXT/CSV; charset=utf-8"])
+def test_probabilities_of_other_bodies_are_asked_for_beside_them(content_type: str) -> None:
+    assert decode(b"1,2", content_type=content_type, probabilities=True).probabilities
+    assert not decode(b"1,2", content_type=content_type).probabilities

@@ -1,0 +1,330 @@
+"""The registry's verbs from a shell: ``mlnb list``, ``mlnb show iris@champion``, ``mlnb diff iris:2 iris:3``."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import sys
+import unicodedata
+from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from mlnb.errors import MlnbError, UntrustedError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Sequence
+
+    from mlnb.registry import ModelRegistry
+
+__all__ = ["main"]
+
+_FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141  # as a shell numbers them: 128 + the signal
+_NOTHING = "none"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0; 1 if it failed or, of ``prove``, the version is not portable; 2 if the arguments are not
+        understood; 130 after Ctrl-C; 141 if nobody reads what it prints.
+
+    Examples
+    --------
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    mlnb ...
+    0
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ● and → shows the rest all the same
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()  # here, so that a closed pipe is met here and not while Python ends
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # as of `mlnb list | head`
+        _discard_output()
+        return _PIPE_CLOSED
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        given = _parser().parse_args(arguments)
+    except SystemExit as ended:  # after -h, --version or a mistake
+        return cast("int", ended.code)
+    try:
+        return cast("int", given.run(given))
+    except UntrustedError as error:
+        return _fail(f"{error} In a shell: mlnb trust {shlex.quote(_registry(given).url)}")
+    except MlnbError as error:
+        return _fail(str(error))
+
+
+def _list(given: Namespace) -> int:
+    from mlnb.registry.tables import version_table
+
+    registry = _registry(given)
+    table = version_table(registry, given.name, shown=None)
+    if given.json:
+        _print_json(table.to_json())
+    elif table:
+        _print(repr(table))
+    else:
+        print(f"No models in {registry.url} yet.", file=sys.stderr)  # noqa: T201 - a shell's output
+    return 0
+
+
+def _show(given: Namespace) -> int:
+    card = _registry(given).card(given.reference)
+    if not given.json:
+        _print(card.markdown.rstrip())
+        return 0
+    stored = card.version.to_json() | {
+        "registry": card.registry,
+        "size": card.version.size,
+        "digest": card.version.digest,
+        "aliases": card.aliases,
+        "signature": card.version.signature.to_json(),
+        "proof": None if card.proof is None else card.proof.to_json(),
+        "golden_rows": 0 if card.golden is None else len(card.golden.rows),
+        "history": [{"number": event.number} | event.to_json() for event in card.events],
+    }
+    _print_json(stored)
+    return 0
+
+
+def _diff(given: Namespace) -> int:
+    from dataclasses import asdict
+
+    from mlnb.registry.tables import Cell, Column, lay_out
+
+    found = _registry(given).diff(given.old, given.new)
+    old, new = str(found.old), str(found.new)
+    if given.json:
+        _print_json({"old": old, "new": new, "changes": [asdict(change) for change in found]})
+        return 0
+    if not found:
+        _print(f"{old} → {new}: no difference")
+        return 0
+    columns = [
+        Column("section", tuple(Cell(change.section) for change in found)),
+        Column("name", tuple(Cell(change.name) for change in found), least=16),
+        Column(old, tuple(Cell(change.old) for change in found), least=16),
+        Column(new, tuple(Cell(change.new) for change in found), least=16),
+        Column("change", tuple(Cell(change.delta) for change in found), kind="number"),
+    ]
+    _print(lay_out(columns))
+    return 0
+
+
+def _copy(given: Namespace) -> int:
+    from mlnb.registry import ModelRegistry
+
+    registry, target = _registry(given), ModelRegistry(given.to)
+    version = registry.version(given.reference)
+    copied = registry.copy(str(version), target)
+    _print(f"{version} → {copied} in {target.url}")
+    return 0
+
+
+def _prove(given: Namespace) -> int:
+    from subprocess import SubprocessError
+
+    registry = _registry(given)
+    version = registry.version(given.reference)
+    try:
+        proof = registry.prove(version)
+    except SubprocessError as error:
+        raise MlnbError(f"{version} could not be proved: {error}") from error
+    _print(f"{version}: {proof}")
+    return 0 if proof.portable else _FAILED
+
+
+def _alias(given: Namespace) -> int:
+    expected = {"expected": given.expected} if "expected" in given else {}
+    _registry(given).set_alias(given.name, given.alias, given.number, **expected)
+    _print(f"{given.name}@{given.alias} → {given.name}:{given.number}")
+    return 0
+
+
+def _delete(given: Namespace) -> int:
+    from mlnb.registry.reference import ModelReference
+
+    if ModelReference.parse(given.reference).number is None:  # else `delete iris` would take the newest away
+        return _fail(f"name the version to delete by its number: {given.reference.partition('@')[0]}:N", code=_MISUSED)
+    _print(f"{_registry(given).delete(given.reference)} deleted; `mlnb collect` frees its files")
+    return 0
+
+
+def _collect(given: Namespace) -> int:
+    from mlnb.registry.tables import format_size
+
+    freed = _registry(given).collect()
+    files = "1 file" if freed.files == 1 else f"{freed.files} files"
+    _print(f"{files} freed, {format_size(freed.size)}")
+    return 0
+
+
+def _trust(given: Namespace) -> int:
+    _print(f"{_registry(given).trust().url} is trusted: whoever can write to it can run code in your notebooks")
+    return 0
+
+
+def _number_or_none(text: str) -> int | None:
+    return None if text == _NOTHING else int(text)
+
+
+_number_or_none.__name__ = f"number or {_NOTHING!r}"  # argparse names the type so
+
+
+def _argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    return names, options
+
+
+_REFERENCE = _argument("reference", metavar="REF", help="a version: iris (the newest), iris:3 or iris@champion")
+_REGISTRY = _argument(
+    "--registry", metavar="PLACE", default=SUPPRESS,
+    help="a folder or s3://bucket/prefix; default: $MLNB_HOME, else your data folder",
+)  # fmt: skip
+_JSON = _argument("--json", action="store_true", help="print JSON")
+_NAME = _argument("name", metavar="NAME", help="a model")
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A verb: what it takes, what it does, and how one types it."""
+
+    name: str
+    run: Callable[[Namespace], int]
+    help: str
+    example: str
+    arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...]
+
+
+_COMMANDS = (
+    _Command(
+        "list", _list, "the models, or the versions of one", "mlnb list iris",
+        (_argument("name", metavar="NAME", nargs="?", help="a model; without it, all models"), _JSON, _REGISTRY),
+    ),
+    _Command(
+        "show", _show, "the model card of a version, in Markdown", "mlnb show iris@champion > CARD.md",
+        (_REFERENCE, _JSON, _REGISTRY),
+    ),
+    _Command(
+        "diff", _diff, "what differs between two versions", "mlnb diff iris:2 iris:3",
+        (
+            _argument("old", metavar="OLD", help="a version: iris:2"),
+            _argument("new", metavar="NEW", help="another: iris:3, or iris for the newest"),
+            _JSON, _REGISTRY,
+        ),
+    ),
+    _Command(
+        "copy", _copy, "copy a version into another registry", "mlnb copy iris@champion --to s3://team/models",
+        (
+            _REFERENCE,
+            _argument("--to", metavar="PLACE", required=True, help="a folder or s3://bucket/prefix"),
+            _REGISTRY,
+        ),
+    ),
+    _Command(
+        "prove", _prove, "see whether a version works without its notebook; exit code 1 if not", "mlnb prove iris:3",
+        (_REFERENCE, _REGISTRY),
+    ),
+    _Command(
+        "alias", _alias, "let NAME@ALIAS mean a version", "mlnb alias iris champion 3 --expected 2",
+        (
+            _NAME,
+            _argument("alias", metavar="ALIAS", help="for instance champion"),
+            _argument("number", metavar="NUMBER", type=int, help="the version it is to mean"),
+            _argument(
+                "--expected", metavar="N", type=_number_or_none, default=SUPPRESS,
+                help=f"only if it means version N now, or {_NOTHING!r}: nothing",
+            ),
+            _REGISTRY,
+        ),
+    ),
+    _Command(
+        "delete", _delete, "take a version out of use", "mlnb delete iris:1",
+        (_argument("reference", metavar="REF", help="a version by its number: iris:1"), _REGISTRY),
+    ),
+    _Command("collect", _collect, "free the files of deleted versions", "mlnb collect", (_REGISTRY,)),
+    _Command(
+        "trust", _trust, "let models of a registry run code when they are loaded", "mlnb trust s3://team/models",
+        (_argument("registry", metavar="PLACE", help="a folder or s3://bucket/prefix whose writers you know"),),
+    ),
+)  # fmt: skip
+
+
+class _Parser(ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_MISUSED, f"mlnb: {message}; `{self.prog} -h` explains\n")
+
+
+def _parser() -> _Parser:
+    shape: dict[str, Any] = {"formatter_class": RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = _Parser(
+        prog="mlnb", description="Versioned models in a folder or a bucket.", epilog=_example("mlnb list iris"), **shape
+    )
+    version = sys.modules["mlnb"].__version__  # not `import mlnb`: to the import contracts that is all of its rooms
+    parser.add_argument("--version", action="version", version=f"mlnb {version}")
+    parser.add_argument(*_REGISTRY[0], **_REGISTRY[1])
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    for one in _COMMANDS:
+        description = f"{one.help[0].upper()}{one.help[1:]}."
+        sub = commands.add_parser(
+            one.name, help=one.help, description=description, epilog=_example(one.example), **shape
+        )
+        for names, options in one.arguments:
+            sub.add_argument(*names, **options)
+        sub.set_defaults(run=one.run)
+    return parser
+
+
+def _example(line: str) -> str:
+    return f"example:\n  {line}"
+
+
+def _registry(given: Namespace) -> ModelRegistry:
+    from mlnb.registry import ModelRegistry
+
+    return ModelRegistry(getattr(given, "registry", None))
+
+
+def _print(text: str) -> None:
+    print(_without_controls(text))  # noqa: T201 - a shell's output
+
+
+def _print_json(value: Any) -> None:
+    import orjson
+
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - a shell's output
+
+
+def _fail(message: str, *, code: int = _FAILED) -> int:
+    print(f"mlnb: {_without_controls(' '.join(message.split()))}", file=sys.stderr)  # noqa: T201 - a shell's output
+    return code
+
+
+def _without_controls(text: str) -> str:
+    """Replace the controls in what may hold a stranger's words: text could steer the terminal with them."""
+    return "".join(one if one == "\n" or unicodedata.category(one) != "Cc" else "\ufffd" for one in text)
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere, else Python complains when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
