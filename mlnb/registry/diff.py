@@ -155,7 +155,8 @@ def _parameters(old: ModelVersion, new: ModelVersion) -> Iterator[Change]:
     """Compare all parameters of two models of one type; of two types only those that both have."""
     before, after = old.parameters, new.parameters
     if old.model_type != new.model_type:
-        yield Change("parameters", "of other types, shared ones compared", f"{len(before)} in all", f"{len(after)} in all")
+        counts = (f"{len(one)} in all" for one in (before, after))
+        yield Change("parameters", "of other types, shared ones compared", *counts)
         shared = before.keys() & after.keys()
         before, after = ({name: value for name, value in one.items() if name in shared} for one in (before, after))
     yield from _texts("parameters", before, after)

@@ -169,12 +169,19 @@ def _model_order(columns: list[str], names: list[str]) -> list[str]:
     """Return the model's order of the columns where it was fitted on them; a frame for another model is its own."""
     if set(columns) == set(names):
         return names
+    if [_rewritten(name) for name in columns] == names:
+        return columns
     missing = [name for name in names if name not in columns]
     if missing:
         raise NotServableError(
             f"The example lacks the column {missing[0]!r} of the model's; {nearest(missing[0], columns)}."
         )
     return columns
+
+
+def _rewritten(name: str) -> str:
+    """Return a column's name as LightGBM keeps it."""
+    return name.replace(" ", "_")
 
 
 def _check_size(shape: tuple[int, int], columns: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -162,7 +163,11 @@ class RegistryPanel(Panel):
 
     def _prove(self, reference: ModelReference, _: dict[str, Any]) -> str:
         self._show(notice=f"Proving {escape(str(reference))} in a process without this notebook…")
-        return f"{escape(str(reference))} is {escape(str(self.registry.prove(str(reference))))}."
+        try:
+            found = f"is {self.registry.prove(str(reference))}"
+        except subprocess.TimeoutExpired as error:
+            found = f"could not be proved: the process had not answered after {error.timeout:.0f} s"
+        return f"{escape(str(reference))} {escape(found.removesuffix('.'))}."
 
 
 def _choose(_: View, payload: dict[str, Any]) -> View:

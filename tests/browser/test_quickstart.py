@@ -68,7 +68,7 @@ def test_the_panel_does_what_it_says(page: Page, jupyterlab: JupyterLab, card: L
     expect(answer).not_to_have_text(first)
 
     card.locator('[name="worst radius"]').fill("large")
-    card.get_by_role("button", name="Predict").click()
+    card.locator('[name="worst radius"]').press("Enter")
     expect(card.locator(".mlnb-failure").first).to_contain_text("field 'worst radius': got 'large', needs a number")
     assert card.locator('[name="worst radius"]').get_attribute("aria-invalid") is not None
 
@@ -77,6 +77,12 @@ def test_the_panel_does_what_it_says(page: Page, jupyterlab: JupyterLab, card: L
     expect(card.locator(".mlnb-notice")).to_have_text("v1 is live; v2 was before.")
     url = card.locator(".mlnb-url").inner_text()
     assert page.request.get(f"{url}/info").json()["description"] == "first forest"
+
+    card.get_by_role("tab", name="Card").click()
+    sheet = card.locator('[data-pane="card"]')
+    expect(sheet).to_contain_text("tumour v1")
+    expect(sheet.locator(".mlnb-proof")).to_contain_text(re.compile("Portable|Not proved yet"))
+    picture(page, card, "panel-light-card")
 
     card.get_by_role("tab", name="Versions").click()
     rows = card.locator(".mlnb-versions tbody tr")

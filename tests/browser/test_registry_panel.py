@@ -69,7 +69,11 @@ def card(page: Page, jupyterlab: JupyterLab) -> Iterator[Locator]:
 def picture(page: Page, card: Locator, name: str) -> None:
     """Keep what it looks like, for a person to look at."""
     card.scroll_into_view_if_needed()
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
+    page.screenshot(path=ARTIFACTS / f"{name}.png", animations="disabled")
+
+
+def _echo(rows: list[list[float]]) -> list[float]:
+    return [row[0] for row in rows]
 
 
 def row(card: Locator, version: int) -> Locator:
@@ -78,7 +82,7 @@ def row(card: Locator, version: int) -> Locator:
     )
 
 
-def test_a_person_looks_compares_names_and_deploys(page: Page, jupyterlab: JupyterLab, card: Locator) -> None:
+def test_a_person_looks_around_and_compares(page: Page, card: Locator) -> None:
     expect(card.locator(".mlnb-model")).to_have_count(2)
     expect(row(card, 2)).to_contain_text("● live")
     expect(row(card, 3)).to_contain_text("<b>smaller</b>")
@@ -99,7 +103,13 @@ def test_a_person_looks_compares_names_and_deploys(page: Page, jupyterlab: Jupyt
     picture(page, card, "registry-light-comparison")
     comparison.get_by_role("button", name="Close the comparison").click()
     expect(comparison).to_be_empty()
+    expect(row(card, 3).get_by_role("checkbox")).to_be_checked()
+    row(card, 2).get_by_role("checkbox").check()
+    expect(card.get_by_role("button", name="Compare v2 with v3")).to_be_enabled()  # the one ticked first gives way
+    expect(row(card, 1).get_by_role("checkbox")).not_to_be_checked()
 
+
+def test_a_person_names_deploys_and_proves_a_version(page: Page, jupyterlab: JupyterLab, card: Locator) -> None:
     row(card, 3).get_by_role("button", name="v3", exact=True).click()
     detail = card.locator(".mlnb-detail")
     expect(detail).to_contain_text("RandomForestClassifier")
@@ -153,6 +163,22 @@ def test_it_is_used_by_keyboard(page: Page, card: Locator) -> None:
     page.keyboard.press("Enter")
     expect(card.locator(".mlnb-detail")).to_contain_text("Ridge")
     expect(row(card, 1).get_by_role("button", name="v1", exact=True)).to_be_focused()
+
+
+def test_many_models_are_filtered(page: Page, jupyterlab: JupyterLab, card: Locator) -> None:
+    expect(card.get_by_label("Filter models")).to_be_hidden()
+    registry = mlnb.ModelRegistry(jupyterlab.models)
+    for number in range(7):
+        registry.register(_echo, f"lender-{number}", description="a function")
+    card.get_by_role("button", name="Refresh").click()
+    expect(card.locator(".mlnb-model")).to_have_count(9)
+    card.get_by_label("Filter models").fill("TUM")
+    expect(card.locator(".mlnb-model:visible")).to_have_count(1)
+    card.get_by_label("Filter models").fill("none such")
+    expect(card.get_by_text("No model is named like that.")).to_be_visible()
+    card.get_by_label("Filter models").fill("lender")
+    expect(card.locator(".mlnb-model:visible")).to_have_count(7)
+    picture(page, card, "registry-light-filter")
 
 
 def test_a_busy_kernel_is_said_and_what_was_asked_happens_later(page: Page, card: Locator) -> None:

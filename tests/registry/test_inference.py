@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from lightgbm import LGBMClassifier
 from sklearn.cluster import KMeans
 from sklearn.ensemble import IsolationForest
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -371,3 +372,10 @@ def test_frequencies_do_not_depend_on_the_order_of_rows(values: list[str]) -> No
 
 def test_long_texts_are_counted_and_not_listed() -> None:
     assert frequencies(["x" * 300, "a"]) == (("a", 0.5),)
+
+
+def test_lightgbm_keeps_names_without_blanks_and_the_examples_own_are_meant() -> None:
+    frame = pd.DataFrame({"mean radius": [1.0, 2.0] * 20, "worst-area": [3.0, 4.0] * 20})
+    model = LGBMClassifier(n_estimators=2, min_child_samples=1, verbose=-1).fit(frame, [0, 1] * 20)
+    assert list(model.feature_names_in_) != list(frame.columns)
+    assert infer_signature(model, frame).names == ("mean radius", "worst-area")

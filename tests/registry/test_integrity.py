@@ -27,6 +27,7 @@ from mlnb.errors import (
     RegistryFormatError,
     RegistryUnavailableError,
     UntrustedError,
+    VersionInUseError,
 )
 from mlnb.registry.registry import ModelRegistry
 from mlnb.registry.version import ModelVersion
@@ -555,7 +556,7 @@ def try_names(arena: Path) -> None:
             try:
                 call(registry, text)
                 outcome = "accepted"
-            except (InvalidNameError, ModelNotFoundError, NoPreviousVersionError) as error:
+            except (InvalidNameError, ModelNotFoundError, NoPreviousVersionError, VersionInUseError) as error:
                 outcome = type(error).__name__
             except Exception as error:
                 raise AssertionError(f"{method}({text[:100]!r}): {type(error).__name__}: {str(error)[:300]}") from error

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from fitted import Fitted
@@ -23,6 +24,8 @@ from waiting import wait_until
 
 from mlnb.errors import EnvironmentWarning, GoldenRowsError, ModelNotFoundError
 from mlnb.registry import proof as proofs
+from mlnb.registry.golden import GoldenRows, ask, disagreements
+from mlnb.registry.predictors import predictor
 from mlnb.registry.proof import Proof
 from mlnb.registry.prover import Prover
 from mlnb.registry.registry import ModelRegistry
@@ -233,9 +236,6 @@ def test_a_model_that_is_random_is_portable_and_not_compared(registry: ModelRegi
 )
 def test_answers_of_any_kind_are_kept_so_that_they_compare(registry: ModelRegistry, answers: Any) -> None:
     """What was stored and read again must agree with what a loaded model answers; else nothing is ever portable."""
-    from mlnb.registry.golden import ask, disagreements
-    from mlnb.registry.predictors import predictor
-
     version = registry.register(lambda rows: answers[: len(rows)], "any", example=ROWS)
     golden = ModelRegistry(registry.url).golden(version)
     assert golden is not None
@@ -244,11 +244,51 @@ def test_answers_of_any_kind_are_kept_so_that_they_compare(registry: ModelRegist
     assert disagreements(golden, now) == []
 
 
+@pytest.mark.parametrize(
+    "example",
+    [
+        np.array([[np.nan], [1e308], [-0.0]]),
+        np.array([[2**63 - 1], [-(2**63)]]),
+        np.array([[2**64 - 1], [0]], dtype=np.uint64),
+        np.array([[0.1]], dtype=np.float32),
+        np.array([["a"], ["ä"]]),
+        np.array([["2026-01-01T12:00:00.123456789"], ["1970-01-01"], ["NaT"]], dtype="datetime64[ns]"),
+        pd.DataFrame({"when": pd.to_datetime(["2026-01-01T12:00+02:00", None])}),
+        pd.DataFrame({"when": pd.to_datetime(["2026-01-01 12:00:00.123456789", None], format="ISO8601")}),
+        pd.DataFrame({"what": pd.Categorical(["a", None, "b"]), "flag": [True, False, True]}),
+        pd.DataFrame({"count": pd.array([1, None], dtype="Int64"), "share": [0.1, np.nan]}),
+        ["a text", "", "\0"],
+        np.arange(24.0).reshape(2, 3, 4),
+    ],
+    ids=lambda example: f"{type(example).__name__} {example!r:.40}".replace("\n", " "),
+)
+def test_rows_of_any_kind_are_kept_so_that_they_can_be_asked_again(registry: ModelRegistry, example: Any) -> None:
+    def spelled(rows: Any) -> Any:
+        import numpy as fresh
+
+        listed = rows.itertuples(index=False) if hasattr(rows, "itertuples") else fresh.asarray(rows).tolist()
+        return [repr(tuple(row) if hasattr(row, "_fields") else row) for row in listed]
+
+    version = registry.register(spelled, "any", example=example)
+    golden = ModelRegistry(registry.url).golden(version)
+    assert golden is not None
+    assert golden.repeatable
+    now = ask(predictor(ModelRegistry(registry.url).load(version)), version.signature, golden.rows)
+    assert disagreements(golden, now) == []
+
+
+def test_labels_that_are_digits_must_be_equal() -> None:
+    """A postal code is no number: 01067 is not 1067."""
+    recorded, other = (
+        GoldenRows(rows=[[1]], answers=[label], probabilities=None, dtype="object") for label in ("01067", "1067")
+    )
+    assert disagreements(recorded, recorded) == []
+    assert len(disagreements(recorded, other)) == 1
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.float64])
 def test_labels_that_are_whole_numbers_must_be_equal(dtype: type) -> None:
     """The tolerance is for rounding; of article numbers the next one is another article."""
-    from mlnb.registry.golden import GoldenRows, disagreements
-
     highest = min(10_000_000, np.iinfo(np.uint8).max if dtype is np.uint8 else 10_000_000)
     answers = np.array([highest, highest - 1], dtype=dtype)
     recorded = GoldenRows(

@@ -173,6 +173,17 @@ def test_the_chart_is_drawn_only_while_somebody_looks(
     assert panel.series is drawn
 
 
+def test_the_card_of_the_live_version_is_read_when_it_is_looked_at(panel: DeploymentPanel) -> None:
+    assert panel.card == ""
+    press(panel, "card")
+    assert "tumour v2" in panel.card
+    assert "Not proved yet" in panel.card
+    press(panel, "rollback", to=1)
+    assert panel.card == ""  # the page asks anew
+    press(panel, "card")
+    assert "tumour v1" in panel.card
+
+
 def test_plotly_is_sent_on_request_and_is_no_part_of_the_state(
     panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

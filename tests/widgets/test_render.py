@@ -14,6 +14,7 @@ from mlnb.errors import InvalidInputError, PredictionError
 from mlnb.monitoring import MetricsSnapshot
 from mlnb.registry import ModelVersion
 from mlnb.registry.inference import infer_signature
+from mlnb.registry.version import StoredFile
 from mlnb.serving.service import Answer
 from mlnb.widgets.render import render, render_answer, render_failure, render_static
 from mlnb.workspace import DeploymentSnapshot
@@ -25,9 +26,11 @@ VOID = {"input", "br", "meter", "img", "path", "rect", "polyline", "circle"}
 
 def version(number: int = 2, *, example: Any = ((1.5, 2.0),), description: str = "first") -> ModelVersion:
     signature = replace(infer_signature(None, example), labels=("benign", "malignant"))
-    return recorded(
+    return ModelVersion(
         name="tumour", number=number, created=NOW, metrics={"accuracy": 0.97}, description=description,
-        size=81_000, signature=signature,
+        model_type="Forest", format="joblib", files=(StoredFile("model", "ab" * 32, 81_000),),
+        signature_digest="cd" * 32, golden_digest=None, parameters={}, environment={"python": "3.11"}, lineage={},
+        read_signature=lambda _: signature,
     )  # fmt: skip
 
 
