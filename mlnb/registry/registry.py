@@ -531,7 +531,7 @@ class ModelRegistry:
     @property
     def trusted(self) -> bool:
         """Whether models of this registry may run code when they are loaded: it is your own, or one you trust."""
-        return self._assumed_trusted or (self._identity != "" and trust.is_trusted(self.url, self._identity))
+        return self._assumed_trusted or (self._founded() and trust.is_trusted(self.url, self._identity))
 
     def trust(self) -> Self:
         """Trust this registry from now on: whoever can write to it can then run code in your notebooks.
@@ -541,7 +541,7 @@ class ModelRegistry:
         ModelNotFoundError
             If there is no registry yet.
         """
-        if not self._identity:
+        if not self._founded():
             raise ModelNotFoundError(f"There is no registry in {self.url} yet; the first model registered makes it.")
         trust.trust(self.url, self._identity)
         return self
@@ -598,9 +598,14 @@ class ModelRegistry:
         proof = self.proof(version)
         return {} if proof is None else dict(one.split("==") for one in proof.requirements)
 
+    def _founded(self) -> bool:
+        """Say whether there is a registry by now; another object may have made it."""
+        self._identity = self._identity or self._ledger.identity()
+        return self._identity != ""
+
     def _found(self) -> None:
         """Make the registry unless it is there; whoever makes it trusts it."""
-        if not self._identity:
+        if not self._founded():
             made = self._ledger.found()
             self._identity = self._ledger.identity()
             if made:

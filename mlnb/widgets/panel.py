@@ -145,7 +145,7 @@ def _drawn(series: Series) -> dict[str, Any]:
 
 def _typed(row: dict[str, str], signature: Signature) -> Any:
     """Turn the form's text into the values that the fields take; what cannot be turned is refused by the signature."""
-    if not signature.fields:
+    if not signature.fields or signature.shape:
         try:
             return [json.loads(row["row"])]
         except json.JSONDecodeError as error:
@@ -161,6 +161,8 @@ def _typed_value(text: str, kind: str) -> Any:
         return text
     if text == "":
         return None
+    if kind == "datetime":
+        return text
     if kind == "boolean":
         return {"true": True, "false": False}.get(text.lower(), text)
     for number in (int, float):

@@ -213,7 +213,7 @@ def _row(
     created = f"{version.created.astimezone():%Y-%m-%d %H:%M}"
     deploy = "" if version.number == model.live else _button("deploy", reference, "Deploy")
     return (
-        f"<tr{' aria-selected=true' if opened else ''}>"
+        f"<tr{' data-opened' if opened else ''}>"
         f'<td><input type="checkbox" data-tick="{version.number}" data-keep="{reference}" '
         f'aria-label="Compare v{version.number}"></td>'
         f'<td><span class="mlnb-marks">{_opener(version, opened=opened)}{_marks(version, model)}</span></td>'

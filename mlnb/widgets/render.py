@@ -153,17 +153,22 @@ def _python(snapshot: DeploymentSnapshot) -> str:
 
 def _request(signature: Signature) -> dict[str, Any]:
     row = signature.example
+    if row is None and signature.shape:
+        return {"instances": [f"nested lists of the shape {signature.shape}"]}
     if row is None:
         return {"features": [0.0] * len(signature.fields)}
     return {"instances": [row]} if len(row) <= _SHOWN_FIELDS else {"features": list(row.values())}
 
 
 def _form(signature: Signature) -> str:
-    if not signature.fields:
+    if not signature.fields or signature.shape:
+        row = next(iter((signature.example or {}).values()), None)
+        value = "" if row is None else escape(json.dumps(row), quote=True)
+        what = f"one row of shape {signature.shape}" if signature.shape else "one row"
         return (
-            '<label class="mlnb-field mlnb-json"><span>one row, as JSON</span>'
-            '<input name="row" value="" placeholder="[5.1, 3.5]" autocomplete="off"></label>' + _NO_EXAMPLE
-        )
+            f'<label class="mlnb-field mlnb-json"><span>{what}, as JSON</span>'
+            f'<input name="row" value="{value}" placeholder="[5.1, 3.5]" autocomplete="off"></label>'
+        ) + ("" if signature.fields else _NO_EXAMPLE)
     shown, more = signature.fields[:_SHOWN_FIELDS], signature.fields[_SHOWN_FIELDS:]
     folded = f'<summary>{len(more)} more</summary><div class="mlnb-grid">{_inputs(more)}</div>'
     rest = f'<details class="mlnb-more">{folded}</details>' if more else ""
@@ -178,12 +183,12 @@ def _inputs(fields: Sequence[Field]) -> str:
 def _input(field: Field) -> str:
     name = escape(field.name, quote=True)
     value = "" if field.example is None else _exact(field.example)
-    choices = field.categories or (("true", "false") if field.kind == "boolean" else ())
+    choices = [_exact(one) for one in field.categories or ((True, False) if field.kind == "boolean" else ())]
     if choices:
         options = "".join(f"<option{' selected' if value == one else ''}>{escape(one)}</option>" for one in choices)
         control = f'<select name="{name}">{options}</select>'
     else:
-        mode = "text" if field.kind == "text" else "decimal"
+        mode = "text" if field.kind in ("text", "datetime") else "decimal"
         control = f'<input name="{name}" value="{escape(value, quote=True)}" inputmode="{mode}" autocomplete="off">'
     spread = (
         f"{field.minimum:.4g} to {field.maximum:.4g} in the example"
@@ -194,7 +199,8 @@ def _input(field: Field) -> str:
 
 
 def _versions(snapshot: DeploymentSnapshot) -> str:
-    head = "<th>version</th><th></th><th>created</th><th>metrics</th><th>description</th><th>size</th><th></th>"
+    titles = "<th>version</th><th></th><th>created</th><th>metrics</th><th>description</th>"
+    head = f'{titles}<th class="mlnb-number">size</th><th></th>'
     live = _live_number(snapshot).get(snapshot.name)
     rows = "".join(_version_row(version, live=version.number == live) for version in snapshot.versions)
     return f'<table class="mlnb-versions"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'

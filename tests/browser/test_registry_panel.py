@@ -44,10 +44,10 @@ mlnb.deploy("tumour:1")
 deployment = mlnb.deploy("tumour:2")"""
 
 
-def open_panel(page: Page, lab: JupyterLab) -> Locator:
+def open_panel(page: Page, lab: JupyterLab, *, shown: str = "mlnb.RegistryPanel()") -> Locator:
     """Register a few models, and return the panel of their registry."""
     shutil.rmtree(lab.models, ignore_errors=True)
-    cells = [nbformat.v4.new_code_cell(source) for source in (MODELS, "mlnb.RegistryPanel()")]  # type: ignore[no-untyped-call]
+    cells = [nbformat.v4.new_code_cell(source) for source in (MODELS, shown)]  # type: ignore[no-untyped-call]
     notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, lab.folder / "registry.ipynb")  # type: ignore[no-untyped-call]
@@ -138,6 +138,7 @@ def test_a_person_names_deploys_and_proves_a_version(page: Page, jupyterlab: Jup
     expect(row(card, 3)).to_contain_text("● live")
     url = card.locator(".mlnb-title .mlnb-url").inner_text()
     assert page.request.get(f"{url}/info").json()["version"] == 3
+    picture(page, card, "registry-light-deployed")
     card.get_by_role("button", name="Roll back to v2").click()
     expect(notice).to_contain_text("tumour v2 is live; v3 was before.")
     assert page.request.get(f"{url}/info").json()["version"] == 2
@@ -181,7 +182,9 @@ def test_many_models_are_filtered(page: Page, jupyterlab: JupyterLab, card: Loca
     picture(page, card, "registry-light-filter")
 
 
-def test_a_busy_kernel_is_said_and_what_was_asked_happens_later(page: Page, card: Locator) -> None:
+def test_inside_another_widget_it_shows_itself_and_a_busy_kernel_is_said(page: Page, jupyterlab: JupyterLab) -> None:
+    card = open_panel(page, jupyterlab, shown="import ipywidgets\nipywidgets.VBox([mlnb.RegistryPanel()])")
+    expect(card.locator(".mlnb-model")).to_have_count(2)
     page.evaluate("""() => {
         const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
         kernel.requestExecute({code: "import time; time.sleep(4)"});
@@ -190,6 +193,12 @@ def test_a_busy_kernel_is_said_and_what_was_asked_happens_later(page: Page, card
     expect(card.locator(".mlnb-notice")).to_have_text("The kernel is busy; this happens when the running cell ends.")
     expect(card.locator(".mlnb-title")).to_contain_text("diabetes")
     expect(card.locator(".mlnb-notice")).to_have_text("")
+    page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+    page.reload()
+    expect(page.locator(".mlnb-registry .mlnb-title")).to_contain_text("diabetes")
+    page.locator(".mlnb-registry").get_by_role("button", name="tumour").click()
+    expect(page.locator(".mlnb-registry .mlnb-title")).to_contain_text("tumour")
+    stop_kernels(page, jupyterlab)
 
 
 def test_in_the_dark_theme_on_a_narrow_page_and_without_a_kernel(page: Page, dark_jupyterlab: JupyterLab) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def _restored(place: Path) -> object:
 
 
 READERS: dict[str, list[Callable[[Path], object]]] = {
-    "registry": [lambda place: ModelRegistry(place)],
+    "registry": [ModelRegistry],
     "record": [
         lambda place: ModelRegistry(place).versions("iris"),
         lambda place: ModelRegistry(place).load("iris@champion"),
@@ -168,12 +169,15 @@ def test_one_flipped_bit_is_refused_wherever_it_is(place: Path, marker: Path, ki
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize(
     "shorten",
-    [lambda whole: b"", lambda whole: whole[:1], lambda whole: whole[:-1], lambda whole: whole[: len(whole) // 2]],
+    [
+        lambda whole: whole[:0],
+        lambda whole: whole[:1],
+        lambda whole: whole[:-1],
+        lambda whole: whole[: len(whole) // 2],
+    ],
     ids=["empty", "one byte", "one byte less", "half"],
 )
-def test_a_shortened_file_is_refused(
-    place: Path, marker: Path, kind: str, shorten: Callable[[bytes], bytes]
-) -> None:
+def test_a_shortened_file_is_refused(place: Path, marker: Path, kind: str, shorten: Callable[[bytes], bytes]) -> None:
     path = path_of(place, kind)
     path.write_bytes(shorten(path.read_bytes()))
     for read in READERS[kind]:
@@ -216,15 +220,15 @@ def test_a_tombstone_says_what_it_says_by_being_there(place: Path, content: byte
 def assert_refused(read: Callable[[Path], object], place: Path, path: Path, how: str) -> None:
     try:
         read(place)
-    except IntegrityError as error:
-        assert path.name in str(error), how
     except Exception as error:
+        if isinstance(error, IntegrityError) and path.name in str(error):
+            return
         raise AssertionError(f"{path.name}, {how}: {type(error).__name__}: {error}") from error
     else:
         raise AssertionError(f"{path.name}, {how}: was read")
 
 
-# Records in a place that is not theirs ---------------------------------------------------------------------------------
+# Records in a place that is not theirs -------------------------------------------------------------------------------
 
 
 def test_a_record_under_another_number_is_refused(registry: ModelRegistry, marker: Path) -> None:
@@ -268,7 +272,7 @@ def test_what_is_no_content_is_not_collected(registry: ModelRegistry) -> None:
     assert all(stray.exists() for stray in strays)
 
 
-# Trust -----------------------------------------------------------------------------------------------------------------
+# Trust ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_registry_copied_to_another_place_is_not_trusted_until_it_is_said(place: Path, marker: Path) -> None:
@@ -396,7 +400,7 @@ def test_a_copy_is_of_the_same_bytes_and_answers(place: Path, tumour: Fitted) ->
     assert ModelRegistry(place).copy("tumour", place.parent / "copies").number == 2
 
 
-# Symbolic links --------------------------------------------------------------------------------------------------------
+# Symbolic links ------------------------------------------------------------------------------------------------------
 
 
 def linked_outside(path: Path, outside: Path) -> None:
@@ -410,7 +414,7 @@ def listing(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*"))
 
 
-LINKED = {
+LINKED: dict[str, Callable[[Path], Path]] = {
     "blobs": lambda place: place / "blobs",
     "sha256": lambda place: place / "blobs" / "sha256",
     "blob folder": lambda place: path_of(place, "model.pickle").parent,
@@ -447,7 +451,7 @@ def test_nothing_is_written_or_removed_behind_a_link(place: Path, tmp_path: Path
     outside = tmp_path / "outside"
     linked_outside((LINKED | more)[linked](place), outside)
     before = listing(outside)
-    refused = 0
+    refused = []
     for act in (
         lambda: ModelRegistry(place).register(Trap(str(marker), np.arange(10_000.0)), "iris", example=[[0.5]]),
         lambda: ModelRegistry(place).set_alias("iris", "champion", 1),
@@ -457,10 +461,10 @@ def test_nothing_is_written_or_removed_behind_a_link(place: Path, tmp_path: Path
         try:
             act()
         except RegistryUnavailableError as error:
-            refused += 1
-            assert "symbolic link" in str(error)
+            refused.append(str(error))
         assert listing(outside) == before
-    assert refused > 0
+    assert refused
+    assert all("symbolic link" in said for said in refused)
 
 
 @pytest.mark.parametrize("linked", ["blobs", "sha256", "blob folder", "blob"])
@@ -473,7 +477,7 @@ def test_a_content_behind_a_link_does_not_count_as_stored(
         ModelRegistry(place).register(Trap(str(marker), np.arange(10_000.0)), "iris", example=[[0.5]])
 
 
-# Hostile names ---------------------------------------------------------------------------------------------------------
+# Hostile names -------------------------------------------------------------------------------------------------------
 
 
 def test_no_name_leads_out_of_the_registry(tmp_path: Path) -> None:
@@ -515,10 +519,11 @@ METHODS: dict[str, Callable[[ModelRegistry, str], object]] = {
     "card": lambda registry, text: registry.card(text),
 }
 SPECIAL = [
-    "..", ".", "", "/", "../secret", "../../secret", "iris/../../../secret", "/etc/passwd", "\\", "..\\secret", "iris\0",
-    "\0", "iris\n", "iris:1\n", "iris ", "~", "~root", "$HOME", "%2e%2e%2fsecret", "ｉｒｉｓ", "iris\u202e", "\ud800", "iris:-1",
-    "iris:1.0", "iris:٣", "iris:1:2", "iris@a:1", "iris@..", "iris@", "iris:", ":1", "@x", "iris:00000001", "a" * 63,
-    "a" * 64, "a" * 5000, "iris" + "/" * 5000, "CON", "nul.txt", "-rf", ".hidden", "a..", "versions", "iris:99999999",
+    "..", ".", "", "/", "../secret", "../../secret", "iris/../../../secret", "/etc/passwd", "\\", "..\\secret",
+    "iris\x00", "\x00", "iris\n", "iris:1\n", "iris ", "~", "~root", "$HOME", "%2e%2e%2fsecret",
+    "\uff49\uff52is", "iris\u202e", "\ud800", "iris:-1", "iris:1.0", "iris:\u0663", "iris:1:2", "iris@a:1",
+    "iris@..", "iris@", "iris:", ":1", "@x", "iris:00000001", "a" * 63, "a" * 64, "a" * 5000,
+    "iris" + "/" * 5000, "CON", "nul.txt", "-rf", ".hidden", "a..", "versions", "iris:99999999",
 ]  # fmt: skip
 TEXTS = st.one_of(
     st.sampled_from(SPECIAL),
@@ -546,30 +551,32 @@ def try_names(arena: Path) -> None:
         return sorted(str(path) for path in arena.rglob("*") if not path.is_relative_to(root))
 
     untouched = outside()
-    met: dict[str, int] = {}
+    met: Counter[str] = Counter()
 
     @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(text=TEXTS)
     def each(text: str) -> None:
-        for method, call in METHODS.items():
+        for method in METHODS:
             seen.clear()
-            try:
-                call(registry, text)
-                outcome = "accepted"
-            except (InvalidNameError, ModelNotFoundError, NoPreviousVersionError, VersionInUseError) as error:
-                outcome = type(error).__name__
-            except Exception as error:
-                raise AssertionError(f"{method}({text[:100]!r}): {type(error).__name__}: {str(error)[:300]}") from error
+            met[outcome_of(method, registry, text)] += 1
             assert seen == [], f"{method}({text[:100]!r}) looked outside: {seen}"
-            met[outcome] = met.get(outcome, 0) + 1
 
     for text in SPECIAL:
         each = example(text=text)(each)
     each()
     assert outside() == untouched
-    for path in (root / "models").iterdir():
-        assert path.name in registry.names() or not list((path / "versions").iterdir())
-    sys.stdout.write(json.dumps({"tried": sum(met.values()), "met": met}))
+    sys.stdout.write(json.dumps({"tried": met.total(), "met": met}))
+
+
+def outcome_of(method: str, registry: ModelRegistry, text: str) -> str:
+    """Return the error that a method raised and may raise, "accepted" if it raised none."""
+    try:
+        METHODS[method](registry, text)
+    except (InvalidNameError, ModelNotFoundError, NoPreviousVersionError, VersionInUseError) as error:
+        return type(error).__name__
+    except Exception as error:
+        raise AssertionError(f"{method}({text[:100]!r}): {type(error).__name__}: {str(error)[:300]}") from error
+    return "accepted"
 
 
 def watch(event: str, given: tuple[Any, ...], arena: Path, root: Path, seen: list[str]) -> None:

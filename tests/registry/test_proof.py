@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import ModuleType
@@ -61,7 +62,7 @@ class Doubling:
 """
 
 
-# What a proof says -----------------------------------------------------------------------------------------------------
+# What a proof says ---------------------------------------------------------------------------------------------------
 
 
 def test_a_model_of_a_library_is_portable_with_what_it_needs(registry: ModelRegistry, tumour: Fitted) -> None:
@@ -172,7 +173,9 @@ def test_a_model_that_depends_on_the_environment_is_not_portable(
     assert proof.reason.endswith("and 3 more")
 
 
-def test_what_the_notebook_set_for_itself_is_not_there(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_notebook_set_for_itself_is_not_there(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sklearn
 
     def by_setting(rows: Any) -> Any:
@@ -199,9 +202,9 @@ def test_a_model_that_prints_is_proved_all_the_same(registry: ModelRegistry) -> 
 
 def test_a_model_that_is_random_is_portable_and_not_compared(registry: ModelRegistry) -> None:
     def rolling(rows: Any) -> Any:
-        import numpy as fresh
+        from numpy.random import default_rng
 
-        return fresh.random.default_rng().random(len(rows))
+        return default_rng().random(len(rows))
 
     version = registry.register(rolling, "rolling", example=ROWS)
     golden = registry.golden(version)
@@ -253,8 +256,8 @@ def test_answers_of_any_kind_are_kept_so_that_they_compare(registry: ModelRegist
         np.array([[0.1]], dtype=np.float32),
         np.array([["a"], ["ä"]]),
         np.array([["2026-01-01T12:00:00.123456789"], ["1970-01-01"], ["NaT"]], dtype="datetime64[ns]"),
-        pd.DataFrame({"when": pd.to_datetime(["2026-01-01T12:00+02:00", None])}),
-        pd.DataFrame({"when": pd.to_datetime(["2026-01-01 12:00:00.123456789", None], format="ISO8601")}),
+        pd.DataFrame({"when": pd.to_datetime(["2026-01-01T12:00+02:00", "NaT"])}),
+        pd.DataFrame({"when": pd.to_datetime(["2026-01-01 12:00:00.123456789", "NaT"], format="ISO8601")}),
         pd.DataFrame({"what": pd.Categorical(["a", None, "b"]), "flag": [True, False, True]}),
         pd.DataFrame({"count": pd.array([1, None], dtype="Int64"), "share": [0.1, np.nan]}),
         ["a text", "", "\0"],
@@ -264,9 +267,7 @@ def test_answers_of_any_kind_are_kept_so_that_they_compare(registry: ModelRegist
 )
 def test_rows_of_any_kind_are_kept_so_that_they_can_be_asked_again(registry: ModelRegistry, example: Any) -> None:
     def spelled(rows: Any) -> Any:
-        import numpy as fresh
-
-        listed = rows.itertuples(index=False) if hasattr(rows, "itertuples") else fresh.asarray(rows).tolist()
+        listed = rows.itertuples(index=False) if hasattr(rows, "itertuples") else rows.tolist()
         return [repr(tuple(row) if hasattr(row, "_fields") else row) for row in listed]
 
     version = registry.register(spelled, "any", example=example)
@@ -290,7 +291,7 @@ def test_labels_that_are_digits_must_be_equal() -> None:
 def test_labels_that_are_whole_numbers_must_be_equal(dtype: type) -> None:
     """The tolerance is for rounding; of article numbers the next one is another article."""
     highest = min(10_000_000, np.iinfo(np.uint8).max if dtype is np.uint8 else 10_000_000)
-    answers = np.array([highest, highest - 1], dtype=dtype)
+    answers: np.ndarray[Any, Any] = np.array([highest, highest - 1], dtype=dtype)
     recorded = GoldenRows(
         rows=[[1], [2]], answers=answers.tolist(), probabilities=None, dtype=answers.dtype.name, repeatable=True
     )
@@ -301,11 +302,14 @@ def test_labels_that_are_whole_numbers_must_be_equal(dtype: type) -> None:
     assert len(disagreements(recorded, swapped)) == (0 if dtype is np.float64 else 2)
 
 
-# Children that misbehave -----------------------------------------------------------------------------------------------
+# Children that misbehave ---------------------------------------------------------------------------------------------
 
 
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+@pytest.fixture
+def no_process_is_left() -> Iterator[None]:
+    before = psutil.Process().children(recursive=True)
+    yield
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
 def at_loading(deed: str) -> Any:
@@ -332,6 +336,7 @@ def at_loading(deed: str) -> Any:
     return Reviving()
 
 
+@pytest.mark.usefixtures("no_process_is_left")
 @pytest.mark.parametrize(
     ("deed", "says"),
     [
@@ -348,7 +353,6 @@ def test_a_model_that_ends_its_process_is_reported(registry: ModelRegistry, deed
     assert "ended with" in proof.reason
     assert says in proof.reason
     assert registry.proof("fatal") == proof
-    assert children() == []
 
 
 def test_a_model_that_recurses_without_end_is_reported(registry: ModelRegistry) -> None:
@@ -357,6 +361,7 @@ def test_a_model_that_recurses_without_end_is_reported(registry: ModelRegistry) 
     assert proof.reason
 
 
+@pytest.mark.usefixtures("no_process_is_left")
 def test_a_model_that_hangs_is_reported_and_its_process_ended(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,7 +373,6 @@ def test_a_model_that_hangs_is_reported_and_its_process_ended(
     assert not proof.portable
     assert "did not answer" in proof.reason
     assert registry.proof("hanging") == proof
-    assert children() == []
 
 
 def test_a_model_that_leaves_a_process_behind_is_proved_and_that_ended(
@@ -458,7 +462,7 @@ def test_the_child_ends_when_its_parent_is_killed(home: Path, tmp_path: Path) ->
     wait_until(lambda: is_gone(child))
 
 
-# In the background -----------------------------------------------------------------------------------------------------
+# In the background ---------------------------------------------------------------------------------------------------
 
 
 def test_of_each_key_the_newest_job_is_done_and_the_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,7 +502,7 @@ def test_a_job_that_fails_is_logged_and_the_next_is_done(
 ) -> None:
     monkeypatch.setenv("MLNB_PROVE", "on")
     prover, done = Prover(calm=0.0), list[str]()
-    prover.submit("bad", lambda: [][0])
+    prover.submit("bad", lambda: 1 // 0)
     prover.submit("good", lambda: done.append("good"))
     wait_until(lambda: not mlnb_threads())
     assert done == ["good"]
@@ -524,7 +528,7 @@ def test_registering_proves_the_newest_version(registry: ModelRegistry, monkeypa
     assert (proof.portable, proof.rows) == (True, 3)
 
 
-# Other packages than those recorded ------------------------------------------------------------------------------------
+# Other packages than those recorded ----------------------------------------------------------------------------------
 
 PACKAGE = """
 import numpy as np

@@ -1,6 +1,6 @@
-"""Writers, collectors and readers in processes of their own, all at the same registry; run as a program, one of each.
+"""Writers, collectors and readers in processes of their own, all at the same registry.
 
-A program says on its standard output that it is ready, and starts when its standard input says so.
+Run as a program, this file forks them, once it has imported what they need, and lets them start at the same moment.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,10 +24,11 @@ from sklearn.dummy import DummyRegressor
 
 from mlnb.errors import AliasMovedError
 from mlnb.registry.registry import ModelRegistry
+from mlnb.registry.version import ModelVersion
 
 
 def test_eight_processes_that_register_fifty_versions_each_make_four_hundred(home: Path) -> None:
-    numbers = together([["register", str(home), str(writer * 50), "50"] for writer in range(8)], processes=2)
+    numbers = together([("register", str(home), writer * 50, 50) for writer in range(8)])
     assert sorted(number for given in numbers for number in given) == list(range(1, 401))
     registry = ModelRegistry(home)
     assert [version.number for version in registry.versions("iris")] == list(range(1, 401))
@@ -45,10 +48,10 @@ def test_what_is_registered_while_others_collect_stays_whole(home: Path) -> None
     ModelRegistry(home).register(constant(-1), "iris", description="-1")
     answers = together(
         [
-            ["register and delete", str(home), "0", "60"],
-            ["register and delete", str(home), "0", "60"],  # the same models: what one deletes the other needs
-            ["collect", str(home), "0", "60"],
-            ["collect", str(home), "0", "60"],
+            ("register and delete", str(home), 0, 60),
+            ("register and delete", str(home), 0, 60),  # the same models: what one deletes the other needs
+            ("collect", str(home), 0, 100),
+            ("collect", str(home), 0, 100),
         ]
     )
     assert [given for given in answers if given] == []
@@ -64,7 +67,7 @@ def test_what_is_loaded_while_others_collect_is_whole(home: Path) -> None:
     """A collector takes away what it finds unneeded, before it looks again; a reader may come in between."""
     registry = ModelRegistry(home)
     registry.delete(str(registry.register(constant(1), "iris", description="1")))
-    seen = []
+    seen: list[ModelVersion] = []
 
     class Between(ModelRegistry):
         def _needed(self) -> set[str]:
@@ -141,8 +144,10 @@ def test_of_two_who_move_an_alias_at_the_same_time_one_wins(home: Path) -> None:
     for number in (1, 2, 3):
         registry.register(constant(number), "iris", description=str(number))
     rounds = 25
-    outcomes = together([["move", str(home), str(version), str(rounds)] for version in (2, 3)])
-    winners = [[number for number, won in zip((2, 3), pair, strict=True) if won] for pair in zip(*outcomes, strict=True)]
+    outcomes = together([("move", str(home), version, rounds) for version in (2, 3)])
+    winners = [
+        [number for number, won in zip((2, 3), pair, strict=True) if won] for pair in zip(*outcomes, strict=True)
+    ]
     assert [len(won) for won in winners] == [1] * rounds
     moves = [event for event in registry.history("iris") if event.action == "aliased"]
     assert [event.version for event in moves] == [won[0] for won in winners]
@@ -156,13 +161,15 @@ def test_an_alias_moved_by_somebody_else_is_said_with_who_and_when(home: Path) -
         mine.register(constant(number), "iris")
     mine.set_alias("iris", "champion", 1, expected=None)
     theirs.set_alias("iris", "champion", 2, expected=1)
-    with pytest.raises(AliasMovedError, match=r"iris@champion means version 2, not version 1: it was moved by \S+@\S+ at"):
+    with pytest.raises(
+        AliasMovedError, match=r"iris@champion means version 2, not version 1: it was moved by \S+@\S+ at"
+    ):
         mine.set_alias("iris", "champion", 1, expected=1)
     assert mine.aliases("iris") == {"champion": 2}
 
 
 def test_two_processes_that_register_twenty_versions_each_in_a_bucket_make_forty(s3_url: str) -> None:
-    numbers = together([["register", s3_url, str(writer * 20), "20"] for writer in range(2)])
+    numbers = together([("register", s3_url, writer * 20, 20) for writer in range(2)])
     assert sorted(number for given in numbers for number in given) == list(range(1, 41))
     registry = ModelRegistry(s3_url)
     assert {int(version.description) for version in registry.versions("iris")} == set(range(40))
@@ -172,7 +179,7 @@ def test_two_processes_that_register_twenty_versions_each_in_a_bucket_make_forty
     assert registry.load(newest).predict([[0.0]]).tolist() == [int(newest.description)]
 
 
-# The programs ----------------------------------------------------------------------------------------------------------
+# The processes --------------------------------------------------------------------------------------------------------
 
 
 def constant(number: int) -> Any:
@@ -182,97 +189,112 @@ def constant(number: int) -> Any:
     return model
 
 
-def together(arguments: Sequence[Sequence[str]], *, processes: int | None = None) -> list[Any]:
-    """Run a program for each of the arguments, all from the same moment on; return what each answered."""
-    del processes
-    running = [
-        subprocess.Popen(
-            [sys.executable, __file__, *given],
-            stdin=subprocess.PIPE,
+def together(jobs: Sequence[tuple[str, str, int, int]]) -> list[Any]:
+    """Run each job in a process of its own, all from the same moment on; return what each answered."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, __file__, json.dumps(jobs)],
             stdout=subprocess.PIPE,
+            cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-            text=True,
+            check=True,
         )
-        for given in arguments
-    ]
-    try:
-        for process in running:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in running:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        answers = [json.loads(process.communicate()[0]) for process in running]
-    finally:
-        for process in running:
-            process.kill()
-            process.communicate()
+    answers: list[Any] = json.loads(done.stdout)
     return answers
 
 
-def register(place: str, first: int, count: int) -> list[int]:
+def main(jobs: Sequence[tuple[str, str, int, int]]) -> None:
+    """Fork a child for each job, start them together, and print what they answered as JSON."""
+    ModelRegistry("warm-up").register(constant(0), "iris")  # imports what the children need, once
+    waiting, starting = os.pipe()
+    children = []
+    for job in jobs:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(starting)
+            _work(job, waiting, writing)
+        os.close(writing)
+        children.append((child, reading))
+    os.close(starting)
+    answers = []
+    for child, reading in children:
+        with os.fdopen(reading) as pipe:
+            answers.append(json.load(pipe))
+        os.waitpid(child, 0)
+    sys.stdout.write(json.dumps(answers))
+
+
+def _work(job: tuple[str, str, int, int], waiting: int, writing: int) -> None:
+    kind, place, first, count = job
+    try:
+        act = JOBS[kind](place, first, count)
+        os.read(waiting, 1)  # until nobody can write any more: that is the start
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(act(), pipe)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)  # the parent misses the answer of a job that failed
+
+
+Job = Callable[[str, int, int], Callable[[], object]]
+"""Prepares, and returns what is to be done after the start."""
+
+
+def register(place: str, first: int, count: int) -> Callable[[], list[int]]:
     """Register some versions; return their numbers."""
     models = [constant(number) for number in range(first, first + count)]
-    start()
-    registry = ModelRegistry(place)
-    return [
-        registry.register(model, "iris", description=str(number)).number for number, model in enumerate(models, first)
-    ]
+
+    def act() -> list[int]:
+        registry = ModelRegistry(place)
+        return [registry.register(model, "iris", description=str(at)).number for at, model in enumerate(models, first)]
+
+    return act
 
 
-def register_and_delete(place: str, first: int, count: int) -> list[str]:
+def register_and_delete(place: str, first: int, count: int) -> Callable[[], list[str]]:
     """Register some versions, and delete every other; return what went wrong."""
     models = [constant(number) for number in range(first, first + count)]
-    start()
-    wrong = []
-    for number, model in enumerate(models, first):
-        try:
-            version = ModelRegistry(place).register(model, "iris", description=str(number))
-            if ModelRegistry(place).load(version).predict([[0.0]]).tolist() != [number]:
-                wrong.append(f"{version} answers otherwise")
-            if number % 2:
-                ModelRegistry(place).delete(str(version))
-        except Exception as error:
-            wrong.append(f"{type(error).__name__}: {error}")
-    return wrong
+
+    def one(number: int, model: Any) -> None:
+        version = ModelRegistry(place).register(model, "iris", description=str(number))
+        assert ModelRegistry(place).load(version).predict([[0.0]]).tolist() == [number]
+        if number % 2:
+            ModelRegistry(place).delete(str(version))
+
+    return lambda: [wrong for number, model in enumerate(models, first) if (wrong := complaint(one, number, model))]
 
 
-def collect(place: str, _: int, count: int) -> list[str]:
+def collect(place: str, _: int, count: int) -> Callable[[], list[str]]:
     """Collect again and again; return what went wrong."""
-    start()
-    wrong = []
-    for _ in range(count):
-        try:
-            ModelRegistry(place).collect()
-        except Exception as error:
-            wrong.append(f"{type(error).__name__}: {error}")
-    return wrong
+    return lambda: [wrong for _ in range(count) if (wrong := complaint(ModelRegistry(place).collect))]
 
 
-def move(place: str, version: int, rounds: int) -> list[bool]:
+def complaint(act: Callable[..., object], *given: object) -> str:
+    """Return what ``act`` raised, "" if nothing."""
+    try:
+        act(*given)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def move(place: str, version: int, rounds: int) -> Callable[[], list[bool]]:
     """Take one alias after the other, each as soon as the one before is taken; say which were won."""
     registry = ModelRegistry(place)
-    start()
-    won = []
-    for number in range(rounds):
+
+    def won(number: int) -> bool:
         try:
             registry.set_alias("iris", f"champion-{number}", version, expected=None)
         except AliasMovedError:
-            won.append(False)
-        else:
-            won.append(True)
-    return won
+            return False
+        return True
+
+    return lambda: [won(number) for number in range(rounds)]
 
 
-def start() -> None:
-    """Say that the program is ready, and wait for the others."""
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
-
-
-PROGRAMS: dict[str, Callable[[str, int, int], object]] = {
+JOBS: dict[str, Job] = {
     "collect": collect,
     "move": move,
     "register": register,
@@ -280,4 +302,4 @@ PROGRAMS: dict[str, Callable[[str, int, int], object]] = {
 }
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(PROGRAMS[sys.argv[1]](sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    main(json.loads(sys.argv[1]))

@@ -274,3 +274,11 @@ def test_a_model_that_can_no_longer_be_rebuilt_is_said(
     monkeypatch.delattr(sys.modules[Changed.__module__], "Changed")
     with pytest.raises(IntegrityError, match="changed:1 cannot be rebuilt here: AttributeError"):
         registry.load("changed")
+
+
+def test_a_registry_that_another_object_made_meanwhile_is_ones_own(home: Path) -> None:
+    early = ModelRegistry(home)
+    assert not early.trusted
+    ModelRegistry(home).register(CONSTANT, "iris")
+    assert early.trusted
+    assert early.load("iris").predict([[0.0]]) == [1]

@@ -207,3 +207,16 @@ def test_the_static_page_needs_no_style_and_no_script() -> None:
     assert "style" not in tags
     assert "curl -X POST http://127.0.0.1:8000/models/tumour/predict" in html
     assert "accuracy 0.97" in html
+
+
+def test_a_tensor_is_typed_as_json_and_numbers_that_are_categories_are_chosen() -> None:
+    images = recorded(signature=infer_signature(None, np.zeros((2, 2, 2))))
+    form = render(snapshot(version=images))["form"]
+    assert "one row of shape (2, 2), as JSON" in form
+    assert 'value="[[0.0, 0.0], [0.0, 0.0]]"' in form
+    check(form)
+    frame = pd.DataFrame({"size": pd.Categorical([38, 40]), "smoker": pd.Categorical([True, False])})
+    form = render(snapshot(version=recorded(signature=infer_signature(None, frame))))["form"]
+    assert "<option selected>38</option><option>40</option>" in form
+    assert "<option>false</option><option selected>true</option>" in form
+    check(form)
