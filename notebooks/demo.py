@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
+import re
 import sys
 import tempfile
 import time
@@ -29,11 +31,11 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="write the outputs into the notebook")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlnb-demo-") as home:
-        os.environ |= {name: f"{home}/{folder}" for name, folder in PLACES.items()}
-        return max(run(path, save=given.save) for path in given.notebooks)
+        os.environ |= {name: f"{home}/{folder}" for name, folder in PLACES.items()} | {"LOGNAME": "ada"}
+        return max(run(path, save=given.save, home=home) for path in given.notebooks)
 
 
-def run(path: Path, *, save: bool) -> int:
+def run(path: Path, *, save: bool, home: str) -> int:
     print(f"\n{path.name}\n{'=' * len(path.name)}", flush=True)
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -48,17 +50,20 @@ def run(path: Path, *, save: bool) -> int:
         return 1
     print(f"\nEvery step of {path.name} did what it says ({time.perf_counter() - start:.1f} s).")
     if save:
-        keep_for_readers(notebook)
+        keep_for_readers(notebook, home=home)
         nbformat.write(notebook, path)
     return 0
 
 
-def keep_for_readers(notebook: nbformat.NotebookNode) -> None:
-    """Leave the plain outputs: when a cell ran says nothing to a reader, and a widget is gone with its kernel."""
+def keep_for_readers(notebook: nbformat.NotebookNode, *, home: str) -> None:
+    """Leave the plain outputs: when and where a cell ran tells a reader nothing, and a widget is gone with its kernel."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            data = output.get("data", {})
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+            for kind in [kind for kind in data if kind.startswith("text/")]:
+                data[kind] = re.sub(rf"\b{platform.node()}\b", "laptop", data[kind].replace(home, "/home/ada"))
 
 
 def show(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:  # noqa: ARG001 - nbclient names them

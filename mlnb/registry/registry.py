@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,7 @@ _MAPPED = (
     "buffers/"  # the files of a model that are arrays; what is unpickled is read, so that nobody changes it meanwhile
 )
 _ANY: Any = object()
+_proving = threading.Lock()  # one child at a time: a proof in the background leaves the other core to the notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +283,12 @@ class ModelRegistry:
         version = reference if isinstance(reference, ModelVersion) else self.version(reference)
         if serializer_named(version.format).runs_code:
             self._check_trusted(version)
-        proof = prove_in_child(self.url, str(version))
-        self._ledger.record(version, "proved", proof=proof.to_json())
+        asked = datetime.now(UTC)
+        with _proving:
+            proof = self._last_proof(version, since=asked)  # of another thread, while this one waited
+            if proof is None:
+                proof = prove_in_child(self.url, str(version))
+                self._ledger.record(version, "proved", proof=proof.to_json())
         return proof
 
     def proof(self, reference: str | ModelVersion) -> Proof | None:
@@ -292,9 +298,7 @@ class ModelRegistry:
         ------
         ModelNotFoundError
         """
-        version = reference if isinstance(reference, ModelVersion) else self.version(reference)
-        stored = history.proofs(self.history(version.name)).get(version.number)
-        return None if stored is None else Proof.from_json(stored)
+        return self._last_proof(reference if isinstance(reference, ModelVersion) else self.version(reference))
 
     def names(self) -> list[str]:
         """Return the names of all models."""
@@ -592,6 +596,11 @@ class ModelRegistry:
                 "neither a registry that you made nor one you trust. If you know its writers: "
                 f"mlnb.ModelRegistry({self.url!r}).trust()."
             )
+
+    def _last_proof(self, version: ModelVersion, *, since: datetime | None = None) -> Proof | None:
+        events = (event for event in self.history(version.name) if since is None or event.at >= since)
+        stored = history.proofs(events).get(version.number)
+        return None if stored is None else Proof.from_json(stored)
 
     def _requirements(self, version: ModelVersion) -> dict[str, str]:
         """Return the versions by distribution that the last proof traced, none if there is no proof."""
