@@ -56,7 +56,7 @@ def run(path: Path, *, save: bool, home: str) -> int:
 
 
 def keep_for_readers(notebook: nbformat.NotebookNode, *, home: str) -> None:
-    """Leave the plain outputs: when and where a cell ran tells a reader nothing, and a widget is gone with its kernel."""
+    """Leave the plain outputs: when and where a cell ran tells nobody anything, and a widget goes with its kernel."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ __all__ = ["Blobs"]
 
 _FOLDER = "blobs/sha256"
 _WITHDRAWN = "withdrawn"
+_DIGEST = re.compile("[0-9a-f]{64}")
 _LARGE = 2**20  # bytes in all from which hashing beside writing is worth threads
 _HASHING, _READING = 1, 3  # threads; more that hash take the core from those that write
 
@@ -77,12 +79,9 @@ class Blobs:
 
     def stored(self) -> list[str]:
         """Return the digests of all contents, those that an interrupted :meth:`collect` withdrew included."""
-        kept = [
-            key.rsplit("/", 1)[1]
-            for folder in self._store.folders(_FOLDER)
-            for key in self._store.keys(f"{_FOLDER}/{folder}")
-        ]
-        return kept + [key.rsplit("/", 1)[1] for key in self._store.keys(_WITHDRAWN)]
+        folders = [f"{_FOLDER}/{name}" for name in self._store.folders(_FOLDER)]
+        names = [key.rsplit("/", 1)[1] for folder in (*folders, _WITHDRAWN) for key in self._store.keys(folder)]
+        return [name for name in names if _DIGEST.fullmatch(name)]
 
     def withdraw(self, digest: str) -> None:
         """Take a content out of use, so that it can still be given back."""

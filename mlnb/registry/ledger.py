@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from mlnb.errors import IntegrityError, RegistryFormatError
 from mlnb.registry.history import HistoryEvent
 from mlnb.registry.lineage import author
 from mlnb.registry.reference import is_valid_name
-from mlnb.registry.sealed import seal, unseal
+from mlnb.registry.sealed import is_sealed, seal, unseal
 from mlnb.registry.version import ModelVersion
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["Ledger"]
 
 _FORMAT = 2
 _FORMAT_KEY = "registry.json"
+_RECORD, _LENGTH = re.compile(r"/[0-9]{8}\.json"), len("/00000001.json")
 
 
 class Ledger:
@@ -57,7 +59,7 @@ class Ledger:
         where = self._store.locate(_FORMAT_KEY)
         try:
             content = bytes(self._store.read(_FORMAT_KEY))
-            stored = orjson.loads(content)
+            stored = unseal(content, where=where) if is_sealed(content) else orjson.loads(content)
         except FileNotFoundError:
             return ""
         except orjson.JSONDecodeError as error:
@@ -65,9 +67,7 @@ class Ledger:
         if not isinstance(stored, dict) or not isinstance(stored.get("format"), int):
             raise RegistryFormatError(f"{where} is no registry's: it names no format.")
         if stored["format"] != _FORMAT:
-            advice = (
-                "Update mlnb." if stored["format"] > _FORMAT else "It was written by mlnb before its first release."
-            )
+            advice = "Update mlnb." if stored["format"] > _FORMAT else "It is from before mlnb's first release."
             raise RegistryFormatError(
                 f"{self._store.url} has registry format {stored['format']}; this mlnb reads format {_FORMAT}. {advice}"
             )
@@ -92,14 +92,17 @@ class Ledger:
         keys = self._version_keys(name)
         unread = [key for key in keys if key not in self._versions]
         for key, content in zip(unread, self._store.read_all(unread), strict=True):
-            stored = unseal(content, where=self._store.locate(key))
-            self._versions[key] = ModelVersion.from_json(stored, read_signature=self._read_signature)
+            where = self._store.locate(key)
+            version = ModelVersion.from_json(unseal(content, where=where), read_signature=self._read_signature)
+            if (version.name, version.number) != (name, _number_of(key)):
+                raise IntegrityError(f"{where} is the record of {version}: somebody moved or copied it. Move it away.")
+            self._versions[key] = version
         return [self._versions[key] for key in keys]
 
     def add(self, version: ModelVersion) -> ModelVersion:
         """Write a version's record under the next number that is free; return it with that number."""
         version = replace(version, read_signature=self._read_signature)
-        number = self._next_number(f"models/{version.name}/versions")
+        number = self._next_number(version.name, "versions")
         while True:
             numbered = replace(version, number=number, created=datetime.now(UTC))
             if self._store.create(_key(version.name, "versions", number), seal(numbered.to_json())):
@@ -113,7 +116,7 @@ class Ledger:
 
     def deleted(self, name: str) -> set[int]:
         """Return the numbers of the versions that were deleted."""
-        return {_number_of(key) for key in self._store.keys(f"models/{name}/deleted")}
+        return {_number_of(key) for key in self._keys(name, "deleted")}
 
     def history(self, name: str) -> list[HistoryEvent]:
         """Return what happened to a model, oldest first.
@@ -122,7 +125,7 @@ class Ledger:
         ------
         IntegrityError
         """
-        keys = self._store.keys(f"models/{name}/history")
+        keys = self._keys(name, "history")
         unread = [key for key in keys if key not in self._events]
         for key, content in zip(unread, self._store.read_all(unread), strict=True):
             stored = unseal(content, where=self._store.locate(key))
@@ -131,7 +134,7 @@ class Ledger:
 
     def record(self, version: ModelVersion, action: Action, **details: Any) -> HistoryEvent:
         """Append to the history of a model."""
-        number = self._next_number(f"models/{version.name}/history")
+        number = self._next_number(version.name, "history")
         while (event := self.append(version, action, number=number, **details)) is None:
             number += 1  # another writer took it
         return event
@@ -151,11 +154,15 @@ class Ledger:
         return event if created else None
 
     def _version_keys(self, name: str) -> Sequence[str]:
-        keys, gone = self._store.keys(f"models/{name}/versions"), self.deleted(name)
+        keys, gone = self._keys(name, "versions"), self.deleted(name)
         return [key for key in keys if _number_of(key) not in gone] if gone else keys
 
-    def _next_number(self, folder: str) -> int:
-        keys = self._store.keys(folder)
+    def _keys(self, name: str, kind: str) -> list[str]:
+        """Return the keys of the records of a kind; what else a person or a program put beside them is none."""
+        return [key for key in self._store.keys(f"models/{name}/{kind}") if _RECORD.fullmatch(key, len(key) - _LENGTH)]
+
+    def _next_number(self, name: str, kind: str) -> int:
+        keys = self._keys(name, kind)
         return _number_of(keys[-1]) + 1 if keys else 1
 
 

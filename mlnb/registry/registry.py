@@ -440,7 +440,7 @@ class ModelRegistry:
         """
         number = to
         if number is None:
-            gone = self._ledger.deleted(name)
+            gone = self._ledger.deleted(validate_name(name))
             known = self.history(name) if events is None else events
             number = history.previous(event for event in known if event.version not in gone)
         if number is None:

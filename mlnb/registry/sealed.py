@@ -12,7 +12,7 @@ from mlnb.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["seal", "unseal"]
+__all__ = ["is_sealed", "seal", "unseal"]
 
 _SEAL = b',"sha256":"'
 _TAIL = 64 + len('"}')  # of the hexadecimal digest and what closes it
@@ -32,6 +32,11 @@ def seal(record: Mapping[str, Any]) -> bytes:
     return body[:-1] + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}'
 
 
+def is_sealed(content: bytes) -> bool:
+    """Say whether the content ends as a sealed record does, whether or not its digest is right."""
+    return content[-len(_SEAL) - _TAIL : -_TAIL] == _SEAL
+
+
 def unseal(content: bytes, *, where: str) -> dict[str, Any]:
     """Return the record.
 
@@ -40,8 +45,8 @@ def unseal(content: bytes, *, where: str) -> dict[str, Any]:
     IntegrityError
         If its bytes are not those that were sealed, naming ``where``.
     """
-    body, seal_, tail = content[: -len(_SEAL) - _TAIL] + b"}", content[-len(_SEAL) - _TAIL : -_TAIL], content[-_TAIL:]
-    if seal_ == _SEAL and tail == hashlib.sha256(body).hexdigest().encode() + b'"}':
+    body, tail = content[: -len(_SEAL) - _TAIL] + b"}", content[-_TAIL:]
+    if is_sealed(content) and tail == hashlib.sha256(body).hexdigest().encode() + b'"}':
         record: dict[str, Any] = orjson.loads(body)
         return record
     raise IntegrityError(f"{where} is damaged: its SHA-256 is not that of its contents. Restore the file.")

@@ -207,8 +207,12 @@ class FolderStore:
 
     def exists(self, key: str) -> bool:
         """Say whether there is such a key."""
-        with _reachable(self.root / key):
-            return (self.root / key).is_file()
+        path = self.root / key
+        with _reachable(path):
+            self._check_folder(path.parent)
+            if path.is_symlink():
+                raise _linked(path)
+            return path.is_file()
 
     def size(self, key: str) -> int:
         """Return the number of bytes under ``key``."""
@@ -236,7 +240,7 @@ class FolderStore:
         """Remove temporary files older than a day."""
         for key in self.keys(_TEMPORARY):
             path = self.root / key
-            if time.time() - path.stat(follow_symlinks=False).st_mtime > _ABANDONED:
+            if path.is_file() and time.time() - path.stat(follow_symlinks=False).st_mtime > _ABANDONED:
                 path.unlink(missing_ok=True)
 
     def _create_together(self, items: Sequence[tuple[str | Callable[[], str], Buffer]]) -> list[bool]:

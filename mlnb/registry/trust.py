@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,23 @@ def trust(url: str, identity: str) -> None:
 
     Both count: a registry that bears a trusted one's identity somewhere else may be somebody's copy of it.
     """
-    _this_process.add((url, identity))
+    _this_process.add((_place(url), identity))
     with suppress(OSError):
         mark = _mark(url, identity)
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(f"{url}\n", encoding="utf-8")
+        mark.write_text(f"{_place(url)}\n", encoding="utf-8")
 
 
 def is_trusted(url: str, identity: str) -> bool:
     """Say whether this person made or added the registry ``identity`` at ``url``."""
-    return (url, identity) in _this_process or _mark(url, identity).exists()
+    return (_place(url), identity) in _this_process or _mark(url, identity).exists()
+
+
+def _place(url: str) -> str:
+    """Return where a registry really lies, whichever link leads there."""
+    return url if "://" in url else os.path.realpath(url)
 
 
 def _mark(url: str, identity: str) -> Path:
-    name = hashlib.sha256(f"{identity} {url}".encode()).hexdigest()
+    name = hashlib.sha256(f"{identity} {_place(url)}".encode()).hexdigest()
     return platformdirs.user_config_path("mlnb") / "trusted" / name

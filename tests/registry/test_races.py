@@ -15,6 +15,8 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from sklearn.dummy import DummyRegressor
 
 from mlnb.errors import AliasMovedError
 from mlnb.registry.registry import ModelRegistry
+from mlnb.registry.store import FolderStore
 from mlnb.registry.version import ModelVersion
 
 
@@ -82,6 +85,27 @@ def test_what_is_loaded_while_others_collect_is_whole(home: Path) -> None:
     Between(home).collect()
     assert len(seen) == 2
     assert ModelRegistry(home).load("iris").predict([[0.0]]).tolist() == [1]
+
+
+def test_a_key_that_is_taken_away_while_it_is_made_is_no_obstacle(tmp_path: Path) -> None:
+    """A writer finds that it is taken, looks what took it, and a collector has withdrawn it in between."""
+    store = FolderStore(tmp_path / "store")
+    done = threading.Event()
+
+    def take_away() -> None:
+        while not done.is_set():
+            with suppress(FileNotFoundError):
+                store.move("a/1", "b/1")
+
+    taking = threading.Thread(target=take_away)
+    taking.start()
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            made = list(pool.map(lambda _: store.create("a/1", b"x"), range(600)))
+    finally:
+        done.set()
+        taking.join()
+    assert any(made)
 
 
 def test_two_collectors_and_a_writer_lose_nothing(home: Path) -> None:
