@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mlnb.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Future
 
     from mlnb.registry.serializers import Buffer
@@ -85,27 +86,28 @@ class Blobs:
 
     def withdraw(self, digest: str) -> None:
         """Take a content out of use, so that it can still be given back."""
-        try:
+        with suppress(FileNotFoundError):  # withdrawn before
             self._store.move(_key(digest), f"{_WITHDRAWN}/{digest}")
-        except FileNotFoundError:
-            return  # withdrawn before
 
     def give_back(self, digest: str) -> None:
         """Undo :meth:`withdraw`."""
-        self._store.move(f"{_WITHDRAWN}/{digest}", _key(digest))
+        with suppress(FileNotFoundError):  # another collector did
+            self._store.move(f"{_WITHDRAWN}/{digest}", _key(digest))
 
     def destroy(self, digest: str) -> int:
         """Remove a content that was withdrawn; return the bytes freed."""
-        size = self._store.size(f"{_WITHDRAWN}/{digest}")
+        try:
+            size = self._store.size(f"{_WITHDRAWN}/{digest}")
+        except FileNotFoundError:  # another collector did
+            return 0
         self._store.remove(f"{_WITHDRAWN}/{digest}")
         return size
 
     def _get(self, digest: str, *, mapped: bool) -> memoryview:
         where = self._store.locate(_key(digest))
-        try:
-            content = (self._store.map if mapped else self._store.read)(_key(digest))
-        except FileNotFoundError:
-            raise IntegrityError(f"{where} is missing. Register the model again, or restore the file.") from None
+        content = self._find(digest, self._store.map if mapped else self._store.read)
+        if content is None:
+            raise IntegrityError(f"{where} is missing. Register the model again, or restore the file.")
         found = _digest(content)
         if found != digest:
             raise IntegrityError(
@@ -113,6 +115,13 @@ class Blobs:
                 "the file was changed or damaged, so it was not loaded. Register the model again, or restore the file."
             )
         return content
+
+    def _find(self, digest: str, read: Callable[[str], memoryview]) -> memoryview | None:
+        """Read a content, also one that is withdrawn at the moment, and may be given back between two looks."""
+        for key in (_key(digest), f"{_WITHDRAWN}/{digest}", _key(digest)):
+            with suppress(FileNotFoundError):
+                return read(key)
+        return None
 
 
 def _digest(content: Buffer) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
 from mlnb.errors import NotServableError
 from mlnb.registry.columns import is_missing
@@ -23,6 +25,7 @@ _ROWS = 32
 _VALUES = 100_000  # numbers in all: wide rows are fewer
 _TOLERANCE = {"float16": 1e-2, "float32": 1e-4}  # of the largest answer; other machines round the last digits otherwise
 _DOUBLE = 1e-6
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +54,12 @@ class GoldenRows:
 
     def to_json(self) -> bytes:
         """Return the stored form."""
-        return orjson.dumps(asdict(self), default=str)
+        return json.dumps(asdict(self)).encode()  # not orjson: it knows neither infinity nor whole numbers of 20 digits
 
     @classmethod
     def from_json(cls, stored: bytes | memoryview) -> GoldenRows:
         """Read the stored form."""
-        return cls(**orjson.loads(stored))
+        return cls(**json.loads(bytes(stored)))
 
 
 def golden_rows(predictor: Predictor, signature: Signature, example: Any) -> GoldenRows | None:
@@ -98,17 +101,20 @@ def ask(predictor: Predictor, signature: Signature, rows: list[Any]) -> GoldenRo
             f"The model's predict gave the shape {answers.shape} for {len(rows)} rows; "
             "needed is one answer for each row."
         )
-    probabilities = None if predictor.probabilities is None else np.asarray(predictor.probabilities(given)).tolist()
+    asked = predictor.probabilities
     return GoldenRows(
-        rows=rows, answers=_json_values(answers.tolist()), probabilities=probabilities, dtype=answers.dtype.name
+        rows=rows,
+        answers=_plain_array(answers),
+        probabilities=None if asked is None else _plain_array(np.asarray(asked(given))),
+        dtype=answers.dtype.name,
     )
 
 
 def disagreements(recorded: GoldenRows, now: GoldenRows) -> list[str]:
     """Return one text for each golden row that is answered differently; none where answers are not repeatable.
 
-    Labels must be equal. Numbers may differ by 1e-6 of the largest answer (float32: 1e-4): other machines and library
-    builds round the last digits differently.
+    Labels and whole numbers must be equal. Fractions may differ by 1e-6 of the largest (float32: 1e-4): other machines
+    and library builds round the last digits differently.
     """
     if not recorded.repeatable:
         return []
@@ -127,14 +133,11 @@ def _unequal(recorded: list[Any], now: list[Any], tolerance: float, *, what: str
     ]
 
 
-def _size(answers: list[Any]) -> float:
-    """Return the largest absolute number among the answers, 0 where they are no numbers."""
-    try:
-        numbers = np.abs(np.asarray(answers, dtype=float))
-    except (TypeError, ValueError):
-        return 0.0
-    finite = numbers[np.isfinite(numbers)]
-    return float(finite.max()) if finite.size else 0.0
+def _size(answers: Any) -> float:
+    """Return the largest absolute value among the fractions in the answers, 0 where there are none."""
+    if isinstance(answers, list):
+        return max((_size(answer) for answer in answers), default=0.0)
+    return abs(answers) if isinstance(answers, float) and math.isfinite(answers) else 0.0
 
 
 def _spread(example: Any) -> Any:
@@ -163,30 +166,37 @@ def _spread(example: Any) -> Any:
 def _plain_rows(given: Any) -> list[Any]:
     """Return rows in the model's form as lists of plain values."""
     if isinstance(given, np.ndarray):
-        return [_json_values(row) for row in given.tolist()]
+        return _plain_array(given)
     columns = [list(given[name]) for name in given.columns]
-    return [[_json_value(value) for value in row] for row in zip(*columns, strict=True)]
+    return [[_plain(value) for value in row] for row in zip(*columns, strict=True)]
 
 
-def _json_values(values: Any) -> Any:
-    return [_json_values(value) for value in values] if isinstance(values, (list, tuple)) else _json_value(values)
+def _plain_array(array: np.ndarray[Any, Any]) -> list[Any]:
+    if array.dtype.kind == "M":  # whose tolist gives whole numbers for nanoseconds
+        texts = np.datetime_as_string(array).astype(object)
+        texts[np.isnat(array)] = None
+        array = texts
+    return [_plain(value) for value in array.tolist()]
 
 
-def _json_value(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; what JSON cannot hold as the text Python writes for it."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
     if is_missing(value):
         return None
-    if isinstance(value, np.generic):
-        value = value.item()
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, (str, bool, int, float)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else _ADDRESS.sub("", repr(value))
 
 
 def _agree(then: Any, now: Any, slack: float) -> bool:
-    if then == now:
-        return True
-    try:
-        return bool(np.allclose(np.asarray(now, float), np.asarray(then, float), rtol=0, atol=slack, equal_nan=True))
-    except (TypeError, ValueError):  # text
-        return False
+    if isinstance(then, list) and isinstance(now, list):
+        return len(then) == len(now) and all(_agree(one, other, slack) for one, other in zip(then, now, strict=True))
+    if isinstance(then, float) and isinstance(now, float) and math.isfinite(then):
+        return abs(then - now) <= slack
+    return bool(then == now) and isinstance(then, bool) == isinstance(now, bool)
 
 
 def _short(value: Sequence[Any] | Any) -> str:

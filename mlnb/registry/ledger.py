@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -73,9 +72,9 @@ class Ledger:
             )
         return str(unseal(content, where=where)["id"])
 
-    def found(self) -> bool:
-        """Make the registry unless it is there; say whether this made it."""
-        return self._store.create(_FORMAT_KEY, seal({"format": _FORMAT, "id": secrets.token_hex(16)}))
+    def found(self, identity: str) -> bool:
+        """Make the registry with this identity unless it is there; say whether this made it."""
+        return self._store.create(_FORMAT_KEY, seal({"format": _FORMAT, "id": identity}))
 
     def names(self) -> list[str]:
         """Return the names of the models that have a version, sorted."""

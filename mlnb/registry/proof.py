@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,41 +70,40 @@ def prove_in_child(url: str, reference: str) -> Proof:
     """Load ``reference`` from the registry at ``url`` in a fresh Python, and compare its golden rows.
 
     The child has neither the notebook's modules nor its folder nor ``PYTHONPATH``; it ends with this process, however
-    that ends, and an Interrupt of the kernel does not reach it.
-
-    Raises
-    ------
-    subprocess.SubprocessError
-        If the child did not answer within five minutes.
+    that ends, and an Interrupt of the kernel does not reach it. One that does not answer within five minutes is ended.
     """
     environment = {key: value for key, value in os.environ.items() if key not in _NOT_PASSED_ON}
-    with tempfile.TemporaryDirectory() as empty, subprocess.Popen(  # noqa: S603 - this Python
-        [sys.executable, "-P", "-c", _PROGRAM, json.dumps(_importable()), url, reference],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=empty, env=environment,
-        start_new_session=True,
-    ) as child:  # fmt: skip
-        assert child.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
-        try:
-            # its stdin stays open as long as this process lives: the child ends when it closes
-            answer, complaint = _answer_of(child)
-        except BaseException:
-            child.kill()
-            raise
-    if not answer:
-        last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
-        return Proof(portable=False, reason=f"the child process ended with {child.returncode}: {last}", rows=0,
-                     requirements=(), python="", seconds=0.0)  # fmt: skip
-    return Proof.from_json(json.loads(answer))
+    with (
+        tempfile.TemporaryDirectory() as empty,
+        tempfile.TemporaryFile() as complaint,
+        subprocess.Popen(  # noqa: S603 - this Python
+            [sys.executable, "-P", "-c", _PROGRAM, json.dumps(_importable()), url, reference],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaint, cwd=empty, env=environment,
+            start_new_session=True,
+        ) as child,
+    ):  # fmt: skip
+        answer, ending = _answer_of(child)
+        complaint.seek(0)
+        last = complaint.read().decode(errors="replace").strip().splitlines()[-1:]
+    if answer:
+        return Proof.from_json(json.loads(answer))
+    reason = "; ".join([ending, *last])
+    return Proof(portable=False, reason=reason, rows=0, requirements=(), python=platform.python_version(), seconds=0.0)
 
 
-def _answer_of(child: subprocess.Popen[str]) -> tuple[str, str]:
-    """Return the child's answer and what it wrote to its error output; its input stays open until it has ended."""
-    stdin, child.stdin = child.stdin, None  # else communicate closes it at once
+def _answer_of(child: subprocess.Popen[bytes]) -> tuple[bytes, str]:
+    """Return the child's answer, and how it ended; then neither it nor a process that it started is left."""
+    stdin, child.stdin = child.stdin, None  # open as long as this process lives: the child ends when it closes
     try:
-        return child.communicate(timeout=_PATIENCE)
+        answer, _ = child.communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return b"", f"the child process did not answer within {_PATIENCE:.0f} s"
     finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         if stdin is not None:
             stdin.close()
+    return answer, f"the child process ended with {child.returncode}"
 
 
 def _importable() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -613,12 +614,14 @@ class ModelRegistry:
         return self._identity != ""
 
     def _found(self) -> None:
-        """Make the registry unless it is there; whoever makes it trusts it."""
-        if not self._founded():
-            made = self._ledger.found()
-            self._identity = self._ledger.identity()
-            if made:
-                trust.trust(self.url, self._identity)
+        """Make the registry unless it is there; whoever makes it trusts it, from before it is there."""
+        if self._founded():
+            return
+        identity = secrets.token_hex(16)
+        trust.trust(self.url, identity)
+        if not self._ledger.found(identity):
+            trust.forget(self.url, identity)  # another writer made it
+        self._identity = self._ledger.identity()
 
 
 def _moment(given: datetime | str | None) -> datetime | None:

@@ -263,11 +263,14 @@ class FolderStore:
             return created
 
     def _link(self, temporary: Path, target: Path) -> bool:
-        try:
-            os.link(temporary, target)
-        except FileExistsError:
-            return self._taken(target)
-        return True
+        while True:
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                if os.path.lexists(target):
+                    return self._taken(target)
+            else:
+                return True  # else it was taken, and taken away again
 
     def _entries(self, prefix: str) -> list[str]:
         folder = self.root / prefix

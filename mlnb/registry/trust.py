@@ -12,7 +12,7 @@ import platformdirs
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["is_trusted", "trust"]
+__all__ = ["forget", "is_trusted", "trust"]
 
 _this_process: set[tuple[str, str]] = set()  # where the settings cannot be written, as in some containers
 
@@ -27,6 +27,13 @@ def trust(url: str, identity: str) -> None:
         mark = _mark(url, identity)
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.write_text(f"{_place(url)}\n", encoding="utf-8")
+
+
+def forget(url: str, identity: str) -> None:
+    """Undo :func:`trust`."""
+    _this_process.discard((_place(url), identity))
+    with suppress(OSError):
+        _mark(url, identity).unlink(missing_ok=True)
 
 
 def is_trusted(url: str, identity: str) -> bool:

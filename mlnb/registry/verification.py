@@ -53,7 +53,7 @@ def verify(
     """
     differing = environment.differences(version.environment, requirements=requirements)
     if differing:
-        warnings.warn(f"{version}: {'; '.join(differing)}.", EnvironmentWarning, stacklevel=4)
+        warnings.warn(f"{version}: {'; '.join(differing)}.", EnvironmentWarning, stacklevel=3)
     if allow_mismatch or not (differing or environment.unversioned(version.environment)):
         return
     golden = read_golden()
