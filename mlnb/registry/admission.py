@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from numbers import Real
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import InvalidInputError, MlnbError, NotServableError
@@ -14,15 +15,16 @@ from mlnb.registry.predictors import predictor
 from mlnb.registry.serializers import CloudpickleSerializer, candidates, type_name, why_not_picklable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mlnb.registry.golden import GoldenRows
     from mlnb.registry.serializers import Buffer, ModelSerializer
     from mlnb.registry.signature import Signature
 
-__all__ = ["check_fitted", "checked_metrics", "opened", "stored_form"]
+__all__ = ["check_description", "check_fitted", "check_modules", "checked_metrics", "opened", "stored_form"]
 
 _log = logging.getLogger(__name__)
+_ASKED_AGAIN = 3  # times, to tell a model whose answers vary now and then from a copy that is wrong
 
 
 def opened(model: Any) -> Any:
@@ -39,8 +41,11 @@ def opened(model: Any) -> Any:
         raise NotServableError(f"{model}: files of a model end in {', '.join(sorted(_READERS))}.")
     try:
         return _READERS[model.suffix](model)
-    except OSError as error:
-        raise NotServableError(f"{model}: {error.strerror or error}.") from error
+    except MlnbError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise NotServableError(f"{model} is no readable model: {reason}.") from error
 
 
 def _read_onnx(path: Path) -> Any:
@@ -74,6 +79,33 @@ def checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
         if not isinstance(name, str) or not isinstance(value, Real) or not abs(value) < float("inf"):
             raise InvalidInputError(f"{form}; got {name!r}: {value!r:.80}.")
     return {name: float(value) for name, value in given.items()}
+
+
+def check_description(description: str) -> None:
+    """Refuse what is no text, or none that can be written.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    try:
+        description.encode()
+    except (AttributeError, UnicodeEncodeError):
+        raise InvalidInputError(f"A description is text in Unicode, not {description!r:.80}.") from None
+
+
+def check_modules(modules: Sequence[ModuleType]) -> None:
+    """Refuse what are no modules.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    wrong = [module for module in modules if not isinstance(module, ModuleType)]
+    if wrong:
+        raise InvalidInputError(
+            f"by_value takes modules, as in by_value=[helpers] after `import helpers`; got {wrong[0]!r:.80}."
+        )
 
 
 def check_fitted(model: object) -> None:
@@ -150,8 +182,12 @@ def _compared(
     wrong = disagreements(golden, ask(predictor(copy), signature, golden.rows))
     if not wrong:
         return golden
-    if disagreements(golden, ask(predictor(model), signature, golden.rows)):
-        return replace(golden, repeatable=False)
+    for one in (model, copy) * _ASKED_AGAIN:
+        now = ask(predictor(one), signature, golden.rows)
+        if bool(disagreements(golden, now)) is (
+            one is model
+        ):  # the model against itself, or the copy with it after all
+            return replace(golden, repeatable=False)
     raise NotServableError(f"{type_name(model)} stored as {serializer.name} answers differently: {wrong[0]}.")
 
 

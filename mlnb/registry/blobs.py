@@ -6,14 +6,12 @@ import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mlnb.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Sequence
 
     from mlnb.registry.serializers import Buffer
     from mlnb.registry.store import Store
@@ -23,8 +21,7 @@ __all__ = ["Blobs"]
 _FOLDER = "blobs/sha256"
 _WITHDRAWN = "withdrawn"
 _DIGEST = re.compile("[0-9a-f]{64}")
-_LARGE = 2**20  # bytes in all from which hashing beside writing is worth threads
-_HASHING, _READING = 1, 3  # threads; more that hash take the core from those that write
+_READING, _LOOKING = 3, 16  # threads: reading hashes too and so waits for a core
 
 
 class Blobs:
@@ -39,21 +36,8 @@ class Blobs:
         self._store = store
 
     def put(self, contents: Sequence[Buffer]) -> list[str]:
-        """Store each content once and return their digests in hexadecimal, in order.
-
-        Large contents are hashed while they are written: a digest costs next to no time then.
-        """
-        if sum(memoryview(content).nbytes for content in contents) < _LARGE:
-            digests = [_digest(content) for content in contents]
-            new = [pair for pair in zip(digests, contents, strict=True) if not self._store.exists(_key(pair[0]))]
-            self._store.create_all([(_key(digest), content) for digest, content in new])
-            return digests
-        with ThreadPoolExecutor(_HASHING) as hashing:
-            pending = [hashing.submit(_digest, content) for content in contents]
-            self._store.create_all(
-                [(partial(_key_of, future), content) for future, content in zip(pending, contents, strict=True)]
-            )
-            return [future.result() for future in pending]
+        """Store each content once and return their digests in hexadecimal, in order."""
+        return self._store.put_all(contents, key_of=_key)
 
     def get(self, digests: Sequence[str], *, mapped: bool = False) -> list[memoryview]:
         """Return the contents with these digests, in order.
@@ -74,34 +58,48 @@ class Blobs:
         with ThreadPoolExecutor(_READING) as reading:
             return list(reading.map(lambda digest: self._get(digest, mapped=mapped), digests))
 
-    def missing(self, digests: Iterable[str]) -> list[str]:
+    def missing(self, digests: Sequence[str]) -> list[str]:
         """Return those digests whose files are not there."""
-        return [digest for digest in digests if not self._store.exists(_key(digest))]
+        with ThreadPoolExecutor(_LOOKING) as looking:  # a bucket is asked for each
+            there = looking.map(lambda digest: self._store.exists(_key(digest)), digests)
+            return [digest for digest, found in zip(digests, there, strict=True) if not found]
 
     def stored(self) -> list[str]:
-        """Return the digests of all contents, those that an interrupted :meth:`collect` withdrew included."""
+        """Return the digests of all contents that are in use."""
         folders = [f"{_FOLDER}/{name}" for name in self._store.folders(_FOLDER)]
-        names = [key.rsplit("/", 1)[1] for folder in (*folders, _WITHDRAWN) for key in self._store.keys(folder)]
+        names = [key.rsplit("/", 1)[1] for folder in folders for key in self._store.keys(folder)]
         return [name for name in names if _DIGEST.fullmatch(name)]
 
-    def withdraw(self, digest: str) -> None:
-        """Take a content out of use, so that it can still be given back."""
-        with suppress(FileNotFoundError):  # withdrawn before
-            self._store.move(_key(digest), f"{_WITHDRAWN}/{digest}")
+    def give_back_all(self) -> None:
+        """Undo what collectors that did not end have withdrawn; one that still runs loses no more than its work."""
+        for key, digest in self._withdrawn():
+            with suppress(FileNotFoundError):
+                self._store.move(key, _key(digest))
 
-    def give_back(self, digest: str) -> None:
+    def withdraw(self, digest: str, *, by: str) -> None:
+        """Take a content out of use, so that it can still be given back by the one who withdrew it."""
+        with suppress(FileNotFoundError):  # another collector did
+            self._store.move(_key(digest), _withdrawn_key(digest, by))
+
+    def give_back(self, digest: str, *, by: str) -> None:
         """Undo :meth:`withdraw`."""
         with suppress(FileNotFoundError):  # another collector did
-            self._store.move(f"{_WITHDRAWN}/{digest}", _key(digest))
+            self._store.move(_withdrawn_key(digest, by), _key(digest))
 
-    def destroy(self, digest: str) -> int:
+    def destroy(self, digest: str, *, by: str) -> int:
         """Remove a content that was withdrawn; return the bytes freed."""
+        key = _withdrawn_key(digest, by)
         try:
-            size = self._store.size(f"{_WITHDRAWN}/{digest}")
-        except FileNotFoundError:  # another collector did
+            size = self._store.size(key)
+        except FileNotFoundError:  # another collector gave it back
             return 0
-        self._store.remove(f"{_WITHDRAWN}/{digest}")
+        self._store.remove(key)
         return size
+
+    def _withdrawn(self) -> list[tuple[str, str]]:
+        """Return the key and digest of each content that is withdrawn."""
+        found = [(key, key.rsplit("/", 1)[1].partition(".")[0]) for key in self._store.keys(_WITHDRAWN)]
+        return [(key, digest) for key, digest in found if _DIGEST.fullmatch(digest)]
 
     def _get(self, digest: str, *, mapped: bool) -> memoryview:
         where = self._store.locate(_key(digest))
@@ -118,7 +116,9 @@ class Blobs:
 
     def _find(self, digest: str, read: Callable[[str], memoryview]) -> memoryview | None:
         """Read a content, also one that is withdrawn at the moment, and may be given back between two looks."""
-        for key in (_key(digest), f"{_WITHDRAWN}/{digest}", _key(digest)):
+        with suppress(FileNotFoundError):
+            return read(_key(digest))
+        for key in [*(key for key, withdrawn in self._withdrawn() if withdrawn == digest), _key(digest)]:
             with suppress(FileNotFoundError):
                 return read(key)
         return None
@@ -128,8 +128,8 @@ def _digest(content: Buffer) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _key_of(pending: Future[str]) -> str:
-    return _key(pending.result())
+def _withdrawn_key(digest: str, by: str) -> str:
+    return f"{_WITHDRAWN}/{digest}.{by}"
 
 
 def _key(digest: str) -> str:

@@ -21,7 +21,7 @@ from mlnb.errors import MlnbError
 from mlnb.registry import environment
 from mlnb.registry.golden import ask, disagreements
 from mlnb.registry.predictors import predictor
-from mlnb.registry.proof import Proof
+from mlnb.registry.proof import UNREADABLE, Proof
 from mlnb.registry.registry import ModelRegistry
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def main(url: str, reference: str) -> None:
     with suppress(OSError):
         os.nice(10)  # the notebook comes first
     warnings.simplefilter("ignore")
-    proof = prove(url, reference)
-    os.write(answer, json.dumps(proof.to_json()).encode())
+    os.write(answer, json.dumps(prove(url, reference)).encode())
     sys.stderr.flush()
     os._exit(0)  # whatever threads the model's libraries left
 
@@ -54,11 +53,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def prove(url: str, reference: str) -> Proof:
-    """Return what loading and asking the version in this process shows."""
-    registry = ModelRegistry(url).assume_trusted()
-    stored = registry.version(reference)
-    golden = registry.golden(stored)
+def prove(url: str, reference: str) -> dict[str, Any]:
+    """Return the stored form of the proof that loading and asking the version in this process gives."""
+    try:
+        registry = ModelRegistry(url).assume_trusted()
+        stored = registry.version(reference)
+        golden = registry.golden(stored)
+    except MlnbError as error:
+        return {UNREADABLE: str(error)}  # which says nothing of the model
     trace = _Trace()
     started = time.perf_counter()
     reason = ""
@@ -72,7 +74,7 @@ def prove(url: str, reference: str) -> Proof:
     return Proof(
         portable=not reason, reason=reason, rows=0 if golden is None or not golden.repeatable else len(golden.rows),
         requirements=trace.pinned(), python=platform.python_version(), seconds=time.perf_counter() - started,
-    )  # fmt: skip
+    ).to_json()  # fmt: skip
 
 
 def _check(model: Any, stored: ModelVersion, golden: GoldenRows | None) -> str:

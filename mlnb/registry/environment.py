@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["describe", "differences"]
 
 _LOOKED_AT = 5_000  # objects of a model: enough to meet every library, and a bound for huge ones
+_PLAIN = (str, bytes, bool, int, float, type(None))
 _OWN = {"mlnb", "__main__", "builtins", "cloudpickle"}
 
 
@@ -45,16 +47,13 @@ def differences(recorded: Mapping[str, Any], *, requirements: Mapping[str, str])
         found.append(f"Python {recorded['python']} recorded, {platform.python_version()} here")
     if recorded["machine"] != platform.machine():
         found.append(f"{recorded['machine']} recorded, {platform.machine()} here")
-    here = {top: _version(top) for top in recorded["packages"]} | {name: _installed(name) for name in requirements}
-    for name, then in {**recorded["packages"], **requirements}.items():
+    packages = {_DISTRIBUTIONS.get(top, top): then for top, then in recorded["packages"].items()}
+    tops = {_DISTRIBUTIONS.get(top, top): top for top in recorded["packages"]}
+    here = {name: _installed(name) for name in requirements} | {name: _version(top) for name, top in tops.items()}
+    for name, then in {**requirements, **packages}.items():
         if here[name] != then and (then or here[name]):
             found.append(f"{name} {then or 'without a version'} recorded, {here[name] or 'none'} here")
     return found
-
-
-def unversioned(recorded: Mapping[str, Any]) -> list[str]:
-    """Return the modules of the model that have no version: they may have changed and nothing would say so."""
-    return [name for name, then in recorded["packages"].items() if not then]
 
 
 def _version(top: str) -> str:
@@ -93,12 +92,12 @@ def _modules(model: object) -> set[str]:
 
 def _walk(model: object) -> Iterator[object]:
     seen: set[int] = set()
-    waiting = [model]
+    waiting = deque([model])
     while waiting and len(seen) < _LOOKED_AT:
-        part = waiting.pop()
+        part = waiting.popleft()
         if id(part) in seen:
             continue
         seen.add(id(part))
         yield part
-        if not isinstance(part, (ModuleType, str, bytes, int, float)):
-            waiting.extend(inner for _, inner in parts(part))
+        if not isinstance(part, ModuleType):
+            waiting.extend(inner for _, inner in parts(part) if not isinstance(inner, _PLAIN))

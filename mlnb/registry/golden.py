@@ -102,12 +102,8 @@ def ask(predictor: Predictor, signature: Signature, rows: list[Any]) -> GoldenRo
             "needed is one answer for each row."
         )
     asked = predictor.probabilities
-    return GoldenRows(
-        rows=rows,
-        answers=_plain_array(answers),
-        probabilities=None if asked is None else _plain_array(np.asarray(asked(given))),
-        dtype=answers.dtype.name,
-    )
+    probabilities = None if asked is None else _plain_array(asked(given))
+    return GoldenRows(rows=rows, answers=_plain_array(answers), probabilities=probabilities, dtype=answers.dtype.name)
 
 
 def disagreements(recorded: GoldenRows, now: GoldenRows) -> list[str]:

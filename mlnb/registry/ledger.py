@@ -88,15 +88,22 @@ class Ledger:
         IntegrityError
             If a record is damaged.
         """
-        keys = self._version_keys(name)
-        unread = [key for key in keys if key not in self._versions]
-        for key, content in zip(unread, self._store.read_all(unread), strict=True):
-            where = self._store.locate(key)
-            version = ModelVersion.from_json(unseal(content, where=where), read_signature=self._read_signature)
-            if (version.name, version.number) != (name, _number_of(key)):
-                raise IntegrityError(f"{where} is the record of {version}: somebody moved or copied it. Move it away.")
-            self._versions[key] = version
-        return [self._versions[key] for key in keys]
+        return self._read(name, self._version_keys(name))
+
+    def version(self, name: str, number: int) -> ModelVersion | None:
+        """Return one version, None if there is none or it was deleted; other records may be damaged.
+
+        Raises
+        ------
+        IntegrityError
+        """
+        key = _key(name, "versions", number)
+        if self._store.exists(_key(name, "deleted", number)):
+            return None
+        try:
+            return self._read(name, [key])[0]
+        except FileNotFoundError:
+            return None
 
     def add(self, version: ModelVersion) -> ModelVersion:
         """Write a version's record under the next number that is free; return it with that number."""
@@ -151,6 +158,16 @@ class Ledger:
         event = HistoryEvent(number, action, version.number, datetime.now(UTC), alias, author(), proof)
         created = self._store.create(_key(version.name, "history", number), seal(event.to_json()))
         return event if created else None
+
+    def _read(self, name: str, keys: Sequence[str]) -> list[ModelVersion]:
+        unread = [key for key in keys if key not in self._versions]
+        for key, content in zip(unread, self._store.read_all(unread), strict=True):
+            where = self._store.locate(key)
+            version = ModelVersion.from_json(unseal(content, where=where), read_signature=self._read_signature)
+            if (version.name, version.number) != (name, _number_of(key)):
+                raise IntegrityError(f"{where} is the record of {version}: somebody moved or copied it. Move it away.")
+            self._versions[key] = version
+        return [self._versions[key] for key in keys]
 
     def _version_keys(self, name: str) -> Sequence[str]:
         keys, gone = self._keys(name, "versions"), self.deleted(name)

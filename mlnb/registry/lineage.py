@@ -94,12 +94,17 @@ class LineageProbe:
 
 
 def _ask_git() -> subprocess.Popen[str] | None:
-    if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
-        return None
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-    with suppress(OSError):  # no git
+    with suppress(OSError):  # no git, or no current folder
+        if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
+            return None
         return subprocess.Popen(  # noqa: S603 - a fixed command
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
         )
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import random
@@ -86,13 +87,12 @@ class ObjectStore:
     def __reduce__(self) -> tuple[type[ObjectStore], tuple[str]]:
         return type(self), (self.url,)
 
-    def create(self, key: str | Callable[[], str], content: Buffer) -> bool:
+    def create(self, key: str, content: Buffer) -> bool:
         """Write ``content`` under ``key`` unless the key is taken; say whether it was written.
 
         Parameters
         ----------
-        key : str or callable
-            A callable is asked first: a bucket needs the name before the bytes.
+        key : str
         content : Buffer
             C-contiguous. Whole under the key, or not at all.
 
@@ -101,17 +101,28 @@ class ObjectStore:
         RegistryUnavailableError
             If the service refuses.
         """
-        name = key() if callable(key) else key
         view = _bytes(content)
-        if len(view) >= 2 * _PART and self.exists(name):
-            return False  # before a long upload in vain
-        with self._reachable(name, may_be_missing=False):
-            return self._service.create(self._files, self._path(name), view)
+        with self._reachable(key, may_be_missing=False):
+            return self._service.create(self._files, self._path(key), view)
 
-    def create_all(self, items: Sequence[tuple[str | Callable[[], str], Buffer]]) -> list[bool]:
-        """Do ``create`` for many keys, a few side by side; say of each whether it was written."""
+    def put_all(self, contents: Sequence[Buffer], *, key_of: Callable[[str], str]) -> list[str]:
+        """Write each content under the key that ``key_of`` makes of its SHA-256, a few side by side."""
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="mlnb-upload") as pool:
-            return list(pool.map(lambda item: self.create(*item), items))
+            return list(pool.map(lambda content: self._put(_bytes(content), key_of), contents))
+
+    def _put(self, content: memoryview, key_of: Callable[[str], str]) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        key = key_of(digest)
+        try:
+            if self.size(key) != len(content):
+                self.remove(key)  # cut short by somebody's hand: the service itself never does that
+        except FileNotFoundError:
+            pass
+        else:
+            if self.exists(key):
+                return digest  # before an upload in vain
+        self.create(key, content)
+        return digest
 
     def read(self, key: str) -> memoryview:
         """Return the bytes under ``key``, in writable memory of the caller's own.

@@ -34,7 +34,7 @@ class Predictor:
         From rows, an array or DataFrame of shape ``(n, features)``, to an array of shape ``(n, ...)``. Safe to call
         from several threads where the model is.
     probabilities : callable or None
-        From rows to ``(n, classes)``; None where the model gives none.
+        From rows to ``(n, classes)``, or ``(n, outputs, classes)``; None where the model gives none.
     """
 
     predict: Callable[[Any], Array]
@@ -69,7 +69,7 @@ def predictor(model: Any) -> Predictor:
 def _plain(model: Any) -> Predictor:
     if callable(getattr(model, "predict", None)):
         probabilities = getattr(model, "predict_proba", None)
-        return Predictor(_arrays(model.predict), _arrays(probabilities) if callable(probabilities) else None)
+        return Predictor(_arrays(model.predict), _tables(probabilities) if callable(probabilities) else None)
     if callable(model):
         return Predictor(_arrays(model))
     raise NotServableError(
@@ -78,7 +78,27 @@ def _plain(model: Any) -> Predictor:
 
 
 def _arrays(answer: Callable[[Any], Any]) -> Callable[[Any], Array]:
-    return lambda rows: np.asarray(answer(rows))
+    def dense(rows: Any) -> Array:
+        given = answer(rows)
+        return np.asarray(given.toarray() if hasattr(given, "toarray") else given)  # of scipy.sparse
+
+    return dense
+
+
+def _tables(answer: Callable[[Any], Any]) -> Callable[[Any], Array]:
+    """Give probabilities row by row; of several outputs scikit-learn gives a list, a table for each."""
+
+    def stacked(rows: Any) -> Array:
+        given = answer(rows)
+        if not isinstance(given, list) or not all(isinstance(table, np.ndarray) for table in given):
+            return np.asarray(given)
+        width = max(table.shape[1] for table in given)
+        joined = np.full((len(given[0]), len(given), width), np.nan)  # an output of fewer classes has none for the rest
+        for output, table in enumerate(given):
+            joined[:, output, : table.shape[1]] = table
+        return joined
+
+    return stacked
 
 
 def _hint(model: Any) -> str:

@@ -14,12 +14,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlnb.errors import RegistryUnavailableError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Proof", "prove_in_child"]
+__all__ = ["UNREADABLE", "Proof", "prove_in_child"]
 
 _PATIENCE = 300.0  # seconds until a child that does not answer is given up
+UNREADABLE = "unreadable"  # the key under which a child says why it could not read the registry
 _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONINSPECT")
 
 
@@ -71,6 +74,11 @@ def prove_in_child(url: str, reference: str) -> Proof:
 
     The child has neither the notebook's modules nor its folder nor ``PYTHONPATH``; it ends with this process, however
     that ends, and an Interrupt of the kernel does not reach it. One that does not answer within five minutes is ended.
+
+    Raises
+    ------
+    RegistryUnavailableError
+        If the child cannot read the registry.
     """
     environment = {key: value for key, value in os.environ.items() if key not in _NOT_PASSED_ON}
     with (
@@ -86,7 +94,10 @@ def prove_in_child(url: str, reference: str) -> Proof:
         complaint.seek(0)
         last = complaint.read().decode(errors="replace").strip().splitlines()[-1:]
     if answer:
-        return Proof.from_json(json.loads(answer))
+        said = json.loads(answer)
+        if UNREADABLE in said:
+            raise RegistryUnavailableError(f"{reference} was not proved: {said[UNREADABLE]}")
+        return Proof.from_json(said)
     reason = "; ".join([ending, *last])
     return Proof(portable=False, reason=reason, rows=0, requirements=(), python=platform.python_version(), seconds=0.0)
 

@@ -28,6 +28,11 @@ class Prover:
 
     def __init__(self, *, calm: float = _CALM) -> None:
         self._calm = calm
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)  # the thread is not in the child, its lock may be held there
+
+    def _forget(self) -> None:
+        self.running = threading.Lock()  # held while a child proves: one at a time leaves a core to the notebook
         self._lock = threading.Lock()
         self._jobs: dict[object, Callable[[], object]] = {}
         self._last = 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +24,14 @@ from mlnb.errors import (
     nearest,
 )
 from mlnb.registry import environment, history, trust
-from mlnb.registry.admission import check_fitted, checked_metrics, opened, stored_form
+from mlnb.registry.admission import (
+    check_description,
+    check_fitted,
+    check_modules,
+    checked_metrics,
+    opened,
+    stored_form,
+)
 from mlnb.registry.blobs import Blobs
 from mlnb.registry.golden import GoldenRows, golden_rows
 from mlnb.registry.inference import infer_signature
@@ -55,8 +61,8 @@ __all__ = ["Collected", "ModelRegistry", "default_folder"]
 _MAPPED = (
     "buffers/"  # the files of a model that are arrays; what is unpickled is read, so that nobody changes it meanwhile
 )
+_LARGE = 2**20  # bytes from which an array is mapped: each mapping keeps a file open
 _ANY: Any = object()
-_proving = threading.Lock()  # one child at a time: a proof in the background leaves the other core to the notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,8 @@ class ModelRegistry:
         validate_name(name)
         model = opened(model)
         answering, known = predictor(model), checked_metrics(metrics)
+        check_description(description)
+        check_modules(by_value)
         signature = infer_signature(model, example)
         check_fitted(model)
         golden = golden_rows(answering, signature, example)
@@ -280,12 +288,14 @@ class ModelRegistry:
         Raises
         ------
         ModelNotFoundError, UntrustedError
+        RegistryUnavailableError
+            If the child cannot read the registry. Nothing is recorded then.
         """
         version = reference if isinstance(reference, ModelVersion) else self.version(reference)
         if serializer_named(version.format).runs_code:
             self._check_trusted(version)
         asked = datetime.now(UTC)
-        with _proving:
+        with prover.running:
             proof = self._last_proof(version, since=asked)  # of another thread, while this one waited
             if proof is None:
                 proof = prove_in_child(self.url, str(version))
@@ -338,6 +348,10 @@ class ModelRegistry:
             With what there is.
         """
         wanted = ModelReference.parse(reference)
+        if wanted.number is not None and as_of is None:
+            found = self._ledger.version(wanted.name, wanted.number)
+            if found is not None:
+                return found
         versions = self.versions(wanted.name, as_of=as_of)
         number = wanted.number
         if wanted.alias is not None:
@@ -380,15 +394,15 @@ class ModelRegistry:
         while True:
             events = self.history(name)
             moves = [event for event in events if event.action == "aliased" and event.alias == alias]
-            now = moves[-1].version if moves else None
+            now = moves[-1].version if moves and moves[-1].version not in self._ledger.deleted(name) else None
             if expected is not _ANY and now != expected:
                 who = f" by {moves[-1].by} at {moves[-1].at:%Y-%m-%d %H:%M:%S} UTC" if moves else ""
                 raise AliasMovedError(
                     f"{name}@{alias} means {_version_text(now)}, not {_version_text(expected)}: it was moved{who}. "
                     "Look again, then set it."
                 )
-            number = events[-1].number + 1 if events else 1
-            if self._ledger.append(version, "aliased", number=number, alias=alias) is not None:
+            position = events[-1].number + 1 if events else 1
+            if self._ledger.append(version, "aliased", number=position, alias=alias) is not None:
                 return
 
     def aliases(self, name: str, *, as_of: datetime | str | None = None) -> dict[str, int]:
@@ -449,8 +463,15 @@ class ModelRegistry:
             raise NoPreviousVersionError(f"No version of {name!r} was live before this one; name one of {numbers}.")
         return self.version(f"{name}:{number}")
 
-    def delete(self, reference: str) -> ModelVersion:
+    def delete(self, reference: str, *, force: bool = False) -> ModelVersion:
         """Take a version out of use, and return it. Its number is not given again; :meth:`collect` frees its files.
+
+        Parameters
+        ----------
+        reference : str
+        force : bool
+            Delete it even if it is live by the history, for instance because the kernel that served it was killed, or
+            has an alias, which then means nothing.
 
         Raises
         ------
@@ -460,10 +481,13 @@ class ModelRegistry:
         """
         version = self.version(reference)
         named = [alias for alias, number in self.aliases(version.name).items() if number == version.number]
-        if named:
+        if named and not force:
             raise VersionInUseError(f"{version} is @{', @'.join(named)}: give the alias to another version first.")
-        if self.live(version.name) == version.number:
-            raise VersionInUseError(f"{version} is live: deploy another version, or stop it, first.")
+        if self.live(version.name) == version.number and not force:
+            raise VersionInUseError(
+                f"{version} is live: deploy another version, or stop it, first. If the process that served it is gone: "
+                "registry.delete(..., force=True)."
+            )
         self._ledger.delete(version)
         return version
 
@@ -478,13 +502,15 @@ class ModelRegistry:
         -------
         Collected
         """
+        me = secrets.token_hex(8)
+        self._blobs.give_back_all()
         unneeded = set(self._blobs.stored()) - self._needed()
         for digest in unneeded:
-            self._blobs.withdraw(digest)
+            self._blobs.withdraw(digest, by=me)
         needed = self._needed()
         for digest in unneeded & needed:
-            self._blobs.give_back(digest)
-        sizes = [self._blobs.destroy(digest) for digest in unneeded - needed]
+            self._blobs.give_back(digest, by=me)
+        sizes = [self._blobs.destroy(digest, by=me) for digest in unneeded - needed]
         self._store.sweep()
         return Collected(len(sizes), sum(sizes))
 
@@ -569,7 +595,8 @@ class ModelRegistry:
         while self._blobs.missing(numbered.contents):
             self._blobs.put(contents)
         self._ledger.record(numbered, "registered")
-        prover.submit((self.url, numbered.name), lambda: self.proof(numbered) or self.prove(numbered))
+        if not self.url.startswith("memory://"):  # which a child process cannot see
+            prover.submit((self.url, numbered.name), lambda: self.proof(numbered) or self.prove(numbered))
         return numbered
 
     def _read_signature(self, digest: str) -> Signature:
@@ -579,7 +606,7 @@ class ModelRegistry:
 
     def _contents(self, version: ModelVersion, *, mapped: bool) -> dict[str, memoryview]:
         """Return the model's files by path, their digests checked."""
-        arrays = [file for file in version.files if mapped and file.path.startswith(_MAPPED)]
+        arrays = [file for file in version.files if mapped and file.path.startswith(_MAPPED) and file.size >= _LARGE]
         read = [file for file in version.files if file not in arrays]
         contents = self._blobs.get([file.digest for file in read])
         contents += self._blobs.get([file.digest for file in arrays], mapped=True) if arrays else []
@@ -605,7 +632,10 @@ class ModelRegistry:
 
     def _requirements(self, version: ModelVersion) -> dict[str, str]:
         """Return the versions by distribution that the last proof traced, none if there is no proof."""
-        proof = self.proof(version)
+        try:
+            proof = self.proof(version)
+        except IntegrityError:  # a damaged event of the history is no reason not to load
+            return {}
         return {} if proof is None else dict(one.split("==") for one in proof.requirements)
 
     def _founded(self) -> bool:
@@ -615,7 +645,11 @@ class ModelRegistry:
 
     def _found(self) -> None:
         """Make the registry unless it is there; whoever makes it trusts it, from before it is there."""
-        if self._founded():
+        before, self._identity = self._identity, self._ledger.identity()
+        if before not in ("", self._identity):  # removed meanwhile, and perhaps made again
+            self._ledger = Ledger(self._store, read_signature=self._read_signature)
+            self._registered_here.clear()
+        if self._identity:
             return
         identity = secrets.token_hex(16)
         trust.trust(self.url, identity)
@@ -634,8 +668,8 @@ def _moment(given: datetime | str | None) -> datetime | None:
     if given is None:
         return None
     try:
-        moment = datetime.fromisoformat(given) if isinstance(given, str) else given
-    except ValueError:
+        moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+    except (TypeError, ValueError):
         raise InvalidInputError(
             f"as_of takes a datetime or ISO text such as '2026-01-31 12:00', not {given!r}."
         ) from None

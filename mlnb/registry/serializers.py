@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
 import pickle
 import sys
+from collections import ChainMap
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from types import CellType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from mlnb.errors import MissingLibraryError, NotServableError, RegistryFormatError, nearest
@@ -34,6 +37,7 @@ __all__ = [
 Buffer = bytes | memoryview
 _OWN_FILE = 64 * 1024  # bytes from which an array gets a file of its own: stored once, mapped by replicas
 _STREAM = "model.pickle"
+_log = logging.getLogger(__name__)
 
 
 class ModelSerializer(Protocol):
@@ -97,16 +101,24 @@ class CloudpickleSerializer:
             return False
 
         stream = io.BytesIO()
-        pickler = cloudpickle.Pickler(stream, protocol=5, buffer_callback=keep_in_band)
-        if (torch := sys.modules.get("torch")) is not None:
-            pickler.dispatch_table[torch.Tensor] = _reduce_tensor
-        pickler.dump(model)
+        kind = cloudpickle.Pickler if "torch" not in sys.modules else _tensor_pickler()
+        kind(stream, protocol=5, buffer_callback=keep_in_band).dump(model)
         return {_STREAM: stream.getbuffer(), **{_buffer_name(at): buffer for at, buffer in enumerate(buffers)}}
 
     def load(self, files: Mapping[str, memoryview]) -> Any:
         """Unpickle the model; its arrays use the memory of ``files``."""
         buffers = [files[_buffer_name(at)] for at in range(len(files) - 1)]
         return pickle.loads(files[_STREAM], buffers=buffers)
+
+
+@cache
+def _tensor_pickler() -> Any:
+    """Return cloudpickle's pickler with a way of its own for tensors; cloudpickle itself stays as it is."""
+    import cloudpickle
+    import torch
+
+    table = ChainMap({torch.Tensor: _reduce_tensor}, cloudpickle.Pickler.dispatch_table)
+    return type("TensorPickler", (cloudpickle.Pickler,), {"dispatch_table": table})
 
 
 def _buffer_name(at: int) -> str:
@@ -150,7 +162,10 @@ def _serializers() -> dict[str, ModelSerializer]:
     """Return every serializer by name; no framework is imported by that."""
     known = {name: _built_in(place) for name, place in _BUILT_IN.items()}
     for entry in entry_points(group="mlnb.serializers"):
-        known.setdefault(entry.name, entry.load()())
+        try:
+            known.setdefault(entry.name, entry.load()())
+        except Exception:  # noqa: BLE001 - somebody else's package must not stop all other formats
+            _log.warning("The model format %r of %s cannot be loaded", entry.name, entry.value, exc_info=True)
     return known
 
 
@@ -212,7 +227,9 @@ def by_value(modules: Sequence[ModuleType]) -> Iterator[None]:
     import cloudpickle
 
     with ExitStack() as stack:
-        for module in modules:
+        for module in {module.__name__: module for module in modules}.values():
+            if module.__name__ in cloudpickle.list_registry_pickle_by_value():
+                continue  # the user's own doing, and theirs to undo
             cloudpickle.register_pickle_by_value(module)
             stack.callback(cloudpickle.unregister_pickle_by_value, module)
         yield
@@ -248,7 +265,8 @@ def parts(value: object) -> Iterator[tuple[str, object]]:
     elif callable(value) and hasattr(value, "__code__"):
         cells = getattr(value, "__closure__", None) or ()
         free = value.__code__.co_freevars
-        yield from ((f" (its variable {name!r})", cell.cell_contents) for name, cell in zip(free, cells, strict=True))
+        filled = [(name, cell) for name, cell in zip(free, cells, strict=True) if cell != CellType()]
+        yield from ((f" (its variable {name!r})", cell.cell_contents) for name, cell in filled)
         used = [name for name in value.__code__.co_names if name in getattr(value, "__globals__", {})]
         yield from ((f" (its variable {name!r})", value.__globals__[name]) for name in used)  # type: ignore[attr-defined]  # a function has them
     elif not isinstance(value, type):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import mmap
 import os
 import secrets
+import stat
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -40,11 +42,10 @@ class Store(Protocol):
 
     url: str
 
-    def create(self, key: str | Callable[[], str], content: Buffer) -> bool:
+    def create(self, key: str, content: Buffer) -> bool:
         """Write ``content`` under ``key`` unless the key is taken; say whether it was written.
 
-        It appears whole or not at all. A callable is asked for the key as late as can be: a folder's key may be made
-        of a digest that is computed while the bytes are written.
+        It appears whole or not at all.
 
         Raises
         ------
@@ -52,8 +53,15 @@ class Store(Protocol):
             If the system refuses; nothing is left behind.
         """
 
-    def create_all(self, items: Sequence[tuple[str | Callable[[], str], Buffer]]) -> list[bool]:
-        """Do :meth:`create` for many keys, together where that is faster; say of each whether it was written."""
+    def put_all(self, contents: Sequence[Buffer], *, key_of: Callable[[str], str]) -> list[str]:
+        """Write each content under the key that ``key_of`` makes of its SHA-256; return the digests, in order.
+
+        What lies there already is the same, or damaged and mended by this.
+
+        Raises
+        ------
+        RegistryUnavailableError
+        """
 
     def read(self, key: str) -> memoryview:
         """Return the bytes under ``key``, in memory of the caller's own, writable.
@@ -146,29 +154,39 @@ class FolderStore:
         self.root = root
         self.url = str(root)
 
-    def create(self, key: str | Callable[[], str], content: Buffer) -> bool:
+    def create(self, key: str, content: Buffer) -> bool:
         """Write ``content`` under ``key`` unless the key is taken; say whether it was written.
 
         Notes
         -----
         The bytes are on disk before the key appears, and it appears whole or not at all: a hard link either makes the
-        name or fails, on NFS too (link(2)).
+        name or fails, on NFS too.
         """
-        return self.create_all([(key, content)])[0]
+        target = self.root / key
+        with _reachable(self.root):
+            self._make_folder(self.root / _TEMPORARY)
+            with self._temporary(content) as (temporary, descriptor):
+                os.fsync(descriptor)
+                changed = [target.parent, *self._make_folder(target.parent)]
+                if not self._link(temporary, target):
+                    return False
+            for folder in changed:
+                _sync_folder(folder)
+        return True
 
-    def create_all(self, items: Sequence[tuple[str | Callable[[], str], Buffer]]) -> list[bool]:
-        """Do :meth:`create` for many keys.
+    def put_all(self, contents: Sequence[Buffer], *, key_of: Callable[[str], str]) -> list[str]:
+        """Write each content under the key that ``key_of`` makes of its SHA-256.
 
         Notes
         -----
         Each step is taken for all files before the next, because a disk flushes many files at once as fast as one.
-        The flush does not wait for the keys: that overlaps it with hashing, at the price of flushing what turns out to
-        be there already.
+        What is hashed is what was written: the model may have gone on changing in memory.
         """
-        done: list[bool] = []
-        for start in range(0, len(items), _TOGETHER):
-            done += self._create_together(items[start : start + _TOGETHER])
-        return done
+        digests: list[str] = []
+        for start in range(0, len(contents), _TOGETHER):
+            with _reachable(self.root):
+                digests += self._put_together(contents[start : start + _TOGETHER], key_of)
+        return digests
 
     def read(self, key: str) -> memoryview:
         """Return the bytes under ``key``."""
@@ -240,37 +258,42 @@ class FolderStore:
         """Remove temporary files older than a day."""
         for key in self.keys(_TEMPORARY):
             path = self.root / key
-            if path.is_file() and time.time() - path.stat(follow_symlinks=False).st_mtime > _ABANDONED:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if path.is_file() and time.time() - path.stat(follow_symlinks=False).st_mtime > _ABANDONED:
+                    path.unlink()
 
-    def _create_together(self, items: Sequence[tuple[str | Callable[[], str], Buffer]]) -> list[bool]:
-        with _reachable(self.root), ExitStack() as stack, _flusher(len(items)) as flush:
-            self._make_folder(self.root / _TEMPORARY)
-            written, flushed = [], []
-            for _, content in items:
+    def _put_together(self, contents: Sequence[Buffer], key_of: Callable[[str], str]) -> list[str]:
+        self._make_folder(self.root / _TEMPORARY)
+        with ExitStack() as stack, ThreadPoolExecutor(_FLUSHING) as flushing, ThreadPoolExecutor(1) as hashing:
+            written, flushed, hashed = [], [], []
+            for content in contents:
                 temporary, descriptor = stack.enter_context(self._temporary(content))
                 written.append(temporary)
-                flushed.append(flush(os.fsync, descriptor))
+                flushed.append(flushing.submit(os.fsync, descriptor))
+                hashed.append(hashing.submit(_digest_of_file, descriptor))
+            digests = [one.result() for one in hashed]
             for one in flushed:
                 one.result()
-            targets = [self.root / (key if isinstance(key, str) else key()) for key, _ in items]
-            folders = {target.parent for target in targets}
-            changed = {made for folder in sorted(folders) for made in self._make_folder(folder)}
-            created = [self._link(temporary, target) for temporary, target in zip(written, targets, strict=True)]
-            changed |= {target.parent for target, new in zip(targets, created, strict=True) if new}
-            for one in [flush(_sync_folder, folder) for folder in sorted(changed)]:
-                one.result()
-            return created
+            targets = [self.root / key_of(digest) for digest in digests]
+            changed = {target.parent for target in targets}
+            changed |= {made for folder in sorted(changed) for made in self._make_folder(folder)}
+            for temporary, target in zip(written, targets, strict=True):
+                with suppress(FileNotFoundError):
+                    self._taken(target)
+                temporary.replace(target)
+            list(flushing.map(_sync_folder, sorted(changed)))
+            return digests
 
     def _link(self, temporary: Path, target: Path) -> bool:
+        """Give a temporary file its name unless that is taken; say whether it has it."""
         while True:
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                if os.path.lexists(target):
-                    return self._taken(target)
-            else:
-                return True  # else it was taken, and taken away again
+            with suppress(FileNotFoundError):  # it was taken, and taken away again
+                try:
+                    os.link(temporary, target)
+                except FileExistsError:
+                    # NFS may say so of our own link, if the first answer was lost: link(2), BUGS
+                    return target.stat(follow_symlinks=False).st_ino == temporary.stat().st_ino or self._taken(target)
+                return True
 
     def _entries(self, prefix: str) -> list[str]:
         folder = self.root / prefix
@@ -296,7 +319,7 @@ class FolderStore:
     def _temporary(self, content: Buffer) -> Iterator[tuple[Path, int]]:
         path = self.root / _TEMPORARY / secrets.token_hex(8)
         # not tempfile: the umask decides who may read a shared registry
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
         try:
             remaining = memoryview(content).cast("B")
             while remaining:
@@ -327,14 +350,26 @@ class FolderStore:
             raise _linked(folder)
 
     def _taken(self, target: Path) -> bool:
-        """Say that the key is there already, unless something else stands in its place."""
-        if target.is_symlink():
+        """Say that the key is there already, unless something else stands in its place, or nothing does.
+
+        Raises
+        ------
+        FileNotFoundError, RegistryUnavailableError
+        """
+        mode = target.stat(follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
             raise _linked(target)
-        if not target.is_file():
+        if not stat.S_ISREG(mode):
             raise RegistryUnavailableError(f"{target} is no file. Move it away: the registry needs the name.")
         return False
 
 
+_ADVICE = {
+    errno.EMFILE: "This process has too many files open: stop what it no longer serves, or raise `ulimit -n`.",
+    errno.ENFILE: "This machine has too many files open.",
+    errno.EOPNOTSUPP: "This file system has no hard links, which a registry needs: give it a folder on another one.",
+    errno.EPERM: "This file system may have no hard links, which a registry needs: give it a folder on another one.",
+}
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none, and no links that need no rights
 
 
@@ -367,26 +402,15 @@ def _reachable(path: Path) -> Iterator[None]:
         named = error.filename or path
         if error.errno == errno.ELOOP:
             raise _linked(Path(named)) from error
-        raise RegistryUnavailableError(
-            f"{named}: {error.strerror or error}. "
-            "Give the registry a folder that you may write to, on a disk with room."
-        ) from error
+        advice = _ADVICE.get(error.errno or 0, "Give the registry a folder that you may write to, on a disk with room.")
+        raise RegistryUnavailableError(f"{named}: {error.strerror or error}. {advice}") from error
 
 
-@contextmanager
-def _flusher(count: int) -> Iterator[Callable[[Callable[[Any], None], Any], Future[None]]]:
-    """Give a function that calls another soon, on a thread if there are many to call; at the end all have been."""
-    if count == 1:
-        yield _at_once
-        return
-    with ThreadPoolExecutor(_FLUSHING) as pool:
-        yield pool.submit
-
-
-def _at_once(call: Callable[[Any], None], argument: Any) -> Future[None]:
-    done: Future[None] = Future()
-    done.set_result(call(argument))
-    return done
+def _digest_of_file(descriptor: int) -> str:
+    if os.fstat(descriptor).st_size == 0:
+        return hashlib.sha256().hexdigest()
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

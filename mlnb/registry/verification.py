@@ -27,10 +27,10 @@ def verify(
     read_golden: Callable[[], GoldenRows | None],
     allow_mismatch: bool,
 ) -> None:
-    """Warn of other packages than those recorded; where anything may have changed, ask the golden rows again.
+    """Warn of other packages than those recorded, and ask the golden rows again.
 
-    Nothing can have changed where Python, the machine's kind and all packages are those recorded and have versions:
-    the same bytes are run by the same code then, and nothing is asked.
+    They are asked even where nothing differs: a module of one's own may have changed and has no version that would say
+    so.
 
     Parameters
     ----------
@@ -54,13 +54,18 @@ def verify(
     differing = environment.differences(version.environment, requirements=requirements)
     if differing:
         warnings.warn(f"{version}: {'; '.join(differing)}.", EnvironmentWarning, stacklevel=3)
-    if allow_mismatch or not (differing or environment.unversioned(version.environment)):
+    golden = None if allow_mismatch else read_golden()
+    if golden is None:
         return
-    golden = read_golden()
-    wrong = [] if golden is None else disagreements(golden, ask(predictor(model), version.signature, golden.rows))
-    if golden is not None and wrong:
+    advice = "Install what was recorded, or load it all the same: registry.load(..., allow_mismatch=True)."
+    try:
+        wrong = disagreements(golden, ask(predictor(model), version.signature, golden.rows))
+    except Exception as error:
+        reasons = "; ".join([" ".join(f"{type(error).__name__}: {error}".split()), *differing])
+        raise GoldenRowsError(f"{version} cannot answer its golden rows here ({reasons}). {advice}") from error
+    if wrong:
+        reasons = "; ".join([wrong[0], *differing])
         raise GoldenRowsError(
             f"{version} answers {len(wrong)} of its {len(golden.rows)} golden rows otherwise than when it was "
-            f"registered ({'; '.join([wrong[0], *differing])}). Install what was recorded, or load it all the same: "
-            "registry.load(..., allow_mismatch=True)."
+            f"registered ({reasons}). {advice}"
         )

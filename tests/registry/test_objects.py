@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import multiprocessing
 import os
@@ -69,22 +70,26 @@ def test_threads_that_write_to_memory_take_turns() -> None:
     assert won == [1] * 100
 
 
-def test_a_key_may_be_worked_out_late(store: ObjectStore) -> None:
-    assert store.create(lambda: "a/late", b"content")
-    assert store.exists("a/late")
+def test_contents_are_put_under_their_digests_once(store: ObjectStore) -> None:
+    contents = [str(number).encode() for number in range(20)]
+    digests = store.put_all(contents, key_of=lambda digest: f"a/{digest}")
+    assert digests == [hashlib.sha256(content).hexdigest() for content in contents]
+    assert store.read_all([f"a/{digest}" for digest in digests]) == contents
+    assert store.put_all(contents[:2], key_of=lambda digest: f"a/{digest}") == digests[:2]
+    assert store.put_all([], key_of=str) == []
 
 
-def test_many_are_created_at_once(store: ObjectStore) -> None:
-    store.create("a/1", b"there")
-    items = [(f"a/{number}", str(number).encode()) for number in range(20)]
-    assert store.create_all([*items, (lambda: "a/late", b"late")]) == [True, False, *[True] * 19]
-    assert store.read_all(["a/1", "a/19", "a/late"]) == [b"there", b"19", b"late"]
-    assert store.create_all([]) == []
+def test_one_that_was_cut_short_is_put_again(store: ObjectStore) -> None:
+    (digest,) = store.put_all([b"whole"], key_of=lambda digest: f"a/{digest}")
+    store.remove(f"a/{digest}")
+    store.create(f"a/{digest}", b"who")
+    store.put_all([b"whole"], key_of=lambda digest: f"a/{digest}")
+    assert bytes(store.read(f"a/{digest}")) == b"whole"
 
 
-def test_of_many_created_at_once_a_refused_one_is_named(bucket: ObjectStore) -> None:
+def test_of_many_put_at_once_a_refused_one_is_named(bucket: ObjectStore) -> None:
     with pytest.raises(RegistryUnavailableError, match="a/denied"):
-        bucket.create_all([("a/1", b""), ("a/denied", b""), ("a/2", b"")])
+        bucket.put_all([b"1", b"2"], key_of=lambda digest: f"a/denied{digest}")
 
 
 def test_any_buffer_is_content(store: ObjectStore) -> None:

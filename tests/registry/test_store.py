@@ -248,11 +248,30 @@ class TestBlobs:
     def test_what_is_withdrawn_is_given_back_or_destroyed(self, anywhere: Store) -> None:
         blobs = Blobs(anywhere)
         first, second = blobs.put([b"first", b"second!"])
-        blobs.withdraw(first)
-        blobs.withdraw(first)
-        blobs.withdraw(second)
+        blobs.withdraw(first, by="me")
+        blobs.withdraw(first, by="you")
+        blobs.withdraw(second, by="me")
         assert blobs.missing([first, second]) == [first, second]
-        assert sorted(blobs.stored()) == sorted([first, second])
-        blobs.give_back(first)
-        assert blobs.destroy(second) == len(b"second!")
+        assert blobs.stored() == []
+        assert bytes(blobs.get([first])[0]) == b"first"  # whoever reads meanwhile still can
+        blobs.give_back(first, by="you")
+        assert blobs.missing([first]) == [first]
+        blobs.give_back(first, by="me")
+        assert blobs.destroy(second, by="you") == 0
+        assert blobs.destroy(second, by="me") == len(b"second!")
         assert blobs.stored() == [first]
+
+    def test_what_a_collector_that_was_killed_withdrew_is_given_back(self, anywhere: Store) -> None:
+        blobs = Blobs(anywhere)
+        (digest,) = blobs.put([b"model"])
+        blobs.withdraw(digest, by="gone")
+        blobs.give_back_all()
+        assert blobs.stored() == [digest]
+
+    def test_a_damaged_file_is_mended_when_the_same_bytes_come_again(self, store: FolderStore) -> None:
+        blobs = Blobs(store)
+        (digest,) = blobs.put([b"model"])
+        path = store.root / "blobs" / "sha256" / digest[:2] / digest
+        path.write_bytes(b"wrong")
+        blobs.put([b"model"])
+        assert bytes(blobs.get([digest])[0]) == b"model"
