@@ -6,6 +6,7 @@ import atexit
 import re
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
 from mlnb.registry.tables import SHOWN, VersionTable, version_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import ModuleType
 
     import numpy as np
@@ -243,6 +244,8 @@ class Workspace:
         self._deployments: dict[str, Deployment] = {}  # stopped ones too: a name keeps its handle
         self._server: Server | None = None
         self._last_port: int | None = None
+        self._deploying = 0  # deployments on their way, which need the server
+        self._turns: dict[str, threading.Lock] = {}  # deployments of one name take turns
 
     def deploy(
         self,
@@ -297,23 +300,25 @@ class Workspace:
             model, registry = str(model.version), registry or model.registry
         stored = isinstance(model, str)
         serving_name = ModelReference.parse(model).name if stored else validate_name(name or _name_for(model))
-        given = {"example": example, "metrics": metrics, "description": description or None, "serializer": serializer}
+        given = {
+            "example": example, "metrics": metrics, "description": description or None, "serializer": serializer,
+            "by_value": by_value or None,
+        }  # fmt: skip
         with self._lock:
             where = self._registry_for(registry, serving_name)
+            turn = self._turns.setdefault(serving_name, threading.Lock())
+        # Storing and loading take their time, on a bucket above all: other names go on meanwhile.
+        with turn, self._server_on(port):  # first: a port that is taken must leave the registry as it was
             if stored:
                 version = _existing(where, model, name=name, **given)
-                loaded = where.load(version)
-            try:
-                self._start_server(port)  # before registering: a port that is taken must leave the registry as it was
-                if not stored:
-                    version = where.register(
-                        model, serving_name, example=example, metrics=metrics, description=description,
-                        serializer=serializer, by_value=by_value,
-                    )  # fmt: skip
-                    loaded = where.load(version)  # what is served is what is stored, whatever happens to `model` later
+            else:
+                version = where.register(
+                    model, serving_name, example=example, metrics=metrics, description=description,
+                    serializer=serializer, by_value=by_value,
+                )  # fmt: skip
+            loaded = where.load(version)  # what is served is what is stored, whatever happens to `model` later
+            with self._lock:
                 return self._serve(where, version, loaded, "deployed")
-            finally:
-                self._stop_idle_server()
 
     def rollback(self, name: str, *, to: int | None = None) -> Deployment:
         """Make the version live that was live before, or version ``to``. No request fails because of it.
@@ -420,6 +425,19 @@ class Workspace:
             return self._deployments[name].registry
         return ModelRegistry(registry)
 
+    @contextmanager
+    def _server_on(self, port: int | None) -> Iterator[None]:
+        """Have a server on ``port`` until the block has ended, and on as long as something is served."""
+        with self._lock:
+            self._start_server(port)
+            self._deploying += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deploying -= 1
+                self._stop_idle_server()
+
     def _start_server(self, port: int | None) -> None:
         """Have a server on ``port``."""
         from mlnb.serving.app import create_app
@@ -442,7 +460,7 @@ class Workspace:
         self._last_port = self._server.port
 
     def _stop_idle_server(self) -> None:
-        if self._server is not None and not self._served:
+        if self._server is not None and not self._served and not self._deploying:
             self._server.stop()
             self._server = None
 

@@ -384,3 +384,26 @@ def test_a_reference_to_roll_back_to_is_answered_with_the_option() -> None:
     mlnb.deploy(constant(1.0), name="c", example=[[0.0]])
     with pytest.raises(NotDeployedError, match="'c' is, and roll back takes the version as --to"):
         mlnb.rollback("c:1")
+
+
+ASKED, GO_ON = threading.Event(), threading.Event()
+
+
+def slow(rows: Any) -> Any:
+    ASKED.set()
+    GO_ON.wait(20)
+    return np.zeros(len(rows))
+
+
+def test_what_is_slow_to_store_keeps_no_other_name_waiting(tumour: Fitted) -> None:
+    quick = mlnb.deploy(tumour.model, name="quick", example=tumour.rows)
+    deploying = threading.Thread(target=lambda: mlnb.deploy(slow, example=[[1.0]]))
+    deploying.start()
+    try:
+        assert ASKED.wait(10)
+        quick.stop()  # with the lock held, this would wait for the slow one
+        assert quick.state == "stopped"
+    finally:
+        GO_ON.set()
+        deploying.join()
+    assert [deployment.name for deployment in mlnb.deployments()] == ["slow"]
