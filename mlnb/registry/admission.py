@@ -10,14 +10,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import InvalidInputError, MlnbError, NotServableError
-from mlnb.registry.golden import ask, disagreements
 from mlnb.registry.predictors import predictor
+from mlnb.registry.proofs.golden import ask, disagreements
 from mlnb.registry.serializers import CloudpickleSerializer, candidates, type_name, why_not_picklable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlnb.registry.golden import GoldenRows
+    from mlnb.registry.proofs.golden import GoldenRows
     from mlnb.registry.serializers import Buffer, ModelSerializer
     from mlnb.registry.signature import Signature
 

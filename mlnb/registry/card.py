@@ -11,9 +11,9 @@ from mlnb.registry.tables import format_size, format_time
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from mlnb.registry.golden import GoldenRows
     from mlnb.registry.history import HistoryEvent
-    from mlnb.registry.proof import Proof
+    from mlnb.registry.proofs.golden import GoldenRows
+    from mlnb.registry.proofs.proof import Proof
     from mlnb.registry.signature import Field
     from mlnb.registry.version import ModelVersion
 

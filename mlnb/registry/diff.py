@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, overload
 
-from mlnb.registry.golden import disagreements
+from mlnb.registry.proofs.golden import disagreements
 from mlnb.registry.tables import format_delta, format_size, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from mlnb.registry.golden import GoldenRows
-    from mlnb.registry.proof import Proof
+    from mlnb.registry.proofs.golden import GoldenRows
+    from mlnb.registry.proofs.proof import Proof
     from mlnb.registry.signature import Field, Signature
     from mlnb.registry.version import ModelVersion
 

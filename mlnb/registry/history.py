@@ -33,7 +33,7 @@ class HistoryEvent:
     by : str
         Who did it, as ``user@host``.
     proof : dict or None
-        For ``proved``: the stored form of a :class:`~mlnb.registry.proof.Proof`.
+        For ``proved``: the stored form of a :class:`~mlnb.registry.proofs.proof.Proof`.
     """
 
     number: int

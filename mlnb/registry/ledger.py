@@ -13,7 +13,7 @@ from mlnb.errors import IntegrityError, RegistryFormatError
 from mlnb.registry.history import HistoryEvent
 from mlnb.registry.lineage import author
 from mlnb.registry.reference import is_valid_name
-from mlnb.registry.sealed import is_sealed, seal, unseal
+from mlnb.registry.storage.sealed import is_sealed, seal, unseal
 from mlnb.registry.version import ModelVersion
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mlnb.registry.history import Action
     from mlnb.registry.signature import Signature
-    from mlnb.registry.store import Store
+    from mlnb.registry.storage.store import Store
 
 __all__ = ["Ledger"]
 

@@ -23,7 +23,7 @@ from mlnb.errors import (
     VersionInUseError,
     nearest,
 )
-from mlnb.registry import environment, history, trust
+from mlnb.registry import history, trust
 from mlnb.registry.admission import (
     check_description,
     check_fitted,
@@ -32,20 +32,21 @@ from mlnb.registry.admission import (
     opened,
     stored_form,
 )
-from mlnb.registry.blobs import Blobs
-from mlnb.registry.golden import GoldenRows, golden_rows
-from mlnb.registry.inference import infer_signature
 from mlnb.registry.ledger import Ledger
 from mlnb.registry.lineage import LineageProbe
 from mlnb.registry.predictors import parameters, predictor
-from mlnb.registry.proof import Proof, prove_in_child
-from mlnb.registry.prover import prover
+from mlnb.registry.proofs import environment
+from mlnb.registry.proofs.golden import GoldenRows, golden_rows
+from mlnb.registry.proofs.proof import Proof, prove_in_child
+from mlnb.registry.proofs.prover import prover
+from mlnb.registry.proofs.verification import verify
 from mlnb.registry.reference import ModelReference, validate_name
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.serializers import by_value as stored_by_value
 from mlnb.registry.serializers import serializer_named, type_name
 from mlnb.registry.signature import Signature
-from mlnb.registry.store import open_store
-from mlnb.registry.verification import verify
+from mlnb.registry.storage.blobs import Blobs
+from mlnb.registry.storage.store import open_store
 from mlnb.registry.version import ModelVersion, StoredFile
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlnb.registry.coercion import Plan, coerce
+from mlnb.registry.rows.coercion import Plan, coerce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ class Signature:
 
     Examples
     --------
-    >>> from mlnb.registry.inference import infer_signature
+    >>> from mlnb.registry.rows.inference import infer_signature
     >>> signature = infer_signature(None, [[1.5, 2.0], [0.5, 4.0]])
     >>> signature.names
     ('x0', 'x1')

@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from mlnb.registry import history
-from mlnb.registry.proof import Proof
+from mlnb.registry.proofs.proof import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

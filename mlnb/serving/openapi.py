@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from mlnb.registry.times import time_dtype
+from mlnb.registry.rows.times import time_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, TooLargeError, nearest
-from mlnb.registry.columns import listed, shown
+from mlnb.registry.rows.columns import listed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

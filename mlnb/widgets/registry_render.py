@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlnb.registry import ModelVersion
     from mlnb.registry.card import ModelCard
-    from mlnb.registry.proof import Proof
+    from mlnb.registry.proofs.proof import Proof
     from mlnb.widgets.registry_snapshot import ModelState, RegistrySnapshot
 
 __all__ = ["render_card", "render_live", "render_registry", "render_registry_static"]

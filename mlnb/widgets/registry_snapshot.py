@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mlnb import workspace
 from mlnb.errors import MlnbError
 from mlnb.registry import history
-from mlnb.registry.proof import Proof
+from mlnb.registry.proofs.proof import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -94,8 +94,9 @@ class TestCard:
         two.set_alias("iris", "champion", 1)
         card = str(two.card("iris@champion"))
         for part in (
-            "# iris v1 @champion", "## Metrics", "| accuracy | 0.9 |", "| x0 | float64 |", "| logisticregression__C | 1.0 |",
-            "## Comes from", "| aliased @champion |", "not proved yet", f'mlnb.ModelRegistry({two.url!r}).load("iris:1")',
+            "# iris v1 @champion", "## Metrics", "| accuracy | 0.9 |", "| x0 | float64 |",
+            "| logisticregression__C | 1.0 |", "## Comes from", "| aliased @champion |", "not proved yet",
+            f'mlnb.ModelRegistry({two.url!r}).load("iris:1")',
         ):  # fmt: skip
             assert part in card, part
 

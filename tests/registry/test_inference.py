@@ -22,8 +22,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from mlnb.errors import NotServableError
-from mlnb.registry.inference import infer_signature
-from mlnb.registry.profiles import frequencies, quantiles
+from mlnb.registry.rows.inference import infer_signature
+from mlnb.registry.rows.profiles import frequencies, quantiles
 from mlnb.registry.signature import Field
 
 HALVES = tuple(0.5 + 0.05 * step for step in range(21))

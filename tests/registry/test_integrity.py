@@ -377,7 +377,7 @@ def test_formats_that_run_no_code_are_loaded_from_anybodys_registry(place: Path,
 
 
 def test_a_record_that_claims_a_harmless_format_gets_nothing_unpickled(place: Path, marker: Path) -> None:
-    from mlnb.registry.sealed import seal, unseal
+    from mlnb.registry.storage.sealed import seal, unseal
 
     path = path_of(place, "record")
     for claimed in ("skops", "xgboost", "lightgbm", "onnx", "torch-export", "nonsense", "../cloudpickle", ""):

@@ -21,12 +21,12 @@ from typing_extensions import Buffer
 from waiting import free_port, wait_until
 
 from mlnb.errors import MissingLibraryError, RegistryUnavailableError
-from mlnb.registry import objects
-from mlnb.registry.objects import ObjectStore
+from mlnb.registry.storage import objects
+from mlnb.registry.storage.objects import ObjectStore
 
 RACER = """
 import json, sys
-from mlnb.registry.objects import ObjectStore
+from mlnb.registry.storage.objects import ObjectStore
 store = ObjectStore(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -24,11 +24,11 @@ from threads import mlnb_threads
 from waiting import wait_until
 
 from mlnb.errors import EnvironmentWarning, GoldenRowsError, ModelNotFoundError
-from mlnb.registry import proof as proofs
-from mlnb.registry.golden import GoldenRows, ask, disagreements
 from mlnb.registry.predictors import predictor
-from mlnb.registry.proof import Proof
-from mlnb.registry.prover import Prover
+from mlnb.registry.proofs import proof as proofs
+from mlnb.registry.proofs.golden import GoldenRows, ask, disagreements
+from mlnb.registry.proofs.proof import Proof
+from mlnb.registry.proofs.prover import Prover
 from mlnb.registry.registry import ModelRegistry
 
 ROWS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])

@@ -26,7 +26,7 @@ from sklearn.dummy import DummyRegressor
 
 from mlnb.errors import AliasMovedError
 from mlnb.registry.registry import ModelRegistry
-from mlnb.registry.store import FolderStore
+from mlnb.registry.storage.store import FolderStore
 from mlnb.registry.version import ModelVersion
 
 

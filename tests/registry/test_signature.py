@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.linear_model import LogisticRegression
 
 from mlnb.errors import InvalidInputError, MissingLibraryError, TooLargeError
-from mlnb.registry.inference import infer_signature
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
 
 MIXED = pd.DataFrame(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mlnb.errors import IntegrityError, RegistryUnavailableError
-from mlnb.registry.blobs import Blobs
-from mlnb.registry.store import FolderStore, Store, open_store
+from mlnb.registry.storage.blobs import Blobs
+from mlnb.registry.storage.store import FolderStore, Store, open_store
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from mlnb.errors import RegistryUnavailableError
-from mlnb.registry.store import FolderStore
+from mlnb.registry.storage.store import FolderStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # the system refuses to write more, as a full disk does
 try:
@@ -77,7 +77,7 @@ FORBIDDEN = """
 import os, sys
 from pathlib import Path
 from mlnb.errors import RegistryUnavailableError
-from mlnb.registry.store import FolderStore
+from mlnb.registry.storage.store import FolderStore
 if os.getuid() == 0:
     os.setuid(65534)  # root may write anywhere
 try:

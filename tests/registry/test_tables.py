@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 
 from mlnb import ModelRegistry, ModelVersion
-from mlnb.registry.proof import Proof
+from mlnb.registry.proofs.proof import Proof
 from mlnb.registry.tables import (
     WIDTH,
     Cell,

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, MlnbError, TooLargeError, UnsupportedMediaTypeError
-from mlnb.registry.inference import infer_signature
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
 from mlnb.serving.codecs import MAX_ROWS, decoder_for
 

@@ -9,7 +9,7 @@ import pytest
 from recorded import recorded
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, TooLargeError, UnsupportedMediaTypeError
-from mlnb.registry.inference import infer_signature
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
 from mlnb.serving.codecs import MAX_ROWS, decoder_for, encode_answer
 from mlnb.serving.service import Answer, Query

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, MlnbError, TooLargeError
-from mlnb.registry.inference import infer_signature
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
 from mlnb.serving.codecs import MAX_ROWS, decoder_for
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from recorded import recorded
 
-from mlnb.registry.inference import infer_signature
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
 from mlnb.serving.codecs import MEDIA_TYPES, decoder_for
 from mlnb.serving.openapi import paths_of

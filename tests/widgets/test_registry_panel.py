@@ -19,7 +19,7 @@ from threads import mlnb_threads
 import mlnb
 from mlnb import RegistryPanel
 from mlnb.errors import RegistryUnavailableError
-from mlnb.registry.proof import Proof
+from mlnb.registry.proofs.proof import Proof
 
 
 @pytest.fixture

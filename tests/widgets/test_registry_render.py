@@ -12,8 +12,8 @@ import pytest
 from mlnb.registry import ModelVersion
 from mlnb.registry.card import ModelCard
 from mlnb.registry.diff import Subject, compare
-from mlnb.registry.inference import infer_signature
-from mlnb.registry.proof import Proof
+from mlnb.registry.proofs.proof import Proof
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.version import StoredFile
 from mlnb.widgets.registry_render import render_card, render_live, render_registry, render_registry_static
 from mlnb.widgets.registry_snapshot import ModelState, Problem, RegistrySnapshot, View

@@ -13,7 +13,7 @@ from recorded import recorded
 from mlnb.errors import InvalidInputError, PredictionError
 from mlnb.monitoring import MetricsSnapshot
 from mlnb.registry import ModelVersion
-from mlnb.registry.inference import infer_signature
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.version import StoredFile
 from mlnb.serving.service import Answer
 from mlnb.widgets.render import render, render_answer, render_failure, render_static

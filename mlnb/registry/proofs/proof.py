@@ -119,7 +119,7 @@ def _answer_of(child: subprocess.Popen[bytes]) -> tuple[bytes, str]:
 
 def _importable() -> list[str]:
     """Return where mlnb lies, for a child whose own path may not lead there."""
-    return [str(Path(__file__).parents[2])]
+    return [str(Path(__file__).parents[3])]
 
 
 _PROGRAM = """
@@ -127,6 +127,6 @@ import json, sys
 from importlib.util import find_spec
 if find_spec("mlnb") is None:
     sys.path.extend(json.loads(sys.argv[1]))
-from mlnb.registry.child import main
+from mlnb.registry.proofs.child import main
 main(*sys.argv[2:])
 """

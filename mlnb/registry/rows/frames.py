@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mlnb.errors import InvalidInputError, MissingLibraryError
-from mlnb.registry.columns import NUMERIC, Column, storage
-from mlnb.registry.times import Times, time_dtype
+from mlnb.registry.rows.columns import NUMERIC, Column, storage
+from mlnb.registry.rows.times import Times, time_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlnb.errors import InvalidInputError, MlnbError, TooLargeError, nearest
-from mlnb.registry.columns import NUMERIC, Column, check_column, check_matrix, listed, refusal, shown, storage
-from mlnb.registry.frames import build_pandas, build_polars, is_frame, library_of, open_frame
-from mlnb.registry.times import Times
+from mlnb.registry.rows.columns import NUMERIC, Column, check_column, check_matrix, listed, refusal, shown, storage
+from mlnb.registry.rows.frames import build_pandas, build_polars, is_frame, library_of, open_frame
+from mlnb.registry.rows.times import Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -18,16 +18,16 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from mlnb.errors import MlnbError
-from mlnb.registry import environment
-from mlnb.registry.golden import ask, disagreements
 from mlnb.registry.predictors import predictor
-from mlnb.registry.proof import UNREADABLE, Proof
+from mlnb.registry.proofs import environment
+from mlnb.registry.proofs.golden import ask, disagreements
+from mlnb.registry.proofs.proof import UNREADABLE, Proof
 from mlnb.registry.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mlnb.registry.golden import GoldenRows
+    from mlnb.registry.proofs.golden import GoldenRows
     from mlnb.registry.version import ModelVersion
 
 __all__ = ["main", "prove"]

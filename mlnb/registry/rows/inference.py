@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mlnb.errors import NotServableError, nearest
-from mlnb.registry.frames import library_of
-from mlnb.registry.profiles import describe, describe_tensor
+from mlnb.registry.rows.frames import library_of
+from mlnb.registry.rows.profiles import describe, describe_tensor
 from mlnb.registry.signature import Field, Signature
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlnb.errors import NotServableError
-from mlnb.registry.columns import NUMERIC, is_missing, listed, shown, storage
+from mlnb.registry.rows.columns import NUMERIC, is_missing, listed, shown, storage
+from mlnb.registry.rows.times import from_nanoseconds, is_time_dtype, moment, moment_text, time_dtype
 from mlnb.registry.signature import Field
-from mlnb.registry.times import from_nanoseconds, is_time_dtype, moment, moment_text, time_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

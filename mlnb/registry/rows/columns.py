@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlnb.errors import InvalidInputError
-from mlnb.registry.times import Times, from_nanoseconds, moment, rescaled, time_dtype
+from mlnb.registry.rows.times import Times, from_nanoseconds, moment, rescaled, time_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,14 +6,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import EnvironmentWarning, GoldenRowsError
-from mlnb.registry import environment
-from mlnb.registry.golden import ask, disagreements
 from mlnb.registry.predictors import predictor
+from mlnb.registry.proofs import environment
+from mlnb.registry.proofs.golden import ask, disagreements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mlnb.registry.golden import GoldenRows
+    from mlnb.registry.proofs.golden import GoldenRows
     from mlnb.registry.version import ModelVersion
 
 __all__ = ["verify"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlnb.errors import NotServableError
-from mlnb.registry.columns import is_missing
+from mlnb.registry.rows.columns import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -134,7 +134,7 @@ def open_store(place: str | Path) -> Store:
         If its library is not installed.
     """
     if isinstance(place, str) and "://" in place and not place.startswith("file://"):
-        from mlnb.registry.objects import ObjectStore
+        from mlnb.registry.storage.objects import ObjectStore
 
         return ObjectStore(place)
     # absolute, so that the registry stays where it is when the notebook changes its folder

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mlnb.registry.serializers import Buffer
-    from mlnb.registry.store import Store
+    from mlnb.registry.storage.store import Store
 
 __all__ = ["Blobs"]
 
