@@ -178,7 +178,8 @@ class ModelRegistry:
         Notes
         -----
         A second after the last version was registered, a child process with nothing of the notebook in it loads the
-        newest one and answers the same rows; see :meth:`proof`. ``MLNB_PROVE=off`` turns that off.
+        newest one and answers the same rows; see :meth:`proof`. A program that ends before can call :meth:`prove`.
+        ``MLNB_PROVE=off`` turns the background's proofs off.
         """
         validate_name(name)
         model = opened(model)
