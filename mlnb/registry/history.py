@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mlnb.errors import RegistryFormatError
+from mlnb.errors import InvalidInputError, RegistryFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Action", "HistoryEvent", "aliases", "live", "live_stack", "previous", "proofs", "until"]
+__all__ = ["Action", "HistoryEvent", "aliases", "live", "live_stack", "moment", "previous", "proofs", "until"]
 
 Action = Literal["registered", "aliased", "deployed", "rolled back", "stopped", "proved", "deleted"]
 
@@ -121,3 +121,21 @@ def previous(events: Iterable[HistoryEvent]) -> int | None:
     """Return the version that was live before the last one, or None."""
     stack = live_stack(events)
     return stack[-2] if len(stack) > 1 else None
+
+
+def moment(given: datetime | str | None) -> datetime | None:
+    """Return a moment in UTC; without a zone it is local time.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if given is None:
+        return None
+    try:
+        found = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+    except (TypeError, ValueError):
+        raise InvalidInputError(
+            f"as_of takes a datetime or ISO text such as '2026-01-31 12:00', not {given!r}."
+        ) from None
+    return found.astimezone(UTC)

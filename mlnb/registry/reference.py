@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlnb.errors import InvalidNameError
 
-__all__ = ["ModelReference", "is_valid_name", "validate_name"]
+__all__ = ["ModelReference", "is_valid_name", "ranges", "validate_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _RULE = "letters, digits, '.', '_' and '-', at most 63, starting with a letter or digit"
@@ -76,3 +76,20 @@ class ModelReference:
         if self.number is not None:
             return f"{self.name}:{self.number}"
         return f"{self.name}@{self.alias}" if self.alias is not None else self.name
+
+
+def ranges(numbers: list[int]) -> str:
+    """Shorten whole numbers to runs.
+
+    Examples
+    --------
+    >>> ranges([1, 2, 3, 5])
+    '1-3, 5'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)

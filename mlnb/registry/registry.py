@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +14,6 @@ import orjson
 from mlnb.errors import (
     AliasMovedError,
     IntegrityError,
-    InvalidInputError,
     MissingLibraryError,
     MlnbError,
     ModelNotFoundError,
@@ -40,7 +39,7 @@ from mlnb.registry.proofs.golden import GoldenRows, golden_rows
 from mlnb.registry.proofs.proof import Proof, prove_in_child
 from mlnb.registry.proofs.prover import prover
 from mlnb.registry.proofs.verification import verify
-from mlnb.registry.reference import ModelReference, validate_name
+from mlnb.registry.reference import ModelReference, ranges, validate_name
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.serializers import by_value as stored_by_value
 from mlnb.registry.serializers import serializer_named, type_name
@@ -56,29 +55,15 @@ if TYPE_CHECKING:
     from mlnb.registry.card import ModelCard
     from mlnb.registry.diff import VersionDiff
     from mlnb.registry.history import Action, HistoryEvent
+    from mlnb.registry.storage.blobs import Collected
 
-__all__ = ["Collected", "ModelRegistry", "default_folder"]
+__all__ = ["ModelRegistry", "default_folder"]
 
 _MAPPED = (
     "buffers/"  # the files of a model that are arrays; what is unpickled is read, so that nobody changes it meanwhile
 )
 _LARGE = 2**20  # bytes from which an array is mapped: each mapping keeps a file open
 _ANY: Any = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What :meth:`ModelRegistry.collect` freed.
-
-    Attributes
-    ----------
-    files : int
-    size : int
-        In bytes.
-    """
-
-    files: int
-    size: int
 
 
 def default_folder() -> Path:
@@ -334,7 +319,7 @@ class ModelRegistry:
         versions = self._ledger.versions(validate_name(name))
         if not versions:
             raise ModelNotFoundError(f"There is no model {name!r} in {self.url}; {nearest(name, self.names())}.")
-        moment = _moment(as_of)
+        moment = history.moment(as_of)
         found = [version for version in versions if moment is None or version.created <= moment]
         if not found:
             first = f"{versions[0].created:%Y-%m-%d %H:%M:%S} UTC"
@@ -371,7 +356,7 @@ class ModelRegistry:
         if number in self._ledger.deleted(wanted.name):
             raise ModelNotFoundError(f"{wanted.name}:{number} was deleted; its record stays in the history.")
         raise ModelNotFoundError(
-            f"{wanted.name!r} has no version {number}; there are {_ranges([v.number for v in versions])}."
+            f"{wanted.name!r} has no version {number}; there are {ranges([v.number for v in versions])}."
         )
 
     def set_alias(self, name: str, alias: str, number: int, *, expected: int | None = _ANY) -> None:
@@ -410,12 +395,12 @@ class ModelRegistry:
     def aliases(self, name: str, *, as_of: datetime | str | None = None) -> dict[str, int]:
         """Return the aliases of a model and the version numbers they mean, or meant at a time."""
         gone = self._ledger.deleted(validate_name(name))
-        found = history.aliases(history.until(self.history(name), _moment(as_of)))
+        found = history.aliases(history.until(self.history(name), history.moment(as_of)))
         return {alias: number for alias, number in found.items() if number not in gone}
 
     def live(self, name: str, *, as_of: datetime | str | None = None) -> int | None:
         """Return the number of the version that is live by the history, or was at a time; None if none."""
-        return history.live(history.until(self.history(name), _moment(as_of)))
+        return history.live(history.until(self.history(name), history.moment(as_of)))
 
     def history(self, name: str) -> list[HistoryEvent]:
         """Return what happened to a model, oldest first; empty for a name that is not there."""
@@ -461,7 +446,7 @@ class ModelRegistry:
             known = self.history(name) if events is None else events
             number = history.previous(event for event in known if event.version not in gone)
         if number is None:
-            numbers = _ranges([version.number for version in self.versions(name)])
+            numbers = ranges([version.number for version in self.versions(name)])
             raise NoPreviousVersionError(f"No version of {name!r} was live before this one; name one of {numbers}.")
         return self.version(f"{name}:{number}")
 
@@ -496,25 +481,15 @@ class ModelRegistry:
     def collect(self) -> Collected:
         """Free the files that no version needs: those of deleted versions, and what crashed writers left.
 
-        Files of a version that is being registered at the same time are not lost: each unneeded file is first
-        withdrawn, then the versions are read again, and what one of them needs by now is given back. A writer in turn
-        looks, after its record is written, whether all its files are there.
+        Files of a version that is being registered at the same time are not lost.
 
         Returns
         -------
         Collected
         """
-        me = secrets.token_hex(8)
-        self._blobs.give_back_all()
-        unneeded = set(self._blobs.stored()) - self._needed()
-        for digest in unneeded:
-            self._blobs.withdraw(digest, by=me)
-        needed = self._needed()
-        for digest in unneeded & needed:
-            self._blobs.give_back(digest, by=me)
-        sizes = [self._blobs.destroy(digest, by=me) for digest in unneeded - needed]
+        collected = self._blobs.collect(self._needed)
         self._store.sweep()
-        return Collected(len(sizes), sum(sizes))
+        return collected
 
     def copy(self, reference: str, to: ModelRegistry | str | Path) -> ModelVersion:
         """Copy a version, digests checked on both sides, as the next version of its name in another registry.
@@ -660,40 +635,5 @@ class ModelRegistry:
         self._identity = self._ledger.identity()
 
 
-def _moment(given: datetime | str | None) -> datetime | None:
-    """Return a moment in UTC; without a zone it is local time.
-
-    Raises
-    ------
-    InvalidInputError
-    """
-    if given is None:
-        return None
-    try:
-        moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
-    except (TypeError, ValueError):
-        raise InvalidInputError(
-            f"as_of takes a datetime or ISO text such as '2026-01-31 12:00', not {given!r}."
-        ) from None
-    return moment.astimezone(UTC)
-
-
 def _version_text(number: int | None) -> str:
     return "nothing" if number is None else f"version {number}"
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Shorten whole numbers to runs.
-
-    Examples
-    --------
-    >>> _ranges([1, 2, 3, 5])
-    '1-3, 5'
-    """
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1][1:] = [number]
-        else:
-            runs.append([number])
-    return ", ".join("-".join(map(str, run)) for run in runs)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import shutil
 import stat
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import joblib
+import numpy as np
 import pytest
 from fitted import Fitted
 from sklearn.dummy import DummyClassifier
@@ -282,3 +286,124 @@ def test_a_registry_that_another_object_made_meanwhile_is_ones_own(home: Path) -
     ModelRegistry(home).register(CONSTANT, "iris")
     assert early.trusted
     assert early.load("iris").predict([[0.0]]) == [1]
+
+
+class Weights:
+    """A model that is mostly one array."""
+
+    def __init__(self) -> None:
+        self.weights = np.arange(400_000.0)
+
+    def predict(self, rows: Any) -> Any:
+        return np.asarray(rows)[:, 0] * self.weights[1]
+
+
+def file_behind(array: np.ndarray[Any, Any]) -> str:
+    """The file that the system has mapped where the array lies, "" if none."""
+    address = array.__array_interface__["data"][0]
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, path = line.split(maxsplit=5) if len(line.split()) > 5 else (*line.split(), "")
+        first, last = (int(end, 16) for end in span.split("-"))
+        if first <= address < last:
+            return path
+    raise AssertionError("an array lies somewhere")
+
+
+def test_a_large_array_is_mapped_from_its_file_and_can_still_be_written_to(registry: ModelRegistry) -> None:
+    version = registry.register(Weights(), "m", example=[[1.0]])
+    array = next(file for file in version.files if file.path.startswith("buffers/"))
+    mapped, copied = registry.load("m", mapped=True), registry.load("m")
+    assert file_behind(mapped.weights).endswith(array.digest)
+    assert not file_behind(copied.weights).endswith(array.digest)
+    mapped.weights[0] = copied.weights[0] = 7.0
+    assert registry.load("m", mapped=True).weights[0] == 0.0
+    assert mapped.predict([[2.0]]).tolist() == copied.predict([[2.0]]).tolist() == [2.0]
+
+
+def test_the_fifth_array_in_a_hundred_is_stored_alone(registry: ModelRegistry) -> None:
+    class Many:
+        def __init__(self) -> None:
+            self.arrays = [np.full(20_000, float(at)) for at in range(100)]
+
+        def predict(self, rows: Any) -> Any:
+            return np.zeros(len(rows))
+
+    model = Many()
+    registry.register(model, "m", example=[[1.0]])
+    before = sum(path.stat().st_size for path in Path(registry.url, "blobs").rglob("*") if path.is_file())
+    model.arrays[5] = model.arrays[5] + 0.5
+    registry.register(model, "m", example=[[1.0]])
+    after = sum(path.stat().st_size for path in Path(registry.url, "blobs").rglob("*") if path.is_file())
+    assert after - before < 0.02 * before
+
+
+@pytest.mark.parametrize("as_of", [5, "yesterday"])
+def test_a_moment_that_is_none_is_refused(registry: ModelRegistry, as_of: Any) -> None:
+    registry.register(CONSTANT, "iris")
+    with pytest.raises(InvalidInputError, match="ISO text"):
+        registry.load("iris", as_of=as_of)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"description": "\udcff"}, "text in Unicode"),
+        ({"by_value": ["helpers"]}, r"takes modules, as in by_value=\[helpers\]"),
+    ],
+)
+def test_what_is_no_description_or_module_is_refused(registry: ModelRegistry, given: Any, says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says):
+        registry.register(CONSTANT, "iris", **given)
+    assert files(registry) == []
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.joblib", "model.pkl", "model.txt", "missing.onnx"])
+def test_a_file_that_is_no_model_is_refused(registry: ModelRegistry, tmp_path: Path, name: str) -> None:
+    if name != "missing.onnx":
+        (tmp_path / name).write_bytes(b"no model")
+    with pytest.raises(NotServableError, match=name):
+        registry.register(tmp_path / name, "iris")
+    assert files(registry) == []
+
+
+def test_the_model_in_a_joblib_file_is_registered(registry: ModelRegistry, tmp_path: Path) -> None:
+    joblib.dump(CONSTANT, tmp_path / "model.joblib")
+    registry.register(tmp_path / "model.joblib", "iris")
+    assert registry.load("iris").predict([[0.0]]) == [1]
+
+
+def test_a_registry_that_was_removed_and_made_again_is_read_anew(registry: ModelRegistry) -> None:
+    registry.register(CONSTANT, "iris", description="old")
+    assert registry.version("iris").description == "old"
+    shutil.rmtree(registry.url)
+    registry.register(CONSTANT, "iris", description="new")
+    assert [(version.number, version.description) for version in registry.versions("iris")] == [(1, "new")]
+    assert ModelRegistry(registry.url).trusted
+    assert ModelRegistry(registry.url).load("iris").predict([[0.0]]) == [1]
+
+
+def test_a_damaged_record_of_another_version_does_not_matter(registry: ModelRegistry) -> None:
+    for _ in range(2):
+        registry.register(CONSTANT, "iris")
+    (Path(registry.url) / "models/iris/versions/00000001.json").write_bytes(b"{")
+    (Path(registry.url) / "models/iris/history/00000001.json").write_bytes(b"{")
+    assert ModelRegistry(registry.url).load("iris:2").predict([[0.0]]) == [1]
+
+
+def test_a_forked_child_registers_too(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = """
+import os, sys
+from sklearn.dummy import DummyClassifier
+import mlnb
+model = DummyClassifier().fit([[0.0], [1.0]], [1, 1])
+registry = mlnb.ModelRegistry()
+registry.register(model, "iris")
+child = os.fork()
+registry.register(model, "iris")  # in both: the prover's thread and lock are the parent's
+if child == 0:
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(registry.versions("iris")))
+"""
+    monkeypatch.delenv("MLNB_PROVE")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["0", "3"]

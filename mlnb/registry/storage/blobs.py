@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlnb.errors import IntegrityError
@@ -16,12 +18,27 @@ if TYPE_CHECKING:
     from mlnb.registry.serializers import Buffer
     from mlnb.registry.storage.store import Store
 
-__all__ = ["Blobs"]
+__all__ = ["Blobs", "Collected"]
 
 _FOLDER = "blobs/sha256"
 _WITHDRAWN = "withdrawn"
 _DIGEST = re.compile("[0-9a-f]{64}")
 _READING, _LOOKING = 3, 16  # threads: reading hashes too and so waits for a core
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What collecting freed.
+
+    Attributes
+    ----------
+    files : int
+    size : int
+        In bytes.
+    """
+
+    files: int
+    size: int
 
 
 class Blobs:
@@ -69,6 +86,28 @@ class Blobs:
         folders = [f"{_FOLDER}/{name}" for name in self._store.folders(_FOLDER)]
         names = [key.rsplit("/", 1)[1] for folder in folders for key in self._store.keys(folder)]
         return [name for name in names if _DIGEST.fullmatch(name)]
+
+    def collect(self, needed: Callable[[], set[str]]) -> Collected:
+        """Remove the contents that nobody needs.
+
+        Each is first withdrawn, then ``needed`` is asked again, and what is needed by now is given back. A writer in
+        turn looks, after its record is written, whether all its contents are there.
+
+        Parameters
+        ----------
+        needed : callable
+            Returns the digests that all records together need at that moment.
+        """
+        me = secrets.token_hex(8)
+        self.give_back_all()
+        unneeded = set(self.stored()) - needed()
+        for digest in unneeded:
+            self.withdraw(digest, by=me)
+        needed_now = needed()
+        for digest in unneeded & needed_now:
+            self.give_back(digest, by=me)
+        sizes = [self.destroy(digest, by=me) for digest in unneeded - needed_now]
+        return Collected(len(sizes), sum(sizes))
 
     def give_back_all(self) -> None:
         """Undo what collectors that did not end have withdrawn; one that still runs loses no more than its work."""
