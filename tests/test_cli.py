@@ -185,7 +185,7 @@ def test_trust(
 def test_what_is_not_there_is_one_line(iris: ModelRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, says in [
         (["show", "digits"], f"mlnb: There is no model 'digits' in {iris.url}; "),
-        (["show", "iris:9"], "mlnb: 'iris' has no version 9; there are 1-2.\n"),
+        (["show", "iris:9"], "mlnb: 'iris' has no version 9; there are 1-2 (in "),
         (["show", "a/b"], "mlnb: 'a/b' is not a valid model name: "),
         (["delete", "iris:1"], "mlnb: iris:1 is @champion: give the alias to another version first.\n"),
         (["trust", f"{iris.url}-not"], "mlnb: There is no registry in "),

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from mlnb.registry.serializers import Buffer, ModelSerializer
     from mlnb.registry.signature import Signature
 
-__all__ = ["check_description", "check_fitted", "check_modules", "checked_metrics", "opened", "stored_form"]
+__all__ = [
+    "check_description",
+    "check_fitted",
+    "check_modules",
+    "checked_metrics",
+    "opened",
+    "plain_example",
+    "stored_form",
+]
 
 _log = logging.getLogger(__name__)
 _ASKED_AGAIN = 3  # times, to tell a model whose answers vary now and then from a copy that is wrong
@@ -35,6 +43,12 @@ def opened(model: Any) -> Any:
     NotServableError
         If there is no such file, or it is of another kind.
     """
+    if isinstance(model, str):
+        raise NotServableError(
+            f"The model is the text {model!r:.80}. For a model in a file give its path: Path({model!r:.80})."
+        )
+    if f"{type(model).__module__}.{type(model).__qualname__}" == "onnx.onnx_ml_pb2.ModelProto":
+        return _read_onnx(model)
     if not isinstance(model, Path):
         return model
     if model.suffix not in _READERS:
@@ -48,10 +62,10 @@ def opened(model: Any) -> Any:
         raise NotServableError(f"{model} is no readable model: {reason}.") from error
 
 
-def _read_onnx(path: Path) -> Any:
+def _read_onnx(model: Any) -> Any:
     from mlnb.registry.frameworks import OnnxModel
 
-    return OnnxModel(path)
+    return OnnxModel(model)
 
 
 def _read_joblib(path: Path) -> Any:
@@ -61,6 +75,11 @@ def _read_joblib(path: Path) -> Any:
 
 
 _READERS = {".onnx": _read_onnx, ".joblib": _read_joblib, ".pkl": _read_joblib}
+
+
+def plain_example(example: Any) -> Any:
+    """Return a tensor of PyTorch as an array, everything else as it is."""
+    return example.detach().cpu().numpy() if type(example).__module__.startswith("torch") else example
 
 
 def checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
@@ -101,10 +120,9 @@ def check_modules(modules: Sequence[ModuleType]) -> None:
     ------
     InvalidInputError
     """
-    wrong = [module for module in modules if not isinstance(module, ModuleType)]
-    if wrong:
+    if isinstance(modules, str) or not all(isinstance(module, ModuleType) for module in modules):
         raise InvalidInputError(
-            f"by_value takes modules, as in by_value=[helpers] after `import helpers`; got {wrong[0]!r:.80}."
+            f"by_value takes modules, as in by_value=[helpers] after `import helpers`; got {modules!r:.80}."
         )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Action", "HistoryEvent", "aliases", "live", "live_stack", "moment", "previous", "proofs", "until"]
 
-Action = Literal["registered", "aliased", "deployed", "rolled back", "stopped", "proved", "deleted"]
+Action = Literal["registered", "aliased", "unaliased", "deployed", "rolled back", "stopped", "proved", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class HistoryEvent:
     at : datetime
         In UTC.
     alias : str or None
-        For ``aliased``.
+        For ``aliased`` and ``unaliased``.
     by : str
         Who did it, as ``user@host``.
     proof : dict or None
@@ -70,7 +70,13 @@ class HistoryEvent:
 
 def aliases(events: Iterable[HistoryEvent]) -> dict[str, int]:
     """Return each alias with the version number it was last given to."""
-    return {event.alias: event.version for event in events if event.action == "aliased" and event.alias is not None}
+    found: dict[str, int] = {}
+    for event in events:
+        if event.action == "aliased" and event.alias is not None:
+            found[event.alias] = event.version
+        elif event.action == "unaliased" and event.alias is not None:
+            found.pop(event.alias, None)
+    return found
 
 
 def live(events: Iterable[HistoryEvent]) -> int | None:
@@ -133,7 +139,7 @@ def moment(given: datetime | str | None) -> datetime | None:
     if given is None:
         return None
     try:
-        found = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+        found = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
     except (TypeError, ValueError):
         raise InvalidInputError(
             f"as_of takes a datetime or ISO text such as '2026-01-31 12:00', not {given!r}."

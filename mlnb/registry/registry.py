@@ -14,6 +14,8 @@ import orjson
 from mlnb.errors import (
     AliasMovedError,
     IntegrityError,
+    InvalidInputError,
+    InvalidNameError,
     MissingLibraryError,
     MlnbError,
     ModelNotFoundError,
@@ -29,6 +31,7 @@ from mlnb.registry.admission import (
     check_modules,
     checked_metrics,
     opened,
+    plain_example,
     stored_form,
 )
 from mlnb.registry.ledger import Ledger
@@ -167,7 +170,7 @@ class ModelRegistry:
         ``MLNB_PROVE=off`` turns the background's proofs off.
         """
         validate_name(name)
-        model = opened(model)
+        model, example = opened(model), plain_example(example)
         answering, known = predictor(model), checked_metrics(metrics)
         check_description(description)
         check_modules(by_value)
@@ -345,7 +348,8 @@ class ModelRegistry:
             known = self.aliases(wanted.name, as_of=as_of)
             if wanted.alias not in known:
                 raise ModelNotFoundError(
-                    f"{wanted.name!r} has no alias {wanted.alias!r}; {nearest(wanted.alias, known)}."
+                    f"{wanted.name!r} has no alias {wanted.alias!r}; {nearest(wanted.alias, known)} "
+                    f"(in {self.url})."
                 )
             number = known[wanted.alias]
         if number is None:
@@ -356,7 +360,7 @@ class ModelRegistry:
         if number in self._ledger.deleted(wanted.name):
             raise ModelNotFoundError(f"{wanted.name}:{number} was deleted; its record stays in the history.")
         raise ModelNotFoundError(
-            f"{wanted.name!r} has no version {number}; there are {ranges([v.number for v in versions])}."
+            f"{wanted.name!r} has no version {number}; there are {ranges([v.number for v in versions])} (in {self.url})."
         )
 
     def set_alias(self, name: str, alias: str, number: int, *, expected: int | None = _ANY) -> None:
@@ -376,12 +380,14 @@ class ModelRegistry:
         ModelNotFoundError
         AliasMovedError
         """
+        if alias.isdecimal():
+            raise InvalidNameError(f"{alias!r} is no alias but a number; {name}:{alias} means that version.")
         validate_name(alias, what="alias")
         version = self.version(f"{name}:{number}")
         while True:
             events = self.history(name)
-            moves = [event for event in events if event.action == "aliased" and event.alias == alias]
-            now = moves[-1].version if moves and moves[-1].version not in self._ledger.deleted(name) else None
+            moves = [event for event in events if event.alias == alias]
+            now = self.aliases(name).get(alias)
             if expected is not _ANY and now != expected:
                 who = f" by {moves[-1].by} at {moves[-1].at:%Y-%m-%d %H:%M:%S} UTC" if moves else ""
                 raise AliasMovedError(
@@ -391,6 +397,16 @@ class ModelRegistry:
             position = events[-1].number + 1 if events else 1
             if self._ledger.append(version, "aliased", number=position, alias=alias) is not None:
                 return
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Let ``name@alias`` mean nothing from now on.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If it means nothing already.
+        """
+        self._ledger.record(self.version(f"{name}@{alias}"), "unaliased", alias=alias)
 
     def aliases(self, name: str, *, as_of: datetime | str | None = None) -> dict[str, int]:
         """Return the aliases of a model and the version numbers they mean, or meant at a time."""
@@ -462,10 +478,16 @@ class ModelRegistry:
 
         Raises
         ------
+        InvalidNameError
+            If the reference has no number.
         ModelNotFoundError
         VersionInUseError
             If it is live, or an alias means it.
         """
+        if ModelReference.parse(reference).number is None:
+            raise InvalidNameError(
+                f"{reference!r} does not say which version to delete; name it by its number: NAME:3."
+            )
         version = self.version(reference)
         named = [alias for alias, number in self.aliases(version.name).items() if number == version.number]
         if named and not force:
@@ -501,6 +523,8 @@ class ModelRegistry:
             If loading it may run code and this registry is not trusted: copying would vouch for it.
         """
         other = to if isinstance(to, ModelRegistry) else ModelRegistry(to)
+        if self._founded() and other._identity == self._identity:  # noqa: SLF001 - its own kind
+            raise InvalidInputError(f"{reference} is in {self.url} already; give another registry to copy it to.")
         version = self.version(reference)
         if serializer_named(version.format).runs_code:
             self._check_trusted(version)

@@ -106,9 +106,11 @@ class CloudpickleSerializer:
         return {_STREAM: stream.getbuffer(), **{_buffer_name(at): buffer for at, buffer in enumerate(buffers)}}
 
     def load(self, files: Mapping[str, memoryview]) -> Any:
-        """Unpickle the model; its arrays use the memory of ``files``."""
+        """Unpickle the model; its arrays use the memory of ``files``. A module of PyTorch comes in evaluation mode."""
         buffers = [files[_buffer_name(at)] for at in range(len(files) - 1)]
-        return pickle.loads(files[_STREAM], buffers=buffers)
+        model = pickle.loads(files[_STREAM], buffers=buffers)
+        torch = sys.modules.get("torch")
+        return model.eval() if torch is not None and isinstance(model, torch.nn.Module) else model
 
 
 @cache

@@ -35,7 +35,7 @@ class StoredFile:
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ModelVersion:
     """One immutable version of a model.
 
@@ -83,6 +83,9 @@ class ModelVersion:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.number}"
+
+    def __repr__(self) -> str:
+        return f"<ModelVersion {self}, {self.model_type} as {self.format}, {self.created:%Y-%m-%d %H:%M:%S} UTC>"
 
     @property
     def size(self) -> int:

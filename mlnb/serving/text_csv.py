@@ -117,6 +117,8 @@ def _has_header(first: list[str], signature: Signature, header: Header) -> bool:
         return header == "present"
     if not signature.fields:
         return _needs_no_header(first, [_guess] * len(first))
+    if len(first) > 1 and _are_places(first, signature):
+        raise _ambiguous(first, "could be the columns' numbers, as pandas writes them, and a row as well")
     valued = [_PARSERS[field.kind] for field in signature.fields if field.kind != "text"]
     if sorted(first) == sorted(signature.names):
         if valued and all(_reads(cell, _guess) for cell in first):
@@ -146,9 +148,16 @@ def _ambiguous(first: list[str], why: str) -> InvalidInputError:
     )
 
 
+def _are_places(first: list[str], signature: Signature) -> bool:
+    """Say whether a line counts the columns of a model that knows no names: 0, 1, 2."""
+    return not signature.named and first == [str(place) for place in range(len(signature.fields))]
+
+
 def _places(header: list[str], signature: Signature) -> list[int]:
     """Return where the columns of the fields are, or say how the header differs from their names."""
     names = signature.names
+    if _are_places(header, signature):
+        return list(range(len(names)))
     given = header if set(header) == set(names) else [name.strip() for name in header]
     example = f"the fields are: {listed(names)}; or send the rows in that order as 'text/csv; header=absent'"
     for name in given:

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlnb import ModelRegistry
-from mlnb.errors import AliasMovedError, InvalidInputError, ModelNotFoundError, VersionInUseError
+from mlnb.errors import AliasMovedError, InvalidInputError, InvalidNameError, ModelNotFoundError, VersionInUseError
 from mlnb.registry.diff import VersionDiff
 from mlnb.registry.lineage import LineageProbe, digest_of, tell_notebook
 from mlnb.registry.tables import format_delta
@@ -161,6 +161,19 @@ class TestAliases:
         two.set_alias("iris", "champion", 1)
         assert two.aliases("iris") == {"champion": 1}
 
+    def test_one_that_is_removed_means_nothing(self, two: ModelRegistry) -> None:
+        two.set_alias("iris", "champion", 1)
+        two.remove_alias("iris", "champion")
+        assert two.aliases("iris") == {}
+        with pytest.raises(ModelNotFoundError, match="no alias 'champion'"):
+            two.remove_alias("iris", "champion")
+        two.set_alias("iris", "champion", 2, expected=None)
+        assert two.aliases("iris") == {"champion": 2}
+
+    def test_a_number_is_no_alias(self, two: ModelRegistry) -> None:
+        with pytest.raises(InvalidNameError, match="iris:2 means that version"):
+            two.set_alias("iris", "2", 1)
+
 
 class TestDeleting:
     def test_a_tombstone_stays_and_the_number_is_not_given_again(self, two: ModelRegistry) -> None:
@@ -198,7 +211,9 @@ class TestDeleting:
 
     def test_the_last_version_takes_the_name_along(self, registry: ModelRegistry) -> None:
         registry.register(Ridge().fit(ROWS, TARGET), "m")
-        registry.delete("m")
+        with pytest.raises(InvalidNameError, match="name it by its number"):
+            registry.delete("m")
+        registry.delete("m:1")
         assert registry.names() == []
 
 

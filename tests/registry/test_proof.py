@@ -94,7 +94,7 @@ def test_a_proof_joins_the_history_and_the_last_one_counts(registry: ModelRegist
 
 def test_without_an_example_no_rows_are_compared(registry: ModelRegistry) -> None:
     proof = registry.prove(registry.register(lambda rows: rows, "any"))
-    assert (proof.portable, proof.rows, str(proof)) == (True, 0, "portable")
+    assert (proof.portable, proof.rows, str(proof)) == (True, 0, "portable, no answers compared")
 
 
 def test_a_class_in_a_module_beside_the_notebook_is_not_portable(

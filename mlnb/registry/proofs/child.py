@@ -148,8 +148,8 @@ class _Trace:
         return tuple(needed[name] for name in sorted(needed))
 
     def _note(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:  # noqa: A002 - the signature of __import__
-        if level == 0:
-            asking = _top((globals or {}).get("__name__", ""))
+        asking = _top((globals or {}).get("__name__", ""))
+        if level == 0 and asking != _top(name):
             (self._asked_for if asking in self._ASKING else self._imported).add(_top(name))
         return self._original(name, globals, locals, fromlist, level)
 

@@ -18,7 +18,7 @@ __all__ = ["describe", "differences"]
 
 _LOOKED_AT = 5_000  # objects of a model: enough to meet every library, and a bound for huge ones
 _PLAIN = (str, bytes, bool, int, float, type(None))
-_OWN = {"mlnb", "__main__", "builtins", "cloudpickle"}
+_OWN = {"pybind11_builtins", "mlnb", "__main__", "builtins", "cloudpickle"}
 
 
 def describe(model: object) -> dict[str, Any]:

@@ -65,7 +65,9 @@ class Proof:
     def __str__(self) -> str:
         if not self.portable:
             return f"not portable: {self.reason}"
-        compared = f", {self.rows} golden row{'s' * (self.rows > 1)} answered alike" if self.rows else ""
+        compared = (
+            f", {self.rows} golden row{'s' * (self.rows > 1)} answered alike" if self.rows else ", no answers compared"
+        )
         return f"portable{compared}"
 
 
