@@ -348,8 +348,7 @@ class ModelRegistry:
             known = self.aliases(wanted.name, as_of=as_of)
             if wanted.alias not in known:
                 raise ModelNotFoundError(
-                    f"{wanted.name!r} has no alias {wanted.alias!r}; {nearest(wanted.alias, known)} "
-                    f"(in {self.url})."
+                    f"{wanted.name!r} has no alias {wanted.alias!r}; {nearest(wanted.alias, known)} (in {self.url})."
                 )
             number = known[wanted.alias]
         if number is None:
@@ -359,9 +358,8 @@ class ModelRegistry:
                 return version
         if number in self._ledger.deleted(wanted.name):
             raise ModelNotFoundError(f"{wanted.name}:{number} was deleted; its record stays in the history.")
-        raise ModelNotFoundError(
-            f"{wanted.name!r} has no version {number}; there are {ranges([v.number for v in versions])} (in {self.url})."
-        )
+        there = ranges([version.number for version in versions])
+        raise ModelNotFoundError(f"{wanted.name!r} has no version {number}; there are {there} (in {self.url}).")
 
     def set_alias(self, name: str, alias: str, number: int, *, expected: int | None = _ANY) -> None:
         """Let ``name@alias`` mean version ``number`` from now on.
