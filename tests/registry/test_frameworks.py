@@ -35,6 +35,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
+from mlnb import ModelRegistry
 from mlnb.errors import IntegrityError, MissingLibraryError, NotServableError
 from mlnb.registry.frameworks import (
     LightGBMSerializer,
@@ -576,3 +577,29 @@ def test_a_plain_value_is_itself_again(value: Any) -> None:
 def test_a_value_that_is_not_plain_is_refused(value: Any) -> None:
     with pytest.raises(NotServableError, match="cannot be written as JSON"):
         plain.dumps(value)
+
+
+def test_an_onnx_model_is_the_same_however_it_is_given(registry: ModelRegistry, tmp_path: Path) -> None:
+    rows, target = load_iris(return_X_y=True)
+    rows = rows.astype(np.float32)
+    graph = to_onnx(LogisticRegression(max_iter=500).fit(rows, target), rows[:1], options={"zipmap": False})
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    first = registry.register(graph, "iris", example=rows)
+    second = registry.register(tmp_path / "model.onnx", "iris", example=rows)
+    assert (first.digest, first.model_type) == (second.digest, second.model_type)
+    assert first.environment == second.environment
+    assert set(first.environment["packages"]) == {"numpy", "onnxruntime"}
+    assert "onnxruntime" in " ".join(registry.prove(second).requirements)
+    with pytest.raises(NotServableError, match=r"give its path: Path\('model\.onnx'\)"):
+        registry.register("model.onnx", "iris")
+
+
+def test_a_module_may_have_a_tensor_as_its_example_and_comes_back_in_evaluation_mode(registry: ModelRegistry) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5)).train()
+    rows = torch.ones(5, 2)
+    version = registry.register(module, "net", example=rows)
+    assert version.signature.names == ("x0", "x1")
+    assert module.training  # one's own object stays as it is
+    loaded = registry.load("net")
+    assert not loaded.training
+    assert torch.equal(loaded(rows), module.eval()(rows))

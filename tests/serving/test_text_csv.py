@@ -149,3 +149,13 @@ def test_a_wider_limit_of_somebody_elses_is_theirs(monkeypatch: pytest.MonkeyPat
         assert decode(TEXTS, b"text\n" + b"x" * 200_000).tolist() == ["x" * 200_000]
     finally:
         csv.field_size_limit(before)
+
+
+def test_the_columns_numbers_may_be_a_header_or_a_row_and_are_asked_about() -> None:
+    body = b"0,1\n0.5,0.25\n"
+    with pytest.raises(
+        InvalidInputError, match="could be the columns' numbers, as pandas writes them, and a row as well"
+    ):
+        decode(NUMBERED, body)
+    assert rows(decode(NUMBERED, body, content_type="text/csv; header=present")) == [[0.5, 0.25]]
+    assert rows(decode(NUMBERED, body, content_type="text/csv; header=absent")) == [[0.0, 1.0], [0.5, 0.25]]
