@@ -517,13 +517,15 @@ class ModelRegistry:
         Raises
         ------
         ModelNotFoundError, IntegrityError
+        InvalidInputError
+            If it is the same registry.
         UntrustedError
             If loading it may run code and this registry is not trusted: copying would vouch for it.
         """
         other = to if isinstance(to, ModelRegistry) else ModelRegistry(to)
-        if self._founded() and other._identity == self._identity:  # noqa: SLF001 - its own kind
-            raise InvalidInputError(f"{reference} is in {self.url} already; give another registry to copy it to.")
         version = self.version(reference)
+        if other.url == self.url:
+            raise InvalidInputError(f"{version} is in {self.url} already; give another registry to copy it to.")
         if serializer_named(version.format).runs_code:
             self._check_trusted(version)
         return other._adopt(version, self._blobs.get(version.contents), source=self.url)  # noqa: SLF001 - its own kind

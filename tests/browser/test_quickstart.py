@@ -156,7 +156,8 @@ def test_in_the_dark_theme(page: Page, dark_jupyterlab: JupyterLab) -> None:
     picture(page, card, "panel-dark-try")
     card.get_by_role("tab", name="Monitor").click()
     expect(card.locator(".mlnb-chart .main-svg").first).to_be_visible()
-    assert brightness(card.locator(".x3tick text").first.evaluate("text => getComputedStyle(text).fill")) > 180
+    tick = card.locator(".x3tick text").first  # plotly makes it anew each second: between two it has no style
+    wait_until(lambda: brightness(tick.evaluate("text => getComputedStyle(text).fill")) > 180)
     picture(page, card, "panel-dark-monitor")
     stop_kernels(page, dark_jupyterlab)
 

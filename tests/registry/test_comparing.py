@@ -266,3 +266,9 @@ def git(*arguments: str) -> str:
     who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
     command = ["git", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | who).stdout.strip()
+
+
+def test_a_version_is_not_copied_to_where_it_is(two: ModelRegistry) -> None:
+    with pytest.raises(InvalidInputError, match="iris:1 is in .* already; give another registry"):
+        two.copy("iris:1", two.url)
+    assert len(two.versions("iris")) == 2

@@ -514,7 +514,7 @@ METHODS: dict[str, Callable[[ModelRegistry, str], object]] = {
     "rollback to": lambda registry, text: registry.rollback(text, to=1),
     "rollback_target": lambda registry, text: registry.rollback_target(text),
     "delete": lambda registry, text: registry.delete(text),
-    "copy": lambda registry, text: registry.copy(text, registry),
+    "copy": lambda registry, text: registry.copy(text, "memory://copies"),
     "diff": lambda registry, text: registry.diff(text, text),
     "card": lambda registry, text: registry.card(text),
 }
