@@ -269,6 +269,6 @@ def git(*arguments: str) -> str:
 
 
 def test_a_version_is_not_copied_to_where_it_is(two: ModelRegistry) -> None:
-    with pytest.raises(InvalidInputError, match="iris:1 is in .* already; give another registry"):
+    with pytest.raises(InvalidInputError, match=r"iris:1 is in .* already; give another registry"):
         two.copy("iris:1", two.url)
     assert len(two.versions("iris")) == 2
