@@ -202,9 +202,8 @@ def _compared(
         return golden
     for one in (model, copy) * _ASKED_AGAIN:
         now = ask(predictor(one), signature, golden.rows)
-        if bool(disagreements(golden, now)) is (
-            one is model
-        ):  # the model against itself, or the copy with it after all
+        varies = one is model  # against itself; a copy varies if it agrees after all
+        if bool(disagreements(golden, now)) is varies:
             return replace(golden, repeatable=False)
     raise NotServableError(f"{type_name(model)} stored as {serializer.name} answers differently: {wrong[0]}.")
 

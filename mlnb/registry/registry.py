@@ -594,7 +594,10 @@ class ModelRegistry:
         """Give a version the next free number; see to it that its files are there, whoever collects meanwhile."""
         numbered = self._ledger.add(version)
         while self._blobs.missing(numbered.contents):
-            self._blobs.put(contents)
+            if self._blobs.put(contents) != list(numbered.contents):
+                raise IntegrityError(
+                    f"{numbered} changed in memory while it was stored. Delete it, stop what changes it, try again."
+                )
         self._ledger.record(numbered, "registered")
         if not self.url.startswith("memory://"):  # which a child process cannot see
             prover.submit((self.url, numbered.name), lambda: self.proof(numbered) or self.prove(numbered))
