@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AliasMovedError",
     "AmbiguousDeploymentError",
+    "DeadlineError",
     "EnvironmentWarning",
     "GoldenRowsError",
     "IntegrityError",
@@ -21,12 +22,15 @@ __all__ = [
     "MlnbError",
     "ModelNotFoundError",
     "NoPreviousVersionError",
+    "NotAcceptableError",
     "NotDeployedError",
     "NotServableError",
+    "OverloadedError",
     "PortInUseError",
     "PredictionError",
     "RegistryFormatError",
     "RegistryUnavailableError",
+    "ReplicaError",
     "ServerStartError",
     "StoppedError",
     "TooLargeError",
@@ -207,6 +211,13 @@ class UnsupportedMediaTypeError(MlnbError, ValueError):
     title = "Content type is not supported"
 
 
+class NotAcceptableError(MlnbError, ValueError):
+    """No form of answer that the client accepts, or that can hold what the model said."""
+
+    status = 406
+    title = "No such answer format"
+
+
 class InvalidInputError(MlnbError, ValueError):
     """A row does not fit the model's signature."""
 
@@ -215,10 +226,53 @@ class InvalidInputError(MlnbError, ValueError):
 
 
 class PredictionError(MlnbError, RuntimeError):
-    """The model itself failed; ``__cause__`` is its own exception."""
+    """The model itself failed.
+
+    Parameters
+    ----------
+    reason : str
+        For the person who runs the model; no part of the message, which anybody may read. Where the model ran in this
+        process, ``__cause__`` is its own exception.
+    """
 
     status = 500
     title = "The model failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The model failed on this input; its owner sees the reason in the panel, under Monitor.")
+        self.reason = " ".join(reason.split())
+
+
+class DeadlineError(MlnbError, TimeoutError):
+    """Nobody waits for the answer any more."""
+
+    status = 504
+    title = "Too late"
+
+
+class OverloadedError(MlnbError, RuntimeError):
+    """More rows wait than can be answered in time.
+
+    Parameters
+    ----------
+    message : str
+    retry_after : int
+        Seconds.
+    """
+
+    status = 503
+    title = "Overloaded"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.retry_after = retry_after
+
+
+class ReplicaError(MlnbError, RuntimeError):
+    """A replica process did not start, or ended."""
+
+    status = 503
+    title = "No replica"
 
 
 class EnvironmentWarning(UserWarning):

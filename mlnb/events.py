@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 __all__ = ["PredictionEvent", "PredictionListener"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictionEvent:
+class PredictionEvent(NamedTuple):
     """One request to predict, answered or refused. A body that is too large to be read is not one.
+
+    A named tuple, because tens of thousands are made in a second.
 
     Attributes
     ----------
@@ -22,7 +23,7 @@ class PredictionEvent:
     at : float
         When the answer was ready, seconds since the epoch.
     seconds : float
-        From reading the body to the answer, without the network.
+        From the whole request to the answer, without the network.
     rows : int
         Rows predicted; 0 when the request was refused.
     status : int
@@ -41,4 +42,4 @@ class PredictionEvent:
     error: str | None = None
 
 
-PredictionListener = Callable[[PredictionEvent], None]
+PredictionListener = Callable[[Sequence[PredictionEvent]], None]

@@ -6,13 +6,14 @@ import atexit
 import re
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from mlnb.errors import InvalidNameError, MlnbError, NotDeployedError, PortInUseError, StoppedError, nearest
+from mlnb.errors import InvalidInputError, InvalidNameError, MlnbError, NotDeployedError, StoppedError, nearest
 from mlnb.registry import ModelRegistry, history
 from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
 from mlnb.registry.tables import SHOWN, VersionTable, version_table
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     from mlnb.monitoring.monitor import Series
     from mlnb.registry import ModelVersion
     from mlnb.registry.history import Action, HistoryEvent
-    from mlnb.serving.app import Served
-    from mlnb.serving.server import Server
-    from mlnb.serving.service import Answer, ModelService
+    from mlnb.scaling.acceleration.acceleration import Acceleration
+    from mlnb.scaling.pool import ReplicaSnapshot
+    from mlnb.serving.gateway import Manner
+    from mlnb.serving.hosting import Hosted, Hosting
+    from mlnb.serving.service import Answer
 
 _PATIENCE = 5.0  # seconds that stopping waits for what is in flight
+_MOST_REPLICAS = 64
 
 __all__ = ["Deployment", "DeploymentSnapshot", "Workspace", "deploy", "deployments", "rollback", "stop", "versions"]
 
@@ -55,6 +59,12 @@ class DeploymentSnapshot:
     previous : int or None
         The version number that a roll back would make live.
     metrics : MetricsSnapshot
+    replicas : tuple of ReplicaSnapshot
+        None while it is stopped.
+    trouble : str
+        Why a replica ended by itself, "" if none did.
+    acceleration : Acceleration or None
+        The faster form of the model that answers, where it was asked for.
     """
 
     name: str
@@ -68,6 +78,9 @@ class DeploymentSnapshot:
     versions: tuple[ModelVersion, ...]
     previous: int | None
     metrics: MetricsSnapshot
+    replicas: tuple[ReplicaSnapshot, ...] = ()
+    trouble: str = ""
+    acceleration: Acceleration | None = None
 
 
 class Deployment:
@@ -84,18 +97,23 @@ class Deployment:
         ``http://127.0.0.1:PORT/models/NAME``; the same for every version.
     version : ModelVersion
         The one that is live, or was last.
+    replicas : int
+        Processes that answer; 0: the kernel does.
+    acceleration : Acceleration or None
+        What was found when a faster form of the model was asked for.
     """
 
     def __init__(self, workspace: Workspace, registry: ModelRegistry, version: ModelVersion) -> None:
-        from mlnb.monitoring import ModelMonitor
-
         self.name = version.name
         self.registry = registry
         self.version = version
         self.url = ""
+        self.replicas = 0
+        self.acceleration: Acceleration | None = None
         self._workspace = workspace
-        self._service: ModelService | None = None
-        self._monitor = ModelMonitor()
+        self._live = False
+        self._hosted: Hosted | None = None
+        self._last_metrics: MetricsSnapshot | None = None
         self._own: list[int] = []  # numbers of the events in the registry's history that are this deployment's
 
     def __enter__(self) -> Self:
@@ -110,7 +128,7 @@ class Deployment:
     @property
     def state(self) -> Literal["live", "stopped"]:
         """Whether it answers."""
-        return "stopped" if self._service is None else "live"
+        return "live" if self._live else "stopped"
 
     def predict(self, rows: Any) -> np.ndarray[Any, Any]:
         """Return the live version's predictions, on the way that requests take, without HTTP.
@@ -144,12 +162,9 @@ class Deployment:
         """
         from mlnb.serving.service import Query
 
-        service = self._service
-        if service is None:
+        if not self._live:
             raise StoppedError(f"{self.name!r} was stopped. Deploy it again: mlnb.deploy({str(self.version)!r}).")
-        return service.submit(
-            lambda signature: Query(rows=signature.coerce(rows), probabilities=probabilities)
-        ).result()
+        return self._workspace._hosting.answer(self.name, Query(rows, probabilities))
 
     def info(self) -> dict[str, Any]:
         """Return what ``GET {url}/info`` answers: version, metrics, signature, example row."""
@@ -159,11 +174,33 @@ class Deployment:
 
     def metrics(self) -> MetricsSnapshot:
         """Return requests, errors and latency so far."""
-        return self._monitor.snapshot(now=time.time())
+        return self.snapshot().metrics
 
     def series(self) -> Series:
         """Return requests, errors and latency second by second over the last five minutes."""
-        return self._monitor.series(now=time.time())
+        from mlnb.monitoring import ModelMonitor
+
+        if self._live:
+            with suppress(StoppedError, NotDeployedError):
+                return self._workspace._hosting.series(self.name)
+        return ModelMonitor().series(now=time.time())
+
+    def scale(self, replicas: int) -> Deployment:
+        """Answer from as many processes beside the kernel; 0: from the kernel. No request fails because of it.
+
+        Parameters
+        ----------
+        replicas : int
+            While another deployment has replicas, 0 means one as well: they share a server.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is no whole number from 0.
+        MlnbError
+            If a replica does not start; then all stays as it was.
+        """
+        return self._workspace.scale(self.name, replicas)
 
     def rollback(self, *, to: int | None = None) -> Deployment:
         """Make the version live that was live before, or version ``to``. No request fails because of it.
@@ -191,35 +228,63 @@ class Deployment:
 
     def snapshot(self) -> DeploymentSnapshot:
         """Return what a panel draws; no file is read."""
+        metrics, replicas, trouble = self._observed()
         return DeploymentSnapshot(
             name=self.name, url=self.url, docs_url=f"{self.url.removesuffix(f'/models/{self.name}')}/docs",
-            place="in kernel", state=self.state, version=self.version, since=self._since, at=datetime.now(UTC),
-            versions=self._versions, previous=self._previous, metrics=self.metrics(),
+            place=self._place(replicas), state=self.state, version=self.version, since=self._since,
+            at=datetime.now(UTC), versions=self._versions, previous=self._previous, metrics=metrics, replicas=replicas,
+            trouble=trouble, acceleration=self.acceleration,
         )  # fmt: skip
 
-    def _go_live(
-        self, registry: ModelRegistry, version: ModelVersion, model: object, action: Action, *, server_url: str
-    ) -> Served:
-        """Record and serve a version; what the registry may refuse comes first, so that nothing is half done."""
+    def _observed(self) -> tuple[MetricsSnapshot, tuple[ReplicaSnapshot, ...], str]:
+        """Return what the server knows; what it last knew, once it has ended."""
         from mlnb.monitoring import ModelMonitor
-        from mlnb.serving.app import Served
-        from mlnb.serving.service import ModelService
 
+        if self._live:
+            with suppress(StoppedError, NotDeployedError):
+                seen = self._workspace._hosting.snapshot(self.name)
+                self._last_metrics = seen.metrics
+                return seen.metrics, seen.replicas, seen.trouble
+        return self._last_metrics or ModelMonitor().snapshot(now=time.time()), (), ""
+
+    def _place(self, replicas: Sequence[ReplicaSnapshot]) -> str:
+        if not self._workspace._hosting.beside or not self._live:
+            return "in kernel"
+        ready = sum(replica.state == "ready" for replica in replicas)
+        return "1 process" if ready == 1 else f"{ready} processes"
+
+    def _scaled(self, replicas: int) -> None:
+        self.replicas = replicas
+        self._hosted = self._hosted.scaled(replicas) if self._hosted else None
+
+    def _go_live(self, hosted: Hosted, model: object, action: Action) -> None:
+        """Serve and record a version; what cannot be recorded is not served either."""
+        registry, version = hosted.registry, hosted.version
         versions = tuple(reversed(registry.versions(self.name)))
+        self._workspace._hosting.serve(hosted, model)
+        try:
+            number = registry.record(version, action).number
+        except BaseException:
+            self._take_back()
+            raise
         if self.registry.url != registry.url:
             self._own.clear()  # another registry has another history
-        self._own.append(registry.record(version, action).number)
-        previous = history.previous(self._history(registry))
-        if self._service is None:
-            self._monitor = ModelMonitor()
-            self._service = ModelService(version, model, listener=self._monitor.observe)
-        else:
-            self._service.swap(version, model)
+        self._own.append(number)
+        self._previous = history.previous(self._history(registry))
         self.registry, self.version, self._versions = registry, version, versions
-        self._previous = previous
+        self.replicas, self.acceleration = hosted.replicas, hosted.acceleration
+        self._hosted = hosted
+        self._live = True
         self._since = datetime.now(UTC)
-        self.url = f"{server_url}/models/{self.name}"
-        return Served(self._service, self._monitor)
+        self.url = f"{self._workspace._hosting.url}/models/{self.name}"
+
+    def _take_back(self) -> None:
+        """Serve again what was live before."""
+        hosting, before = self._workspace._hosting, self._hosted
+        if self._live and before is not None:
+            hosting.serve(before, before.registry.load(before.version))
+        else:
+            hosting.withdraw(self.name, within=0)
 
     def _history(self, registry: ModelRegistry) -> list[HistoryEvent]:
         """Return what one can roll back through here: what was before, and one's own; not what others do since."""
@@ -227,12 +292,14 @@ class Deployment:
             event for event in registry.history(self.name) if event.number < self._own[0] or event.number in self._own
         ]
 
-    def _detach(self) -> ModelService | None:
-        """Become stopped; return the service to close, None if it was stopped already."""
-        service, self._service = self._service, None
-        if service is not None:
-            self._since = datetime.now(UTC)
-        return service
+    def _detach(self) -> bool:
+        """Become stopped; say whether it was live."""
+        if not self._live:
+            return False
+        self._observed()
+        self._live = False
+        self._since = datetime.now(UTC)
+        return True
 
 
 class Workspace:
@@ -240,12 +307,16 @@ class Workspace:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._served: dict[str, Served] = {}
         self._deployments: dict[str, Deployment] = {}  # stopped ones too: a name keeps its handle
-        self._server: Server | None = None
-        self._last_port: int | None = None
         self._deploying = 0  # deployments on their way, which need the server
         self._turns: dict[str, threading.Lock] = {}  # deployments of one name take turns
+
+    @cached_property
+    def _hosting(self) -> Hosting:
+        """The server; made when it is needed first, for what it imports."""
+        from mlnb.serving.hosting import Hosting
+
+        return Hosting()
 
     def deploy(
         self,
@@ -259,6 +330,10 @@ class Workspace:
         registry: ModelRegistry | str | Path | None = None,
         serializer: str | None = None,
         by_value: Sequence[ModuleType] = (),
+        replicas: int | None = None,
+        accelerate: bool | None = None,
+        policy: str | None = None,
+        timeout: float | None = None,
     ) -> Deployment:
         """Register a model as a new version and serve it; a name that is live gets the new version in place.
 
@@ -280,6 +355,17 @@ class Workspace:
         serializer : str, optional
         by_value : sequence of modules
             As :meth:`ModelRegistry.register` takes them.
+        replicas : int, optional
+            Processes beside the kernel that answer; 0: the kernel does. Default: as before, at first 0.
+        accelerate : bool, optional
+            Let a faster form of the model answer, if there is one that gives the same answers. Default: as before, at
+            first False.
+        policy : str, optional
+            Which of several idle replicas is asked: ``"least_loaded"``, ``"round_robin"``, ``"random"``, ``"weighted"``
+            or ``"power_of_two"``. Default: as before, at first the first of these.
+        timeout : float, optional
+            Seconds after which a prediction is given up, and the replica that hangs replaced. Default: as before, at
+            first 60.
 
         Raises
         ------
@@ -309,6 +395,7 @@ class Workspace:
             turn = self._turns.setdefault(serving_name, threading.Lock())
         # Storing and loading take their time, on a bucket above all: other names go on meanwhile.
         with turn, self._server_on(port):  # first: a port that is taken must leave the registry as it was
+            manner = self._manner(serving_name, replicas=replicas, policy=policy, timeout=timeout)
             if stored:
                 version = _existing(where, model, name=name, **given)
             else:
@@ -316,9 +403,25 @@ class Workspace:
                     model, serving_name, example=example, metrics=metrics, description=description,
                     serializer=serializer, by_value=by_value,
                 )  # fmt: skip
-            loaded = where.load(version)  # what is served is what is stored, whatever happens to `model` later
-            with self._lock:
-                return self._serve(where, version, loaded, "deployed")
+            before = self._deployments.get(serving_name)
+            if accelerate is None:
+                accelerate = before is not None and before.acceleration is not None
+            return self._serve(where, version, "deployed", manner=manner, accelerate=accelerate, example=example)
+
+    def scale(self, name: str, replicas: int) -> Deployment:
+        """Answer from as many processes beside the kernel; 0: from the kernel. No request fails because of it.
+
+        Raises
+        ------
+        NotDeployedError, InvalidInputError
+        MlnbError
+            If a replica does not start; then all stays as it was.
+        """
+        deployment = self.find(name)
+        with self._turns[name]:
+            self._hosting.scale(name, _checked_replicas(replicas))
+            deployment._scaled(replicas)
+        return deployment
 
     def rollback(self, name: str, *, to: int | None = None) -> Deployment:
         """Make the version live that was live before, or version ``to``. No request fails because of it.
@@ -327,11 +430,14 @@ class Workspace:
         ------
         NotDeployedError, NoPreviousVersionError, ModelNotFoundError
         """
-        with self._lock:
-            deployment = self.find(name)
+        deployment = self.find(name)
+        with self._turns[name], self._server_on(None):
             registry = deployment.registry
             version = registry.rollback_target(name, to=to, events=deployment._history(registry))
-            return self._serve(registry, version, registry.load(version), "rolled back")
+            return self._serve(
+                registry, version, "rolled back", manner=self._manner(name),
+                accelerate=deployment.acceleration is not None,
+            )  # fmt: skip
 
     def stop(self, name: str | None = None) -> list[Deployment]:
         """Stop one deployment, or all; return those that were stopped.
@@ -353,7 +459,7 @@ class Workspace:
 
     def deployments(self) -> list[Deployment]:
         """Return the live deployments of this process, by name."""
-        return [self._deployments[name] for name in sorted(self._served)]
+        return [one for _, one in sorted(self._deployments.items()) if one.state == "live"]
 
     def find(self, name: str) -> Deployment:
         """Return the live deployment of that name.
@@ -363,12 +469,13 @@ class Workspace:
         NotDeployedError
             With the names there are.
         """
-        if name not in self._served:
-            hint = nearest(name, self._served)
-            if (plain := re.split("[:@]", name)[0]) in self._served:
+        live = {one.name: one for one in self.deployments()}
+        if name not in live:
+            hint = nearest(name, live)
+            if (plain := re.split("[:@]", name)[0]) in live:
                 hint = f"{plain!r} is, and roll back takes the version as --to (to=)"
             raise NotDeployedError(f"{name!r} is not deployed here; {hint}.")
-        return self._deployments[name]
+        return live[name]
 
     def versions(
         self,
@@ -394,12 +501,37 @@ class Workspace:
         live = {one.name: one.version.number for one in self.deployments() if one.registry.url == where.url}
         return version_table(where, name, live=live, shown=shown)
 
-    def _serve(self, registry: ModelRegistry, version: ModelVersion, model: object, action: Action) -> Deployment:
-        assert self._server is not None  # noqa: S101 - for the type checker; the callers started it
+    def _manner(
+        self, name: str, *, replicas: int | None = None, policy: str | None = None, timeout: float | None = None
+    ) -> Manner:
+        """Return how a name is to be served: as asked, else as it is or was."""
+        from mlnb.scaling.balancing import policy_named
+        from mlnb.serving.gateway import Manner
+
+        known = self._deployments.get(name)
+        before = known._hosted.manner if known and known._hosted else Manner()
+        if timeout is not None and not 0 < timeout < float("inf"):
+            raise InvalidInputError(f"timeout={timeout!r}: a number of seconds above 0 is needed.")
+        return Manner(
+            replicas=before.replicas if replicas is None else _checked_replicas(replicas),
+            policy=before.policy if policy is None else policy_named(policy).name,
+            timeout=before.timeout if timeout is None else timeout,
+        )
+
+    def _serve(
+        self, registry: ModelRegistry, version: ModelVersion, action: Action, *, manner: Manner, accelerate: bool,
+        example: Any = None,
+    ) -> Deployment:  # fmt: skip
+        from mlnb.serving.hosting import Hosted
+
+        # What is served is what is stored, whatever happens to the object in the notebook later.
+        model = registry.load(version, mapped=manner.replicas > 0)
+        acceleration = _faster(registry, version, model, example) if accelerate else None
+        hosted = Hosted(registry=registry, version=version, manner=manner, acceleration=acceleration)
         deployment = self._deployments.get(version.name) or Deployment(self, registry, version)
-        served = deployment._go_live(registry, version, model, action, server_url=self._server.url)
-        self._deployments[version.name] = deployment
-        self._served[version.name] = served
+        deployment._go_live(hosted, model, action)
+        with self._lock:
+            self._deployments[version.name] = deployment
         return deployment
 
     def _stop(self, chosen: list[Deployment]) -> None:
@@ -409,60 +541,47 @@ class Workspace:
     def _take_down(self, chosen: list[Deployment], *, timeout: float) -> list[Deployment]:
         """Unpublish at once, then wait for what is in flight; return those that were live."""
         with self._lock:
-            services = {one: service for one in chosen if (service := one._detach()) is not None}
-            for one in services:
-                del self._served[one.name]
-        for service in services.values():
-            service.close(timeout=timeout)
+            detached = [one for one in chosen if one._detach()]
+        for one in detached:
+            self._hosting.withdraw(one.name, within=timeout)
         with self._lock:
-            self._stop_idle_server()
-        return list(services)
+            if detached and not self._deploying:
+                self._hosting.rest()
+        return detached
 
     def _registry_for(self, registry: ModelRegistry | str | Path | None, name: str | None) -> ModelRegistry:
         if isinstance(registry, ModelRegistry):
             return registry
-        if registry is None and name in self._served:
-            return self._deployments[name].registry
+        known = self._deployments.get(name or "")
+        if registry is None and known is not None and known.state == "live":
+            return known.registry
         return ModelRegistry(registry)
 
     @contextmanager
     def _server_on(self, port: int | None) -> Iterator[None]:
-        """Have a server on ``port`` until the block has ended, and on as long as something is served."""
+        """Have a socket on ``port`` until the block has ended, and on as long as something is served."""
         with self._lock:
-            self._start_server(port)
+            self._hosting.listen(port)
             self._deploying += 1
         try:
             yield
         finally:
             with self._lock:
                 self._deploying -= 1
-                self._stop_idle_server()
+                if not self._deploying:
+                    self._hosting.rest()
 
-    def _start_server(self, port: int | None) -> None:
-        """Have a server on ``port``."""
-        from mlnb.serving.app import create_app
-        from mlnb.serving.server import Server
 
-        if self._server is not None:
-            if port not in (None, self._server.port):
-                raise PortInUseError(
-                    f"The models of this kernel share port {self._server.port}, so port {port} was not opened. "
-                    f"Leave the port out, or stop {', '.join(sorted(self._served))} first."
-                )
-            return
-        app = create_app(self._served)
-        try:
-            self._server = Server(app, port=self._last_port if port is None else port)
-        except PortInUseError:
-            if port is not None or self._last_port is None:
-                raise
-            self._server = Server(app)  # the last port went to somebody else meanwhile
-        self._last_port = self._server.port
+def _faster(registry: ModelRegistry, version: ModelVersion, model: Any, example: Any) -> Acceleration:
+    from mlnb.scaling.acceleration.acceleration import accelerate
 
-    def _stop_idle_server(self) -> None:
-        if self._server is not None and not self._served and not self._deploying:
-            self._server.stop()
-            self._server = None
+    return accelerate(model, signature=version.signature, golden=registry.golden(version), example=example)
+
+
+def _checked_replicas(replicas: int) -> int:
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= _MOST_REPLICAS:
+        raise InvalidInputError(f"{replicas!r} replicas: a whole number from 0 to {_MOST_REPLICAS} is needed.")
+    return replicas
 
 
 def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **given: Any) -> ModelVersion:

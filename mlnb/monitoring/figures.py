@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.monitoring.monitor import Series
 
-__all__ = ["plotly_javascript", "traffic_figure"]
+__all__ = ["benchmark_figure", "plotly_javascript", "traffic_figure"]
 
 # Okabe and Ito's palette: told apart with any colour vision, on white and on dark (https://jfly.uni-koeln.de/color/).
 _RATE, _MEDIAN, _TAIL, _ERRORS = "#0072B2", "#009E73", "#E69F00", "#D55E00"
 _GRID = "rgba(128, 128, 128, 0.22)"
 _HEIGHT = 340  # pixels
 _MINUTE = 60
+_MUTED = "#767676"  # text that is read on white and on dark, where no page sets its colour
+_MOST_TICKS = 12
+_LINE = 18  # pixels of a line of the title
 
 
 def traffic_figure(series: Series) -> Figure:
@@ -73,3 +78,57 @@ def plotly_javascript() -> str:
 
     source: str = get_plotlyjs()
     return source
+
+
+def benchmark_figure(result: BenchmarkResult) -> Figure:
+    """Draw good requests per second, and latency quantiles below, over the connections that asked.
+
+    The verdict is the title; a dotted line marks the saturation point. The background is transparent, so that the
+    page's own theme shows.
+    """
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    steps, knee = result.steps, result.saturation
+    connections = [step.connections for step in steps]
+    figure = make_subplots(
+        rows=2, cols=1, shared_xaxes=True, row_heights=[0.5, 0.5], vertical_spacing=0.16,
+        subplot_titles=("good requests per second", "latency, ms"),
+    )  # fmt: skip
+    figure.update_annotations(x=0, xanchor="left", font={"size": 12, "color": _MUTED}, yshift=2)
+    panes = [
+        (1, "requests", [step.throughput for step in steps], _RATE, "%{y:,.0f} requests/s"),
+        (2, "p99", [step.p99 for step in steps], _TAIL, "%{y:.3~g} ms"),
+        (2, "p50", [step.p50 for step in steps], _MEDIAN, "%{y:.3~g} ms"),
+    ]
+    for row, name, values, colour, hover in panes:
+        trace = go.Scatter(
+            x=connections, y=values, name=name, mode="lines+markers", showlegend=row > 1, marker={"size": 6},
+            line={"color": colour, "width": 1.6}, hovertemplate=f"{hover}<extra>{name}</extra>",
+        )  # fmt: skip
+        figure.add_trace(trace, row=row, col=1)
+    if knee is not None:
+        figure.add_vline(x=knee.connections, line={"color": _MUTED, "width": 1, "dash": "dot"})
+    figure.update_yaxes(rangemode="tozero", nticks=5, gridcolor=_GRID, zerolinecolor=_GRID, fixedrange=True)
+    figure.update_yaxes(row=1, col=1, tickformat=",~g")
+    figure.update_xaxes(
+        type="log", gridcolor=_GRID, zeroline=False, fixedrange=True,
+        tickmode="array", tickvals=connections[:: len(connections) // _MOST_TICKS + 1],
+    )  # fmt: skip
+    figure.update_xaxes(row=2, col=1, title={"text": "connections", "standoff": 8})
+    lines = [escape(sentence, quote=False) for sentence in result.verdict.splitlines()]
+    figure.add_annotation(
+        text="<br>".join(lines), font={"size": 13, "color": _MUTED}, showarrow=False, align="left",
+        xref="paper", x=0, xanchor="left", yref="paper", y=1, yanchor="bottom", yshift=26,
+    )  # fmt: skip
+    space = _LINE * len(lines)
+    figure.update_layout(
+        template="none", height=_HEIGHT + space, margin={"l": 52, "r": 22, "t": 34 + space, "b": 44},
+        hovermode="x unified",
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"size": 11, "color": _MUTED},
+        legend={
+            "x": 1, "y": figure.layout.yaxis2.domain[1], "xanchor": "right", "yanchor": "bottom", "orientation": "h",
+            "bgcolor": "rgba(0,0,0,0)",
+        },
+    )  # fmt: skip
+    return figure

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ddsketch import DDSketch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mlnb.events import PredictionEvent
 
@@ -28,6 +29,13 @@ class _Second:
     errors: int = 0
     latency: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))
     quantiles: tuple[float | None, float | None] | None = None
+
+    def join(self, other: _Second) -> None:
+        """Add what happened elsewhere in the same second."""
+        self.requests += other.requests
+        self.errors += other.errors
+        self.latency.merge(other.latency)
+        self.quantiles = None
 
     def p50_and_p99(self) -> tuple[float | None, float | None]:
         """Return the quantiles of a second that is over, worked out once."""
@@ -107,7 +115,7 @@ class ModelMonitor:
     >>> from mlnb.events import PredictionEvent
     >>> event = PredictionEvent(model="iris", version=1, request_id="a", at=100.2, seconds=0.002, rows=1, status=200)
     >>> monitor = ModelMonitor()
-    >>> monitor.observe(event)
+    >>> monitor.observe([event])
     >>> snapshot = monitor.snapshot(now=101.0)
     >>> snapshot.requests, snapshot.errors, round(snapshot.p50, 1)
     (1, 0, 2.0)
@@ -120,20 +128,37 @@ class ModelMonitor:
         self._last_error: str | None = None
         self._last_error_at: float | None = None
 
-    def observe(self, event: PredictionEvent) -> None:
-        """Count one request."""
+    def observe(self, events: Sequence[PredictionEvent]) -> None:
+        """Count requests, in the order of their answers."""
         with self._lock:
-            self._requests += 1
-            self._rows += event.rows
-            second = self._second(int(event.at))
-            second.requests += 1
-            second.quantiles = None
-            if event.error is None:
-                second.latency.add(event.seconds * 1e3)
-                return
-            second.errors += 1
-            self._errors += 1
-            self._last_error, self._last_error_at = event.error, event.at
+            for event in events:
+                self._count(event)
+
+    def absorb(self, other: ModelMonitor) -> None:
+        """Add what another one observed of the same deployment, elsewhere or before."""
+        with other._lock:
+            totals = (other._requests, other._errors, other._rows)
+            last, seconds = (other._last_error_at, other._last_error), copy.deepcopy(list(other._seconds))
+        with self._lock:
+            self._requests += totals[0]
+            self._errors += totals[1]
+            self._rows += totals[2]
+            if last[0] is not None and last[0] >= (self._last_error_at or 0.0):
+                self._last_error_at, self._last_error = last
+            known = {second.at: second for second in self._seconds}
+            for second in seconds:
+                if second.at in known:
+                    known[second.at].join(second)
+                else:
+                    known[second.at] = second
+            self._seconds = deque((known[at] for at in sorted(known)), maxlen=self._seconds.maxlen)
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {key: copy.deepcopy(value) for key, value in vars(self).items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def snapshot(self, *, now: float, window: int = 60) -> MetricsSnapshot:
         """Return the totals, and the last ``window`` seconds up to ``now`` (seconds since the epoch)."""
@@ -163,6 +188,19 @@ class ModelMonitor:
                 p50=self._per_second(end, window, lambda second: second.p50_and_p99()[0], None),
                 p99=self._per_second(end, window, lambda second: second.p50_and_p99()[1], None),
             )
+
+    def _count(self, event: PredictionEvent) -> None:
+        self._requests += 1
+        self._rows += event.rows
+        second = self._second(int(event.at))
+        second.requests += 1
+        second.quantiles = None
+        if event.error is None:
+            second.latency.add(event.seconds * 1e3)
+            return
+        second.errors += 1
+        self._errors += 1
+        self._last_error, self._last_error_at = event.error, event.at
 
     def _second(self, at: int) -> _Second:
         """Return the bucket of second ``at``; an event that comes late joins the newest."""

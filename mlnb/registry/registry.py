@@ -578,6 +578,11 @@ class ModelRegistry:
         trust.trust(self.url, self._identity)
         return self
 
+    def distrust(self) -> Self:
+        """Undo :meth:`trust`, and what making the registry did."""
+        trust.forget(self.url, self._identity)
+        return self
+
     def assume_trusted(self) -> Self:
         """Trust this registry for the life of this object: for a program that was told which registry to serve from."""
         self._assumed_trusted = True

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlnb.registry.rows.coercion import Plan, coerce
+from mlnb.registry.rows.coercion import Plan, build, check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,4 +173,27 @@ class Signature:
         MissingLibraryError
             If the model takes frames of a library, or the data is one, that is not installed or not readable here.
         """
-        return coerce(self, data)
+        return build(self, check(self, data))
+
+    def check(self, data: Any) -> Any:
+        """Return what :meth:`coerce` makes of ``data`` before it is put into the model's container.
+
+        Numbers of one dtype are one array, other tables a list of columns: small to send to another process, which
+        needs the frame's library only if it is the one that predicts.
+
+        Raises
+        ------
+        InvalidInputError, MissingLibraryError
+            As :meth:`coerce` does.
+        """
+        return check(self, data)
+
+    def build(self, checked: Any) -> Any:
+        """Return checked rows in the model's container.
+
+        Raises
+        ------
+        MissingLibraryError
+            If the container's library is not installed.
+        """
+        return build(self, checked)

@@ -119,6 +119,10 @@ class ModelVersion:
         """
         return self.read_signature(self.signature_digest)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process with the signature, which cannot read it from this registry."""
+        return _restored, (self.to_json(), self.signature)
+
     def to_json(self) -> dict[str, Any]:
         """Return the stored form."""
         stored = {key: value for key, value in vars(self).items() if key not in ("signature", "read_signature")}
@@ -130,3 +134,7 @@ class ModelVersion:
         created = datetime.fromisoformat(stored["created"])
         files = tuple(StoredFile(**file) for file in stored["files"])
         return cls(**(dict(stored) | {"created": created, "files": files}), read_signature=read_signature)
+
+
+def _restored(stored: Mapping[str, Any], signature: Signature) -> ModelVersion:
+    return ModelVersion.from_json(stored, read_signature=lambda _: signature)

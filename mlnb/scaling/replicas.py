@@ -1,109 +1,143 @@
-"""Where a model runs: a thread of this kernel."""
+"""Where a model runs: what all kinds of replicas have in common, and the one in this process."""
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlnb.errors import StoppedError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
-__all__ = ["KernelReplica"]
+    from mlnb.scaling.answering import Answering
+    from mlnb.scaling.batching import Prediction, PredictTimes
 
-T = TypeVar("T")
+__all__ = ["KernelReplica", "Replica"]
+
+
+_INLINE = 0.001  # seconds: what takes less is done at once by the event loop; handing it to a thread costs as much
+_KNOWN = 5  # batches to have been measured before
+
+
+class Replica(Protocol):
+    """A copy of a model that does one batch at a time.
+
+    Attributes
+    ----------
+    key : int
+        Its number in the pool.
+    weight : float
+    in_flight : int
+        Batches it works on.
+    pid : int or None
+        Of its process, None where that is the one it is used from.
+    """
+
+    key: int
+    weight: float
+    in_flight: int
+    pid: int | None
+
+    def run(
+        self, checked: Any, rows: int, *, probabilities: bool, done: Callable[[Prediction | BaseException], None]
+    ) -> None:
+        """Answer a batch; ``done`` is called on the loop, perhaps before this returns.
+
+        It is given a PredictionError if the model failed, and a ReplicaError if the replica ended.
+        """
+
+    def limit_threads(self, count: int) -> None:
+        """Let the model's libraries use ``count`` threads at most, where they are its own."""
+
+    def stop(self) -> None:
+        """End it at once; what it works on is answered with an error."""
 
 
 class KernelReplica:
-    """A model on a thread of its own, which does one job at a time, in order.
+    """A model in this process: quick predictions on the event loop, others on a thread of its own.
 
     The thread is a daemon, unlike those of a ``ThreadPoolExecutor``: a predict that hangs cannot keep the kernel from
-    exiting.
+    exiting. A model that fails on the loop, as one does that starts a loop of its own, is asked again on the thread,
+    and from then on only there.
 
     Parameters
     ----------
-    model : object
+    answering : Answering
+    loop : event loop
+        On which :meth:`run` is called and answers.
+    times : PredictTimes
+        Of the pool: which predictions are quick.
+    key : int
     name : str
         Of the thread.
-
-    Examples
-    --------
-    >>> with KernelReplica("abc", name="letters") as replica:
-    ...     replica.submit(str.upper).result()
-    'ABC'
     """
 
-    def __init__(self, model: Any, *, name: str) -> None:
-        self._model = model
-        self._jobs: SimpleQueue[tuple[Callable[[Any], Any], Future[Any]] | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._running: Future[Any] | None = None
+    pid: int | None = None
+    weight = 1.0
+
+    def __init__(
+        self, answering: Answering, *, loop: asyncio.AbstractEventLoop, times: PredictTimes, key: int, name: str
+    ) -> None:
+        self.key = key
+        self.in_flight = 0
+        self._answering = answering
+        self._loop = loop
+        self._times = times
+        self._inline = True
+        self._stopped = False
+        self._running: Callable[[Prediction | BaseException], None] | None = None
+        self._batches: SimpleQueue[tuple[Any, int, bool] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Self:
-        return self
+    def run(
+        self, checked: Any, rows: int, *, probabilities: bool, done: Callable[[Prediction | BaseException], None]
+    ) -> None:
+        """Answer a batch; see :class:`Replica`."""
+        if self._inline and self._times.count >= _KNOWN and self._times.estimate(rows) < _INLINE:
+            try:
+                prediction = self._answering(checked, rows, probabilities=probabilities)
+            except BaseException:  # noqa: BLE001 - asked again on the thread, which reports it
+                self._inline = False
+            else:
+                done(prediction)
+                return
+        self.in_flight += 1
+        self._running = done
+        self._batches.put((checked, rows, probabilities))
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-        self.join()
+    def limit_threads(self, count: int) -> None:
+        """Leave the threads of this process as they are: they are the notebook's as well."""
 
-    def submit(self, job: Callable[[Any], T]) -> Future[T]:
-        """Queue ``job(model)`` and return its future.
+    def stop(self) -> None:
+        """End the thread, when what it works on ends if ever; whoever waits learns it now."""
+        if not self._stopped:
+            self._stopped = True
+            self._batches.put(None)
+            self._answered(StoppedError("The model was stopped before it answered."))
 
-        Raises
-        ------
-        StoppedError
-            After :meth:`close`.
-        """
-        future: Future[T] = Future()
-        with self._lock:
-            if self._closed:
-                raise StoppedError("This replica is closed.")
-            self._jobs.put((job, future))
-        return future
-
-    def close(self) -> None:
-        """Take no more jobs; those queued are still done. Returns at once."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._jobs.put(None)
-
-    def join(self, *, timeout: float | None = None) -> bool:
-        """Wait until the queued jobs are done, at most ``timeout`` seconds; say whether they are."""
+    def join(self, *, timeout: float) -> None:
+        """Wait until the thread has ended, at most ``timeout`` seconds."""
         self._thread.join(timeout)
-        return not self._thread.is_alive()
 
-    def abandon(self) -> None:
-        """Answer what is queued or running with StoppedError: whoever waits learns it now. Closes first."""
-        self.close()
-        waiting = [self._running]
-        with suppress(Empty):
-            while True:
-                item = self._jobs.get_nowait()
-                waiting.append(None if item is None else item[1])
-        self._jobs.put(None)  # ends the thread when its job ends, if ever
-        for future in waiting:
-            if future is not None:
-                with suppress(InvalidStateError):
-                    future.set_exception(StoppedError("The model was stopped before it answered."))
+    def _answered(self, outcome: Prediction | BaseException) -> None:
+        done, self._running = self._running, None
+        if done is not None:
+            self.in_flight -= 1
+            done(outcome)
 
     def _work(self) -> None:
-        while (item := self._jobs.get()) is not None:
-            job, future = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            self._running = future
-            with suppress(InvalidStateError):  # abandoned meanwhile
-                try:
-                    future.set_result(job(self._model))
-                except BaseException as error:  # noqa: BLE001 - the caller gets it; this thread must live on
-                    future.set_exception(error)
-            self._running = None
-            del item, job, future  # keep no rows alive while waiting
+        while (batch := self._batches.get()) is not None:
+            checked, rows, probabilities = batch
+            outcome: Prediction | BaseException
+            try:
+                outcome = self._answering(checked, rows, probabilities=probabilities)
+            except BaseException as error:  # noqa: BLE001 - whoever asked gets it; this thread must live on
+                outcome = error
+            if self._stopped or self._loop.is_closed():
+                return
+            self._loop.call_soon_threadsafe(self._answered, outcome)
+            del batch, checked, outcome  # keep no rows alive while waiting

@@ -5,43 +5,45 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
-from mlnb.errors import AmbiguousDeploymentError, MalformedBodyError, NotDeployedError, TooLargeError, nearest
+from mlnb.errors import MalformedBodyError, TooLargeError
 from mlnb.serving import problems
-from mlnb.serving.codecs import MAX_BODY_BYTES, decoder_for, encode_answer, to_json
+from mlnb.serving.codecs import MAX_BODY_BYTES, to_json
+from mlnb.serving.inference_v2 import model_metadata, server_metadata
 from mlnb.serving.openapi import paths_of
+from mlnb.serving.predicting import Routes, find, find_only
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from mlnb.monitoring import ModelMonitor
     from mlnb.registry import ModelVersion
-    from mlnb.serving.service import ModelService
+    from mlnb.serving.predicting import Served
 
-__all__ = ["Served", "create_app", "describe"]
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """One deployment, as the app sees it."""
-
-    service: ModelService
-    monitor: ModelMonitor
+__all__ = ["create_app", "describe"]
 
 
-def create_app(served: Mapping[str, Served]) -> FastAPI:
-    """Return the app over a live view of the deployments by name."""
+def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = lambda: True) -> FastAPI:
+    """Return the app over a live view of the deployments by name.
+
+    Parameters
+    ----------
+    served : mapping of str to Served
+    is_ready : callable
+        Whether the server takes new work: not any more, once it is about to end.
+    """
     app = FastAPIOffline(title="mlnb", version=package_version("mlnb"), redoc_url=None, openapi_url="/openapi.json")
     problems.install(app)
     app.add_middleware(_ForwardedPrefix)
@@ -55,15 +57,14 @@ def create_app(served: Mapping[str, Served]) -> FastAPI:
     async def livez() -> Response:
         return _json({"status": "live"})
 
-    @app.get("/readyz", tags=["server"], summary="At least one model is ready")
+    @app.get("/readyz", tags=["server"], summary="At least one model is ready, and the server is not about to end")
     async def readyz() -> Response:
-        names = sorted(served)
-        status = "ready" if names else "no model is deployed"
-        return _json({"status": status, "models": names}, status=200 if names else 503)
-
-    @app.post("/models/{name}/predict", include_in_schema=False)
-    async def predict(request: Request, name: str) -> Response:
-        return await _predict(request, _find(served, name))
+        names = sorted(name for name, one in dict(served).items() if one.service.ready)
+        if not is_ready():
+            return _json({"status": "ending", "models": names}, status=503)
+        return _json(
+            {"status": "ready" if names else "no model is ready", "models": names}, status=200 if names else 503
+        )
 
     @app.get("/models", include_in_schema=False)
     async def models() -> Response:
@@ -72,23 +73,53 @@ def create_app(served: Mapping[str, Served]) -> FastAPI:
     @app.get("/models/{name}", include_in_schema=False)
     @app.get("/models/{name}/info", include_in_schema=False)
     async def info(name: str) -> Response:
-        return _json(describe(_find(served, name).service.version))
+        return _json(describe(find(served, name).service.version))
 
     @app.get("/models/{name}/stats", include_in_schema=False)
     async def stats(name: str) -> Response:
-        snapshot = asdict(_find(served, name).monitor.snapshot(now=time.time()))
+        snapshot = asdict(find(served, name).monitor.snapshot(now=time.time()))
         del snapshot["last_error"]  # the model's own words are for its owner
         return _json(snapshot)
 
-    @app.post("/predict", include_in_schema=False)
-    async def predict_only(request: Request) -> Response:
-        return await _predict(request, _find_only(served))
-
     @app.get("/model/info", include_in_schema=False)
     async def info_only() -> Response:
-        return _json(describe(_find_only(served).service.version))
+        return _json(describe(find_only(served).service.version))
 
+    predict = _Predict(served)
+    for path in ("/models/{name}/predict", "/predict", "/v2/models/{name}/infer",
+                 "/v2/models/{name}/versions/{number}/infer"):  # fmt: skip
+        app.router.routes.append(Route(path, predict, methods=["POST"], include_in_schema=False))
+    _add_inference_v2(app, served, is_ready)
     return app
+
+
+def _add_inference_v2(app: FastAPI, served: Mapping[str, Served], is_ready: Callable[[], bool]) -> None:
+    """Add what clients of the Open Inference Protocol v2 ask before they infer."""
+
+    @app.get("/v2", include_in_schema=False)
+    async def server() -> Response:
+        return _json(server_metadata())
+
+    @app.get("/v2/health/live", include_in_schema=False)
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @app.get("/v2/health/ready", include_in_schema=False)
+    async def ready() -> Response:
+        good = is_ready() and any(one.service.ready for one in dict(served).values())
+        return _json({"ready": good}, status=200 if good else 503)
+
+    @app.get("/v2/models/{name}", include_in_schema=False)
+    @app.get("/v2/models/{name}/versions/{number}", include_in_schema=False)
+    async def model(name: str, number: str | None = None) -> Response:
+        version = find(served, name, number).service.version
+        return _json(model_metadata(version, versions=[str(version.number)]))
+
+    @app.get("/v2/models/{name}/ready", include_in_schema=False)
+    @app.get("/v2/models/{name}/versions/{number}/ready", include_in_schema=False)
+    async def model_ready(name: str, number: str | None = None) -> Response:
+        good = find(served, name, number).service.ready
+        return _json({"name": name, "ready": good}, status=200 if good else 503)
 
 
 def describe(version: ModelVersion) -> dict[str, Any]:
@@ -106,13 +137,58 @@ def describe(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-async def _predict(request: Request, served: Served) -> Response:
-    body = await _read(request)
-    decode = decoder_for(
-        request.headers.get("content-type", ""), body, probabilities=_flag(request.query_params.get("probabilities"))
-    )
-    answer = await asyncio.wrap_future(served.service.submit(decode))
-    return Response(encode_answer(answer), media_type="application/json")
+class _Predict:
+    """The routes to predict, as plain ASGI: what does not come on the fast path is answered the same here."""
+
+    def __init__(self, served: Mapping[str, Served]) -> None:
+        self._served = served
+        self._routes = Routes(served)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        handler = self._routes(path.encode())
+        if handler is None:
+            parameters = request.path_params
+            find(self._served, parameters["name"], parameters.get("number")) if parameters else find_only(self._served)
+            raise HTTPException(404)
+        inquiry = _Inquiry(request, await _read(request))
+        handler(inquiry)
+        watching = asyncio.create_task(inquiry.watch())
+        try:
+            response = await inquiry.response
+        finally:
+            watching.cancel()
+        await response(scope, receive, send)
+
+
+class _Inquiry:
+    """A request that came through ASGI."""
+
+    def __init__(self, request: Request, body: bytes) -> None:
+        self.query: bytes = request.scope["query_string"]
+        self.body = body
+        self.gone = False
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._headers = request.headers
+        self._receive = request.receive
+
+    def header(self, name: bytes) -> bytes:
+        return self._headers.get(name.decode("latin-1"), "").encode("latin-1")
+
+    def respond(self, status: int, headers: bytes, body: bytes) -> None:
+        if not self.response.done():
+            pairs = (line.split(b": ", 1) for line in headers.splitlines())
+            response = Response(body, status)
+            response.raw_headers += [(name, value) for name, value in pairs]
+            self.response.set_result(response)
+
+    async def watch(self) -> None:
+        """Notice that the client has left."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self.response.cancel()
 
 
 async def _read(request: Request) -> bytes:
@@ -134,34 +210,6 @@ async def _read(request: Request) -> bytes:
             f"The body has more than {MAX_BODY_BYTES // 2**20} MiB; send the rows in parts.", accepted=MAX_BODY_BYTES
         )
     return b"".join(chunks)
-
-
-def _flag(text: str | None) -> bool:
-    if text in (None, "0", "false"):
-        return False
-    if text in ("", "1", "true"):
-        return True
-    raise MalformedBodyError(f"The query 'probabilities' is true or false, not {text!r}.")
-
-
-def _find(served: Mapping[str, Served], name: str) -> Served:
-    try:
-        return served[name]
-    except KeyError:
-        raise NotDeployedError(f"No model {name!r} is deployed here; {nearest(name, list(served))}.") from None
-
-
-def _find_only(served: Mapping[str, Served]) -> Served:
-    models = dict(served)
-    if len(models) == 1:
-        return next(iter(models.values()))
-    if not models:
-        raise NotDeployedError("No model is deployed here.")
-    raise AmbiguousDeploymentError(
-        f"This server has {len(models)} models: {', '.join(sorted(models))}. "
-        "Use /models/NAME/predict and /models/NAME/info.",
-        models=sorted(models),
-    )
 
 
 def _json(document: object, *, status: int = 200) -> Response:

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mlnb.registry.signature import Signature
-    from mlnb.serving.service import Answer
 
-__all__ = ["MAX_BODY_BYTES", "MAX_ROWS", "MEDIA_TYPES", "decoder_for", "encode_answer", "to_json"]
+__all__ = ["MAX_BODY_BYTES", "MAX_ROWS", "MEDIA_TYPES", "decode", "to_json"]
 
 MAX_BODY_BYTES = 64 * 2**20
 MAX_ROWS = 100_000
@@ -28,40 +27,26 @@ MAX_ROWS = 100_000
 _FORMS = '{"features": [..]} for one row, or {"instances": [[..], ..]} or {"instances": [{"name": ..}, ..]} for many'
 
 
-def decoder_for(content_type: str, body: bytes, *, probabilities: bool) -> Callable[[Signature], Query]:
-    """Return what turns ``body`` into rows, given a signature; what ``curl -d`` says by itself is taken for JSON.
+def decode(content_type: str, body: bytes, signature: Signature, *, probabilities: bool) -> Query:
+    """Return the rows of a body as they came; what ``curl -d`` says by itself is taken for JSON.
 
-    Only JSON can ask for probabilities in the body; for all others ``probabilities`` holds. The function returned
-    raises UnsupportedMediaTypeError, MalformedBodyError, TooLargeError or InvalidInputError.
+    Only JSON can ask for probabilities in the body; for all others ``probabilities`` holds.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError, MalformedBodyError, TooLargeError, InvalidInputError
     """
-
-    def decode(signature: Signature) -> Query:
+    if content_type != "application/json":
         media_type, parameters = _media_type(content_type)
         read = _READERS.get(media_type)
         if read is not None:
-            return Query(rows=signature.coerce(read(body, signature, parameters)), probabilities=probabilities)
+            return Query(read(body, signature, parameters), probabilities)
         _check_json(media_type)
-        document = _parse(body)
-        wanted = document.pop("probabilities", probabilities)
-        if not isinstance(wanted, bool):
-            raise InvalidInputError(f"'probabilities' is true or false, not a JSON {_json_type(wanted)}.")
-        return Query(rows=signature.coerce(_rows(document, signature)), probabilities=wanted)
-
-    return decode
-
-
-def encode_answer(answer: Answer) -> bytes:
-    """Return the JSON of an answer; NaN becomes null."""
-    document = {
-        "prediction": _plain(answer.prediction),
-        "model": answer.version.name,
-        "version": answer.version.number,
-        "request_id": answer.request_id,
-    }
-    if answer.probabilities is not None:
-        document["probabilities"] = _plain(answer.probabilities)
-        document["labels"] = answer.version.signature.labels
-    return to_json(document)
+    document = _parse(body)
+    wanted = document.pop("probabilities", probabilities)
+    if not isinstance(wanted, bool):
+        raise InvalidInputError(f"'probabilities' is true or false, not a JSON {_json_type(wanted)}.")
+    return Query(_rows(document, signature), wanted)
 
 
 def to_json(document: object) -> bytes:
@@ -154,10 +139,6 @@ def _rows(document: dict[str, Any], signature: Signature) -> list[Any]:
             given=len(rows), accepted=MAX_ROWS,
         )  # fmt: skip
     return rows
-
-
-def _plain(array: np.ndarray[Any, Any]) -> Any:
-    return np.ascontiguousarray(array) if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 else array.tolist()  # noqa: PLR2004 - bytes
 
 
 def _json_type(value: object) -> str:

@@ -1,22 +1,30 @@
-"""uvicorn in a background thread of the kernel, with a loop and a socket of its own."""
+"""uvicorn on a thread of the kernel or as a process of its own, on a listening socket that may be shared."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
 import socket
 import threading
-from typing import TYPE_CHECKING, Self
-from weakref import WeakSet
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
 from mlnb.errors import PortInUseError, ServerStartError
+from mlnb.scaling.inheritance import keep_from_children
+from mlnb.serving.acceptor import Acceptor
+from mlnb.serving.codecs import MAX_BODY_BYTES
+from mlnb.serving.predicting import too_large
+from mlnb.serving.protocol import PredictProtocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from starlette.types import ASGIApp
 
-__all__ = ["HOST", "Server"]
+__all__ = ["HOST", "Server", "bind"]
 
 HOST = "127.0.0.1"
 PREFERRED_PORT = 8000
@@ -25,74 +33,111 @@ _LAST_PORT = 65535
 # uvicorn's complaints go wherever logging is configured to go, and else nowhere: they are not for the notebook.
 logging.getLogger("uvicorn").addHandler(logging.NullHandler())
 
-_listening: WeakSet[socket.socket] = WeakSet()
-
-
-def _close_in_child() -> None:
-    """Leave a forked child no copy of our sockets: one that outlives the kernel would keep the port."""
-    for sock in _listening:
-        if sock.fileno() != -1:
-            os.close(sock.detach())  # close() would wait for the event loop, which does not run in the child
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
-
 
 class _Uvicorn(uvicorn.Server):
-    """A uvicorn that says when it accepts requests."""
+    """A uvicorn that accepts connections in bursts, may let them go elsewhere, and leaves signals alone."""
 
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        sock: socket.socket,
+        *,
+        accepting: bool,
+        ready: Callable[[], None],
+        closing: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._socket = sock
+        self._accepting = accepting
         self._ready = ready
+        self._closing = closing
+        self.acceptor: Acceptor | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever runs the process."""
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, with an acceptor in the place of asyncio's servers."""
         await super().startup(sockets)
-        self._ready.set()
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def connected() -> asyncio.Protocol:
+            make: Any = config.http_protocol_class
+            protocol: asyncio.Protocol = make(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+            )
+            return protocol
+
+        self.acceptor = Acceptor(loop, self._socket, connected)
+        if self._accepting:
+            self.acceptor.start()
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and finish the requests in flight."""
+        if self.acceptor is not None:
+            self.acceptor.stop()
+        self._closing()
+        await super().shutdown(sockets)
 
 
 class Server:
-    """An HTTP server on loopback.
+    """An HTTP server on loopback, on a thread of its own or on the one that calls :meth:`run`.
 
     Parameters
     ----------
     app : ASGI application
     port : int, optional
         Default: 8000 if it is free, else one that the system chooses.
+    sock : socket, optional
+        A listening one, in the place of a port; it stays the caller's.
+    accepting : bool
+        Whether to accept connections from the start; else :attr:`acceptor` is started later.
+    routes : callable, optional
+        What a POST to a path is handled by, without ASGI; see :class:`~mlnb.serving.protocol.PredictProtocol`.
 
     Raises
     ------
     PortInUseError
         If ``port`` is taken, with who holds it where that can be seen.
-    ServerStartError
-        If uvicorn ends before it accepts requests.
+
+    Attributes
+    ----------
+    port : int
+    loop : event loop
+        Once it runs.
     """
 
-    def __init__(self, app: ASGIApp, *, port: int | None = None) -> None:
-        self._socket = _bind(port)
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        port: int | None = None,
+        sock: socket.socket | None = None,
+        accepting: bool = True,
+        routes: Callable[[bytes], Callable[[Any], None] | None] | None = None,
+    ) -> None:
+        self._owns_socket = sock is None
+        self._socket = bind(port) if sock is None else sock
         self.port: int = self._socket.getsockname()[1]
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._over = threading.Event()  # accepting, or ended
+        self._at_start: list[Callable[[], object]] = []
+        protocol: Any = "auto"
+        if routes is not None:
+            protocol = partial(PredictProtocol, routes=routes, max_body=MAX_BODY_BYTES, too_large=too_large)
         config = uvicorn.Config(
-            app, loop="auto", http="auto", ws="none", lifespan="off", log_config=None, access_log=False,
+            app, loop="auto", http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
             proxy_headers=False, server_header=False, timeout_graceful_shutdown=3,
         )  # fmt: skip
-        self._uvicorn = _Uvicorn(config, self._over)
+        self._uvicorn = _Uvicorn(config, self._socket, accepting=accepting, ready=self._started, closing=self._close)
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=f"mlnb server {self.port}", daemon=True)
-        try:
-            self._thread.start()
-            self._over.wait()
-        except BaseException:  # an interrupt, which start() may meet as well as wait()
-            self.stop()
-            raise
-        if not self._uvicorn.started:
-            self.stop()
-            raise ServerStartError(
-                f"The server did not start on port {self.port}: {self._failure!r}."
-            ) from self._failure
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        return self
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -102,23 +147,86 @@ class Server:
         """Its address, without a path."""
         return f"http://{HOST}:{self.port}"
 
+    @property
+    def acceptor(self) -> Acceptor:
+        """What accepts its connections, once it runs."""
+        assert self._uvicorn.acceptor is not None  # noqa: S101 - for the type checker
+        return self._uvicorn.acceptor
+
+    @property
+    def connections(self) -> list[Any]:
+        """The protocols of the connections there are."""
+        return list(self._uvicorn.server_state.connections)
+
+    def start(self) -> Self:
+        """Run on a thread of its own; return when it accepts requests.
+
+        Raises
+        ------
+        ServerStartError
+            If uvicorn ends before.
+        """
+        self._thread = threading.Thread(target=self._run, name=f"mlnb server {self.port}", daemon=True)
+        try:
+            self._thread.start()
+            self._over.wait()
+        except BaseException:  # an interrupt, which start() may meet as well as wait()
+            self.stop()
+            raise
+        if self.loop is None:
+            self.stop()
+            raise ServerStartError(
+                f"The server did not start on port {self.port}: {self._failure!r}."
+            ) from self._failure
+        return self
+
+    def on_start(self, function: Callable[[], object]) -> None:
+        """Call ``function`` on the loop once it runs."""
+        self._at_start.append(function)
+
+    def run(self) -> None:
+        """Run on this thread until :meth:`stop` is called."""
+        self._uvicorn.run(sockets=[])
+
     def stop(self) -> None:
         """Finish the requests in flight, at most some seconds, and free the port. Again is harmless."""
         self._uvicorn.should_exit = True
-        if self._thread.ident is not None and threading.current_thread() is not self._thread:
-            self._thread.join(10)
-        self._socket.close()
+        thread = self._thread
+        if thread is not None and thread.ident is not None and threading.current_thread() is not thread:
+            thread.join(10)
+        self._close()
+
+    def _close(self) -> None:
+        if self._owns_socket:
+            self._socket.close()
+
+    def _started(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        for function in self._at_start:
+            function()
+        self._over.set()
 
     def _run(self) -> None:
         try:
-            self._uvicorn.run(sockets=[self._socket])
+            self.run()
         except BaseException as error:  # noqa: BLE001 - uvicorn says SystemExit; reported by the thread that waits
             self._failure = error
         finally:
             self._over.set()
 
 
-def _bind(port: int | None) -> socket.socket:
+def bind(port: int | None) -> socket.socket:
+    """Return a socket that listens on loopback.
+
+    Parameters
+    ----------
+    port : int or None
+        None: 8000 if it is free, else one that the system chooses.
+
+    Raises
+    ------
+    PortInUseError
+    """
     if port is not None:
         return _bound_socket(port)
     try:
@@ -136,7 +244,7 @@ def _bound_socket(port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((HOST, port))
         sock.listen(2048)  # a port that is taken shows here, if not before
-        _listening.add(sock)
+        keep_from_children(sock)
     except OSError as error:
         sock.close()
         raise PortInUseError(f"Port {port} cannot be used: {_holder(port) or error.strerror}. "

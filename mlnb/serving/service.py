@@ -2,51 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import secrets
-import threading
+import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlnb.errors import InvalidInputError, MlnbError, PredictionError
 from mlnb.events import PredictionEvent
-from mlnb.registry.predictors import predictor
-from mlnb.scaling.replicas import KernelReplica
+from mlnb.scaling.batching import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
 
     import numpy as np
 
     from mlnb.events import PredictionListener
     from mlnb.registry import ModelVersion
-    from mlnb.registry.predictors import Predictor
     from mlnb.registry.signature import Signature
+    from mlnb.scaling.batching import Prediction
+    from mlnb.scaling.pool import ReplicaPool
 
-__all__ = ["Answer", "ModelService", "Query"]
+__all__ = ["Answer", "Line", "ModelService", "Query"]
 
 _log = logging.getLogger(__name__)
 
+_TABLES = ("array", "frame", "polars")
+_ROWS = ({list}, {dict})  # types of rows of which two lists make one
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """Rows that fit a signature, and what is asked about them.
+    """Rows as they came, and what is asked about them.
 
     Attributes
     ----------
-    rows : ndarray or DataFrame
-        ``(n, features)``
+    rows : list, ndarray or table
+        What :meth:`Signature.check` takes.
     probabilities : bool
     """
 
     rows: Any
     probabilities: bool = False
 
+    def joins(self, signature: Signature) -> bool:
+        """Say whether the rows may be in one list with those of other requests."""
+        rows = self.rows
+        return type(rows) is list and set(map(type, rows)) in _ROWS and signature.container in _TABLES
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+
+class Answer(NamedTuple):
     """What one version said of a query.
 
     Attributes
@@ -58,7 +64,7 @@ class Answer:
     version : ModelVersion
     request_id : str
     seconds : float
-        From submitting to the answer.
+        From the whole request to the answer.
     """
 
     prediction: np.ndarray[Any, Any]
@@ -69,138 +75,155 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Live:
+class Line:
+    """A version with the replicas that answer for it."""
+
     version: ModelVersion
-    replica: KernelReplica
+    pool: ReplicaPool
 
 
 class ModelService:
-    """Answers for one deployment.
+    """Answers for one deployment, on its event loop.
 
     Parameters
     ----------
-    version : ModelVersion
-    model : object
-        What the registry loaded for that version.
+    line : Line
+        The first version.
     listener : callable
-        Given one :class:`~mlnb.events.PredictionEvent` per request, on the model's thread. What it raises is logged.
+        Given the :class:`~mlnb.events.PredictionEvent` of each request, those of one turn of the loop together. What
+        it raises is logged.
     """
 
-    def __init__(self, version: ModelVersion, model: object, *, listener: PredictionListener) -> None:
+    def __init__(self, line: Line, *, listener: PredictionListener) -> None:
+        self.live = line
         self._listener = listener
-        self._lock = threading.Lock()
-        self._live = _start(version, model)
+        self._loop = asyncio.get_running_loop()
+        self._events: list[PredictionEvent] = []
+        self._random = random.Random()  # noqa: S311 - tells requests apart, keeps no secret
 
     @property
     def version(self) -> ModelVersion:
         """The live version."""
-        return self._live.version
+        return self.live.version
 
-    def submit(self, decode: Callable[[Signature], Query]) -> Future[Answer]:
-        """Queue a request; ``decode`` turns it into rows for whichever version is live now.
+    @property
+    def ready(self) -> bool:
+        """Whether a replica is there to answer."""
+        return self.live.pool.ready
 
-        Raises
-        ------
-        StoppedError
-            After :meth:`close`. What decoding and predicting raise is raised by the future.
+    def submit(
+        self,
+        query: Query,
+        *,
+        timeout: float,
+        received: float,
+        answered: Callable[[Answer | MlnbError], None],
+        gone: Callable[[], bool],
+    ) -> None:
+        """Let the live version answer.
+
+        Parameters
+        ----------
+        query : Query
+        timeout : float
+            Seconds after which nobody waits any more.
+        received : float
+            When the request was whole, by ``time.perf_counter``.
+        answered : callable
+            Given the answer or the error, once; perhaps before this returns.
+        gone : callable
+            Says whether the client has left; then nothing is computed, and ``answered`` is not called.
         """
-        submitted = time.perf_counter()
-        with self._lock:  # a swap waits, so that no request meets a replica that has closed
-            live = self._live
-            return live.replica.submit(lambda answering: self._answer(live.version, answering, decode, submitted))
+        line = self.live
+        version = line.version
+        if query.probabilities and not version.signature.probabilities:
+            self.refuse(
+                InvalidInputError(f"{version.model_type} gives no probabilities; leave 'probabilities' out."),
+                received=received, answered=answered,
+            )  # fmt: skip
+            return
 
-    def swap(self, version: ModelVersion, model: object) -> None:
-        """Let ``version`` answer from the next request on; those that are queued get their answer from the old one."""
-        fresh = _start(version, model)
-        with self._lock:
-            old, self._live = self._live, fresh
-        old.replica.close()
+        def done(outcome: Prediction | BaseException) -> None:
+            if isinstance(outcome, BaseException):
+                self.refuse(_told(outcome), received=received, answered=answered, version=version)
+                return
+            request_id = self._request_id()
+            seconds = time.perf_counter() - received
+            rows = len(outcome.values)
+            self._note(PredictionEvent(version.name, version.number, request_id, time.time(), seconds, rows, 200))
+            answered(Answer(outcome.values, outcome.probabilities, version, request_id, seconds))
 
-    def close(self, *, timeout: float) -> bool:
-        """Answer what is queued and take no more; say whether that was done within ``timeout`` seconds.
+        rows = query.rows
+        joins = query.joins(version.signature)
+        count = len(rows) if hasattr(rows, "__len__") else 1
+        deadline = self._loop.time() + timeout
+        try:
+            line.pool.submit(Job(rows, count, query.probabilities, deadline, done, gone, alone=not joins))
+        except MlnbError as error:
+            self.refuse(error, received=received, answered=answered, version=version)
+
+    def refuse(
+        self,
+        error: MlnbError,
+        *,
+        received: float,
+        answered: Callable[[Answer | MlnbError], None],
+        version: ModelVersion | None = None,
+    ) -> None:
+        """Answer with an error, and count it."""
+        version = version or self.version
+        request_id = self._request_id()
+        error.details.setdefault("request_id", request_id)
+        seconds = time.perf_counter() - received
+        self._note(
+            PredictionEvent(
+                version.name, version.number, request_id, time.time(), seconds, 0, error.status, _reason(error)
+            )
+        )
+        answered(error)
+
+    async def swap(self, line: Line, *, within: float) -> None:
+        """Let a version that is ready answer from the next request on; what waits is answered by the old one."""
+        old, self.live = self.live, line
+        await old.pool.drain(within=within)
+
+    async def close(self, *, within: float) -> bool:
+        """Answer what is queued and take no more; say whether that was done ``within`` as many seconds.
 
         What was not gets a StoppedError.
         """
-        replica = self._live.replica
-        replica.close()
-        done = replica.join(timeout=timeout)
-        if not done:
-            replica.abandon()
+        done = await self.live.pool.drain(within=within)
+        self._tell()
         return done
 
-    def _answer(
-        self,
-        version: ModelVersion,
-        answering: Predictor,
-        decode: Callable[[Signature], Query],
-        submitted: float,
-    ) -> Answer:
-        request_id, rows, status = secrets.token_hex(6), 0, 500
-        reason: str | None = None
-        try:
-            query = decode(version.signature)
-            prediction, probabilities = _predict(version, answering, query)
-            rows, status, reason = len(prediction), 200, None
-        except MlnbError as error:
-            error.details.setdefault("request_id", request_id)
-            status, reason = error.status, _one_line(error)
-            raise
-        except Exception as error:
-            reason = _one_line(error)
-            raise
-        finally:
-            seconds = time.perf_counter() - submitted
-            self._tell(
-                PredictionEvent(
-                    model=version.name,
-                    version=version.number,
-                    request_id=request_id,
-                    at=time.time(),
-                    seconds=seconds,
-                    rows=rows,
-                    status=status,
-                    error=reason,
-                )
-            )
-        return Answer(
-            prediction=prediction, probabilities=probabilities, version=version, request_id=request_id, seconds=seconds
-        )
+    def _request_id(self) -> str:
+        return f"{self._random.getrandbits(48):012x}"
 
-    def _tell(self, event: PredictionEvent) -> None:
+    def _note(self, event: PredictionEvent) -> None:
+        if not self._events:
+            self._loop.call_soon(self._tell)
+        self._events.append(event)
+
+    def _tell(self) -> None:
+        events, self._events = self._events, []
+        if not events:
+            return
         try:
-            self._listener(event)
+            self._listener(events)
         except Exception:  # noqa: BLE001 - a listener is somebody else's code
-            _log.exception("A listener failed on a prediction of %s", event.model)
+            _log.exception("A listener failed on predictions of %s", events[0].model)
 
 
-def _start(version: ModelVersion, model: object) -> _Live:
-    return _Live(version, KernelReplica(predictor(model), name=f"mlnb {version}"))
+def _told(error: BaseException) -> MlnbError:
+    """Return the error that a client is told; what nobody foresaw is the model's."""
+    if isinstance(error, MlnbError):
+        return error
+    wrapped = PredictionError(f"{type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
-def _predict(
-    version: ModelVersion, answering: Predictor, query: Query
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-    if query.probabilities and answering.probabilities is None:
-        raise InvalidInputError(f"{version.model_type} gives no probabilities; leave 'probabilities' out.")
-    try:
-        prediction = answering.predict(query.rows)
-        probabilities = None
-        if query.probabilities and answering.probabilities is not None:
-            probabilities = answering.probabilities(query.rows)
-    except (Exception, SystemExit) as error:  # SystemExit would end the server's event loop
-        _log.warning("%s failed to predict", version, exc_info=True)
-        raise PredictionError(
-            "The model failed on this input; its owner sees the reason in the panel, under Monitor."
-        ) from error
-    if prediction.ndim == 0 or len(prediction) != len(query.rows):
-        raise PredictionError(
-            "The model failed on this input; its owner sees the reason in the panel, under Monitor."
-        ) from ValueError(f"predict returned the shape {prediction.shape} for {len(query.rows)} rows")
-    return prediction, probabilities
-
-
-def _one_line(error: Exception) -> str:
-    """Return the reason for the person who runs the model: the model's own exception where it failed."""
-    reason = error.__cause__ if isinstance(error, PredictionError) and error.__cause__ is not None else error
-    text = str(reason) if isinstance(reason, MlnbError) else f"{type(reason).__name__}: {reason}"
+def _reason(error: MlnbError) -> str:
+    """Return the reason for the person who runs the model."""
+    text = error.reason if isinstance(error, PredictionError) else error.message
     return " ".join(text.split())[:300]

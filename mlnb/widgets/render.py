@@ -7,6 +7,7 @@ import shlex
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from mlnb.errors import PredictionError
 from mlnb.registry.tables import VersionTable, format_metrics, format_size, format_time
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def render_answer(answer: Answer) -> str:
 def render_failure(error: MlnbError) -> str:
     """Return why a try was refused; the field at fault is marked in the form."""
     field = escape(str(error.details.get("field", "")), quote=True)
-    cause = f" ({escape(type(error.__cause__).__name__)}: {escape(str(error.__cause__))})" if error.__cause__ else ""
+    cause = f" ({escape(error.reason)})" if isinstance(error, PredictionError) else ""
     return f'<div class="mlnb-failure" data-field="{field}">{escape(error.message)}{cause}</div>'
 
 

@@ -11,7 +11,11 @@ def test_the_figure_draws_rate_latency_and_errors() -> None:
     monitor = ModelMonitor()
     for at, error in ((998.0, None), (999.0, "no")):
         monitor.observe(
-            PredictionEvent(model="m", version=1, request_id="r", at=at, seconds=0.004, rows=1, status=200, error=error)
+            [
+                PredictionEvent(
+                    model="m", version=1, request_id="r", at=at, seconds=0.004, rows=1, status=200, error=error
+                )
+            ]
         )
     figure = json.loads(traffic_figure(monitor.series(now=1000.0)).to_json())
     traces = {trace["name"]: trace for trace in figure["data"]}

@@ -11,6 +11,7 @@ from fitted import Fitted
 import mlnb
 from mlnb import Deployment
 from mlnb.serving.app import create_app
+from mlnb.serving.hosts import ProcessHost
 from mlnb.workspace import _workspace
 
 
@@ -22,15 +23,20 @@ def deployment(tumour: Fitted) -> Deployment:
 
 
 def request(method: str, path: str, *, client: str = "127.0.0.1", **given: Any) -> httpx.Response:
-    """Ask the app in process; on a thread of its own, because Playwright keeps a loop on the main one."""
+    """Ask the app itself, on the loop that the deployments live on."""
+    host = _workspace._hosting._host
+    assert not isinstance(host, ProcessHost)
 
     async def ask() -> httpx.Response:
-        app = create_app(_workspace._served)
+        app = create_app({} if host is None else host.gateway.served)
         transport = httpx.ASGITransport(app, client=(client, 1), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as asking:
             return await asking.request(method, path, **given)
 
-    with ThreadPoolExecutor(1) as pool:
+    if host is not None:
+        assert host.server.loop is not None
+        return asyncio.run_coroutine_threadsafe(ask(), host.server.loop).result(30)
+    with ThreadPoolExecutor(1) as pool:  # not on the main thread: Playwright keeps a loop there
         return pool.submit(asyncio.run, ask()).result()
 
 

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import read
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, MlnbError, TooLargeError, UnsupportedMediaTypeError
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
-from mlnb.serving.codecs import MAX_ROWS, decoder_for
+from mlnb.serving.codecs import MAX_ROWS
 
 STREAM, FILE = "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file"
 NUMBERS = infer_signature(None, np.array([[0.5, 0.5]]))
@@ -25,7 +26,7 @@ HOLES = infer_signature(None, np.array([[0.5, np.nan], [np.nan, 0.5]]))
 
 
 def decode(signature: Signature, body: bytes, *, content_type: str = STREAM) -> Any:
-    return decoder_for(content_type, body, probabilities=False)(signature).rows
+    return read(content_type, body, signature).rows
 
 
 def ipc(*batches: Any, stream: bool = True, **options: Any) -> bytes:

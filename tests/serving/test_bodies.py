@@ -16,16 +16,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from reading import read
 
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
-from mlnb.serving.codecs import decoder_for
 
 STREAM, FILE = "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file"
 
 
 def decoded(signature: Signature, content_type: str, body: bytes) -> Any:
-    return decoder_for(content_type, body, probabilities=False)(signature).rows
+    return read(content_type, body, signature).rows
 
 
 def as_json(rows: Any) -> bytes:

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from recorded import recorded
+from reading import read
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, TooLargeError, UnsupportedMediaTypeError
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
-from mlnb.serving.codecs import MAX_ROWS, decoder_for, encode_answer
-from mlnb.serving.service import Answer, Query
+from mlnb.serving.codecs import MAX_ROWS
+from mlnb.serving.service import Query
 
 SIGNATURE = infer_signature(None, [[0.5, 0.5]])
 
 
 def decode(body: bytes, *, content_type: str = "application/json", probabilities: bool = False) -> Query:
-    return decoder_for(content_type, body, probabilities=probabilities)(SIGNATURE)
+    return read(content_type, body, SIGNATURE, probabilities=probabilities)
 
 
 @pytest.mark.parametrize(
@@ -90,50 +90,6 @@ def test_too_many_rows_are_refused() -> None:
         decode(body)
 
 
-def answer(prediction: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any] | None = None) -> dict[str, Any]:
-    version = recorded(signature=Signature(labels=("a", "b")))
-    encoded = encode_answer(
-        Answer(prediction=prediction, probabilities=probabilities, version=version, request_id="7f", seconds=0.1)
-    )
-    decoded: dict[str, Any] = json.loads(encoded, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
-    return decoded
-
-
-@pytest.mark.parametrize(
-    "prediction",
-    [
-        np.array([0.1, 1 / 3, 1e-320, -0.0]),
-        np.array([1, 2, 3]),
-        np.array([True, False]),
-        np.array(["malignant", "benign"]),
-        np.array(["a", 1], dtype=object),
-        np.array([[1.0, 2.0], [3.0, 4.0]]).T,
-    ],
-)
-def test_predictions_survive_json_exactly(prediction: np.ndarray[Any, Any]) -> None:
-    assert answer(prediction) == {"prediction": prediction.tolist(), "model": "iris", "version": 3, "request_id": "7f"}
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "uint64"])
-def test_narrow_numbers_read_back(dtype: str) -> None:
-    prediction = np.array([0.1, 7.0]).astype(dtype)
-    assert (np.array(answer(prediction)["prediction"], dtype=dtype) == prediction).all()
-
-
-def test_nan_and_infinity_become_null() -> None:
-    assert answer(np.array([np.nan, np.inf, 1.0]))["prediction"] == [None, None, 1.0]
-    assert answer(np.array([np.nan, "a"], dtype=object))["prediction"] == [None, "a"]
-
-
-def test_whole_numbers_beyond_64_bits_stay_what_they_are() -> None:
-    assert answer(np.array([10**30, 1], dtype=object))["prediction"] == [10**30, 1]
-
-
-def test_probabilities_come_with_their_labels() -> None:
-    document = answer(np.array(["a"]), np.array([[0.75, 0.25]]))
-    assert (document["probabilities"], document["labels"]) == ([[0.75, 0.25]], ["a", "b"])
-
-
 def nested(depth: int) -> bytes:
     return b"[" * depth + b"1" + b"]" * depth
 
@@ -158,7 +114,7 @@ def nested(depth: int) -> bytes:
 )  # fmt: skip
 def test_a_body_made_to_do_harm_does_none(signature: Signature, body: bytes) -> None:
     try:
-        decoder_for("", body, probabilities=False)(signature)
+        read("", body, signature)
     except (InvalidInputError, MalformedBodyError, TooLargeError) as error:
         assert len(str(error)) < 1000  # noqa: PT017 - a model of which nothing is known takes any row
     else:

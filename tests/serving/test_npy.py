@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reading import read
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, MlnbError, TooLargeError
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
-from mlnb.serving.codecs import MAX_ROWS, decoder_for
+from mlnb.serving.codecs import MAX_ROWS
 
 NUMBERS = infer_signature(None, np.array([[0.5, 0.5]]))
 LETTERS = infer_signature(None, np.array([["a", "b"]], dtype=object))
@@ -20,7 +21,7 @@ TEXTS = infer_signature(None, ["good", "bad"])
 
 
 def decode(signature: Signature, body: bytes) -> Any:
-    return decoder_for("application/x-npy", body, probabilities=False)(signature).rows
+    return read("application/x-npy", body, signature).rows
 
 
 def npy(array: Any, *, pickled: bool = False) -> bytes:

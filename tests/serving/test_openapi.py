@@ -8,11 +8,12 @@ import orjson
 import pandas as pd
 import polars as pl
 import pytest
+from reading import read
 from recorded import recorded
 
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
-from mlnb.serving.codecs import MEDIA_TYPES, decoder_for
+from mlnb.serving.codecs import MEDIA_TYPES
 from mlnb.serving.openapi import paths_of
 
 FRAME = pd.DataFrame(
@@ -51,7 +52,7 @@ def test_every_example_of_every_content_type_is_read(container: str) -> None:
         for example in body.get("examples", {}).values():
             value = example["value"]
             sent = value.encode() if isinstance(value, str) else orjson.dumps(value)
-            assert len(decoder_for(media, sent, probabilities=False)(signature).rows) == 1
+            assert len(read(media, sent, signature).rows) == 1
 
 
 def test_a_row_of_csv_is_shown_with_its_header() -> None:

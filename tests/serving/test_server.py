@@ -104,7 +104,7 @@ def test_a_server_that_ends_before_it_is_ready_is_an_error_and_not_a_hang(monkey
     monkeypatch.setattr(uvicorn.Server, "startup", fail)
     port = free_port()
     with pytest.raises(ServerStartError, match=r"did not start.*SystemExit\(3\)"):
-        Server(hello, port=port)
+        Server(hello, port=port).start()
     assert not is_open(port)
 
 
@@ -142,7 +142,7 @@ def test_requests_in_flight_are_finished_before_it_stops() -> None:
         await hello(scope, receive, send)
 
     answers: list[bytes] = []
-    server = Server(slow)
+    server = Server(slow).start()
     asking = threading.Thread(target=lambda: answers.append(get(server.port)))
     asking.start()
     assert entered.wait(5)
@@ -179,7 +179,7 @@ async def interrupted(self, sockets=None):
 
 uvicorn.Server.startup = interrupted
 try:
-    Server(PlainTextResponse("hello"), port=port)
+    Server(PlainTextResponse("hello"), port=port).start()
 except KeyboardInterrupt:
     print("interrupted", [thread.name for thread in threading.enumerate()])
 """

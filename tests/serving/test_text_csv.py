@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from reading import read
 
 from mlnb.errors import InvalidInputError, MalformedBodyError, MlnbError, TooLargeError, UnsupportedMediaTypeError
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
-from mlnb.serving.codecs import MAX_ROWS, decoder_for
+from mlnb.serving.codecs import MAX_ROWS
 
 NUMBERED = infer_signature(None, np.array([[0.5, 0.5]]))
 NAMED = infer_signature(None, pd.DataFrame({"age": [1, 2], "city": ["a", None]}))
@@ -22,7 +23,7 @@ IMAGES = infer_signature(None, np.zeros((1, 2, 2)))
 
 
 def decode(signature: Signature, body: bytes, *, content_type: str = "text/csv") -> Any:
-    return decoder_for(content_type, body, probabilities=False)(signature).rows
+    return read(content_type, body, signature).rows
 
 
 def rows(coerced: Any) -> list[Any]:

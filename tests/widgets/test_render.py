@@ -195,9 +195,9 @@ def test_an_answer_without(value: Any, says: str) -> None:
 
 
 def test_the_models_own_failure_is_shown_to_its_owner() -> None:
-    error = PredictionError("The model failed.")
-    error.__cause__ = ValueError("no such <thing>")
-    assert "The model failed. (ValueError: no such &lt;thing&gt;)" in render_failure(error)
+    error = PredictionError("ValueError: no such <thing>")
+    assert "The model failed on this input" in render_failure(error)
+    assert "(ValueError: no such &lt;thing&gt;)" in render_failure(error)
 
 
 def test_the_static_page_needs_no_style_and_no_script() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mlnb.registry.signature import Field, Signature
 
-__all__ = ["Plan", "coerce"]
+__all__ = ["Plan", "build", "check"]
 
 _ROWS_AND_FEATURES = 2  # axes of a table
 _MOST_AXES = 32  # numpy goes through no more
@@ -58,30 +58,32 @@ def _one_dtype(fields: Sequence[Field]) -> np.dtype[Any] | None:
     return None if dtype is None or (dtype.kind != "f" and any(field.nullable for field in fields)) else dtype
 
 
-def coerce(signature: Signature, data: Any) -> Any:
-    """Return ``data`` as the rows that a model of this signature takes; see :meth:`Signature.coerce`."""
+def check(signature: Signature, data: Any) -> Any:
+    """Return the checked values of ``data``; see :meth:`Signature.check`."""
     return _BY_CONTAINER[signature.container](signature, data)
+
+
+def build(signature: Signature, checked: Any) -> Any:
+    """Return checked values in the container that a model takes; see :meth:`Signature.build`."""
+    builder = _BUILDERS.get(signature.container)
+    return checked if builder is None else builder(signature.fields, checked)
 
 
 # ---- tables ----
 
 
-def _table(signature: Signature, data: Any) -> Any:
+def _table(signature: Signature, data: Any) -> np.ndarray[Any, Any] | list[Column]:
     given = _in_order(signature, data)
     dtype = signature.plan.dtype
     if dtype is not None and isinstance(given, np.ndarray):
-        return _build(signature, check_matrix(signature.fields, dtype, given))
+        return check_matrix(signature.fields, dtype, given)
     columns = [check_column(field, column) for field, column in zip(signature.fields, given, strict=True)]
-    return _build(signature, columns if dtype is None else _joined(signature, columns, dtype))
-
-
-def _build(signature: Signature, checked: np.ndarray[Any, Any] | list[Column]) -> Any:
+    if dtype is not None:
+        return _joined(signature, columns, dtype)
     if signature.container != "array":
-        return _BUILDERS[signature.container](signature.fields, checked)
-    if isinstance(checked, np.ndarray):
-        return checked
-    dtypes = {column.data.dtype for column in checked}  # of times, all may be one
-    return _joined(signature, checked, dtypes.pop() if len(dtypes) == 1 else np.dtype(object))
+        return columns
+    dtypes = {column.data.dtype for column in columns}  # of times, all may be one
+    return _joined(signature, columns, dtypes.pop() if len(dtypes) == 1 else np.dtype(object))
 
 
 def _joined(signature: Signature, columns: list[Column], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -1,0 +1,1 @@
+"""What an endpoint takes: bounded load against one's own, from a process beside the kernel."""

@@ -1,0 +1,205 @@
+"""How waiting rows become batches: what joins, how many, and when there are too many waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+__all__ = ["Admission", "Job", "PredictTimes", "Prediction", "Refusal", "split", "take_batch"]
+
+_DECAY = 0.98  # weight of what was measured before, at each new measurement
+_AIM = 0.025  # seconds that a batch may take, so that nobody waits long behind one ..
+_FIXED_COSTS = 4  # .. unless the model's fixed cost is that large: then as many times that cost
+_UNKNOWN, _MOST = 64, 4096  # rows, before anything was measured, and ever
+
+_MOST_WAITING = 200_000  # rows: what one queue may hold in memory
+_BURST = 1.0  # seconds that a burst may wait
+_STANDING = 0.1  # seconds since the queue was last empty, after which it is no burst; CoDel's interval
+_BATCHES = 2  # batch times that a standing queue may wait
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model said of a batch, or of the part of it that is one job's.
+
+    Attributes
+    ----------
+    values : ndarray
+        ``(n, ...)``
+    probabilities : ndarray or None
+        ``(n, classes)``, where asked for.
+    """
+
+    values: np.ndarray[Any, Any]
+    probabilities: np.ndarray[Any, Any] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """The rows of one request, waiting.
+
+    Attributes
+    ----------
+    rows : object
+        What :meth:`Signature.check` takes; a plain list joins others, anything else is a batch of its own.
+    count : int
+        Rows.
+    probabilities : bool
+    deadline : float
+        Loop time after which nobody waits for the answer.
+    done : callable
+        Given the prediction or the error, once.
+    gone : callable
+        Says whether the client has left.
+    crashes : int
+        Replicas that ended while they worked on it; from the first one on it is a batch of its own.
+    """
+
+    rows: Any
+    count: int
+    probabilities: bool
+    deadline: float
+    done: Callable[[Prediction | BaseException], None]
+    gone: Callable[[], bool]
+    crashes: int = 0
+    alone: bool = False
+
+    @property
+    def joins(self) -> bool:
+        """Whether its rows may be in one list with those of others."""
+        return not self.alone and type(self.rows) is list
+
+
+def take_batch(waiting: deque[Job], *, most: int) -> list[Job]:
+    """Take the jobs that make the next batch from the head of the queue, in order: at least one.
+
+    Those that join are all asked the same, and have no more than ``most`` rows together.
+    """
+    first = waiting.popleft()
+    batch, rows = [first], first.count
+    if not first.joins:
+        return batch
+    while waiting:
+        job = waiting[0]
+        rows += job.count
+        if rows > most or not job.joins or job.probabilities is not first.probabilities:
+            break
+        batch.append(waiting.popleft())
+    return batch
+
+
+class PredictTimes:
+    """What predicting takes: a fixed cost and a cost per row, by least squares over the latest batches.
+
+    Examples
+    --------
+    >>> times = PredictTimes()
+    >>> for rows in (1, 10, 100):
+    ...     times.observe(rows, 0.004 + 0.0001 * rows)
+    >>> round(times.estimate(50), 6), times.most_rows
+    (0.009, 210)
+    """
+
+    def __init__(self) -> None:
+        self._weight = self._rows = self._seconds = self._rows_rows = self._rows_seconds = 0.0
+        self.count = 0
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Learn that a batch of ``rows`` rows took ``seconds``."""
+        self.count += 1
+        self._weight = self._weight * _DECAY + 1
+        self._rows = self._rows * _DECAY + rows
+        self._seconds = self._seconds * _DECAY + seconds
+        self._rows_rows = self._rows_rows * _DECAY + rows * rows
+        self._rows_seconds = self._rows_seconds * _DECAY + rows * seconds
+
+    def estimate(self, rows: int) -> float:
+        """Return the seconds that a batch of ``rows`` rows will take; infinity before anything was measured."""
+        if not self.count:
+            return inf
+        fixed, per_row = self._line()
+        return fixed + per_row * rows
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows a batch may have."""
+        if not self.count:
+            return _UNKNOWN
+        fixed, per_row = self._line()
+        aim = max(_AIM, _FIXED_COSTS * fixed)
+        return _MOST if per_row <= 0 else min(_MOST, max(1, int((aim - fixed) / per_row + 1e-6)))
+
+    def _line(self) -> tuple[float, float]:
+        mean_rows, mean_seconds = self._rows / self._weight, self._seconds / self._weight
+        spread = self._rows_rows / self._weight - mean_rows**2
+        if spread <= 1e-6 * mean_rows**2:  # always as many rows: how the time is made up cannot be known
+            return (mean_seconds, 0.0) if mean_rows <= 1 else (0.0, mean_seconds / mean_rows)
+        slope = (self._rows_seconds / self._weight - mean_rows * mean_seconds) / spread
+        slope = min(max(slope, 0.0), mean_seconds / mean_rows)  # neither cost is below nothing
+        return mean_seconds - slope * mean_rows, slope
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No room: why, and when to come again.
+
+    Attributes
+    ----------
+    reason : str
+    retry_after : int
+        Seconds.
+    """
+
+    reason: str
+    retry_after: int
+
+
+class Admission:
+    """Whether one more job may wait.
+
+    A burst may wait for a second. A queue that has not been empty for a while is no burst, and waiting in it gains
+    nobody anything: then a job may wait for two batches at most, so that those who are let in are answered as quickly
+    as at capacity (Nichols and Jacobson, "Controlling queue delay", ACM Queue 2012; the bound at admission is that of
+    Maurer, "Fail at scale", ACM Queue 2015).
+    """
+
+    def __init__(self) -> None:
+        self._empty_at = -inf
+
+    def emptied(self, now: float) -> None:
+        """Learn that nothing waits at ``now``."""
+        self._empty_at = now
+
+    def refusal(self, *, now: float, waiting: int, rows: int, times: PredictTimes, replicas: int) -> Refusal | None:
+        """Return why a job of ``rows`` rows cannot wait behind ``waiting`` rows, None if it can."""
+        if not waiting:
+            return None  # whatever is asked first is tried
+        if waiting + rows > _MOST_WAITING:
+            return Refusal(f"{waiting:,} rows wait already; at most {_MOST_WAITING:,} may", 1)
+        if not times.count:
+            return None
+        most = times.most_rows
+        batch = times.estimate(most)
+        wait = waiting / most * batch / max(1, replicas)
+        allowed = _BURST if now - self._empty_at <= _STANDING else min(_BURST, max(_AIM, _BATCHES * batch))
+        if wait <= allowed:
+            return None
+        return Refusal(f"{waiting:,} rows wait already, for about {wait:.2g} s", max(1, ceil(wait)))
+
+
+def split(prediction: Prediction, jobs: Sequence[Job]) -> list[Prediction]:
+    """Return each job's part of what a batch was answered."""
+    parts, start = [], 0
+    values, probabilities = prediction.values, prediction.probabilities
+    for job in jobs:
+        end = start + job.count
+        parts.append(Prediction(values[start:end], None if probabilities is None else probabilities[start:end]))
+        start = end
+    return parts

@@ -1,0 +1,465 @@
+"""The replicas of one version and the requests that wait for them; all of it on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlnb.errors import DeadlineError, InvalidInputError, OverloadedError, PredictionError, StoppedError
+from mlnb.scaling.backoff import Backoff
+from mlnb.scaling.batching import Admission, PredictTimes, split, take_batch
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable
+
+    from mlnb.registry.signature import Signature
+    from mlnb.scaling.balancing import Policy
+    from mlnb.scaling.batching import Job, Prediction
+    from mlnb.scaling.replicas import Replica
+
+__all__ = ["ReplicaPool", "ReplicaSnapshot"]
+
+_log = logging.getLogger(__name__)
+
+_TICK = 0.05  # seconds between two looks at who waits too long
+_MANY = 50_000  # values from which a batch is checked on another thread, so that the loop goes on
+_CRASHES = 2  # replicas that may end with one request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSnapshot:
+    """One replica at one moment.
+
+    Attributes
+    ----------
+    key : int
+        Its number, from 1; never given twice.
+    state : {'ready', 'starting', 'waiting', 'leaving'}
+        ``waiting``: it ended again and again, so the next start waits a little.
+    pid : int or None
+        None in the kernel.
+    batches, rows : int
+        Answered.
+    in_flight : int
+        Batches it works on.
+    note : str
+        Why it starts anew, "" if it does not.
+    """
+
+    key: int
+    state: Literal["ready", "starting", "waiting", "leaving"]
+    pid: int | None = None
+    batches: int = 0
+    rows: int = 0
+    in_flight: int = 0
+    note: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A batch that a replica works on."""
+
+    jobs: list[Job]
+    rows: int
+    since: float
+    replica: Replica
+
+
+@dataclass(slots=True, eq=False)
+class _Count:
+    batches: int = 0
+    rows: int = 0
+
+
+class ReplicaPool:
+    """Shares batches out to replicas, replaces those that end, and tells those that wait.
+
+    While all replicas are busy, requests that arrive join the next batch; an idle one starts at once.
+
+    Parameters
+    ----------
+    signature : Signature
+    start : callable
+        Given the number of a replica and the pool's PredictTimes, starts it; awaited until it is ready.
+    policy : Policy
+        Chooses among the idle replicas.
+    rng : Random
+    timeout : float
+        Seconds that a prediction may take; a replica that takes longer hangs, and is replaced.
+    """
+
+    def __init__(
+        self, signature: Signature, *, start: Callable[[int, PredictTimes], Awaitable[Replica]], policy: Policy,
+        rng: random.Random, timeout: float,
+    ) -> None:  # fmt: skip
+        self.signature = signature
+        self.times = PredictTimes()
+        self.desired = 0
+        self.last_end = ""
+        self._start = start
+        self._policy = policy
+        self._rng = rng
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._admission = Admission()
+        self._backoff = Backoff()
+        self._waiting: deque[Job] = deque()
+        self._waiting_rows = 0
+        self._running: dict[Replica, _Running] = {}
+        self._idle: list[Replica] = []
+        self._leaving: set[Replica] = set()
+        self._starting: dict[int, tuple[Literal["starting", "waiting"], str]] = {}
+        self._counts: dict[int, _Count] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._next_key = 1
+        self._pump_due = False
+        self._ticking: asyncio.TimerHandle | None = None
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._closed = False
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Those that are ready."""
+        return [*self._idle, *(replica for replica in self._running if replica not in self._leaving)]
+
+    @property
+    def ready(self) -> bool:
+        """Whether a replica is there to answer."""
+        return bool(self._idle or self._running)
+
+    # ---- requests ----
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for the next replica that is free; its ``done`` is called later.
+
+        Raises
+        ------
+        OverloadedError, StoppedError
+        """
+        if self._closed:
+            raise StoppedError("The model was stopped.")
+        if self._waiting_rows:
+            refusal = self._admission.refusal(
+                now=self._loop.time(), waiting=self._waiting_rows, rows=job.count, times=self.times,
+                replicas=len(self._idle) + len(self._running),
+            )  # fmt: skip
+            if refusal is not None:
+                raise OverloadedError(
+                    f"The model has more to do than it can: {refusal.reason}. Try again later.",
+                    retry_after=refusal.retry_after,
+                )
+        self._waiting.append(job)
+        self._waiting_rows += job.count
+        self._quiet.clear()
+        self._pump_soon()
+
+    def _pump_soon(self) -> None:
+        """Form a batch when this turn of the loop is over: what else has arrived in it joins."""
+        if not self._pump_due:
+            self._pump_due = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_due = False
+        while self._waiting and self._idle:
+            jobs = [job for job in self._take() if not job.gone()]
+            if jobs:
+                self._dispatch(jobs)
+        if not self._waiting:
+            self._admission.emptied(self._loop.time())
+            if not self._running:
+                self._quiet.set()
+        if (self._waiting or self._running) and self._ticking is None:
+            self._ticking = self._loop.call_later(_TICK, self._tick)
+
+    def _take(self) -> list[Job]:
+        jobs = take_batch(self._waiting, most=self.times.most_rows)
+        self._waiting_rows -= sum(job.count for job in jobs)
+        return jobs
+
+    def _dispatch(self, jobs: list[Job]) -> None:
+        replica = self._policy.choose(self._idle, rng=self._rng) if len(self._idle) > 1 else self._idle[0]
+        rows = sum(job.count for job in jobs)
+        given = jobs[0].rows if len(jobs) == 1 else [row for job in jobs for row in job.rows]
+        self._idle.remove(replica)
+        running = self._running[replica] = _Running(jobs, rows, self._loop.time(), replica)
+        if rows * max(1, len(self.signature.fields)) >= _MANY:
+            self._spawn(self._check_elsewhere(running, given))
+            return
+        try:
+            checked = self.signature.check(given)
+        except Exception as error:  # noqa: BLE001 - the one who sent the row gets it
+            self._refused(running, error)
+        else:
+            self._run(running, checked)
+
+    async def _check_elsewhere(self, running: _Running, given: Any) -> None:
+        try:
+            checked = await asyncio.to_thread(self.signature.check, given)
+        except Exception as error:  # noqa: BLE001 - the one who sent the row gets it
+            self._refused(running, error)
+        else:
+            if self._running.get(running.replica) is running:
+                self._run(running, checked)
+
+    def _run(self, running: _Running, checked: Any) -> None:
+        if len(running.jobs) == 1:
+            running.rows = len(checked[0].data if type(checked) is list else checked)
+        started = perf_counter()
+
+        def done(outcome: Prediction | BaseException) -> None:
+            self._finished(running, outcome, perf_counter() - started)
+
+        running.replica.run(checked, running.rows, probabilities=running.jobs[0].probabilities, done=done)
+
+    def _refused(self, running: _Running, error: Exception) -> None:
+        """Say so to the one whose row does not fit; first find out which of several it is."""
+        self._release(running)
+        if len(running.jobs) == 1:
+            running.jobs[0].done(error)
+        else:
+            self._again(running.jobs)
+
+    def _finished(self, running: _Running, outcome: Prediction | BaseException, seconds: float) -> None:
+        if self._running.get(running.replica) is not running:
+            return  # given up meanwhile
+        self._release(running)
+        if isinstance(outcome, BaseException):
+            self._failed(running, outcome)
+            return
+        self.times.observe(running.rows, seconds)
+        count = self._counts[running.replica.key]
+        count.batches += 1
+        count.rows += running.rows
+        if len(running.jobs) == 1:
+            running.jobs[0].done(outcome)
+            return
+        for job, part in zip(running.jobs, split(outcome, running.jobs), strict=True):
+            job.done(part)
+
+    def _failed(self, running: _Running, error: BaseException) -> None:
+        if isinstance(error, PredictionError) and len(running.jobs) > 1:
+            self._again(running.jobs)  # one by one, so that the row it failed on fails alone
+            return
+        for job in running.jobs:
+            job.done(error)
+
+    def _again(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.alone = True
+        self._waiting.extendleft(reversed(jobs))
+        self._waiting_rows += sum(job.count for job in jobs)
+        self._quiet.clear()
+        self._pump_soon()
+
+    def _release(self, running: _Running) -> None:
+        replica = running.replica
+        del self._running[replica]
+        if replica in self._leaving:
+            self._dismiss(replica)
+        else:
+            self._idle.append(replica)
+        self._pump_soon()
+
+    def _tick(self) -> None:
+        """Tell those whose time is over, and give up replicas that hang."""
+        self._ticking = None
+        now = self._loop.time()
+        late = [job for job in self._waiting if job.deadline <= now]
+        if late:
+            gone = set(map(id, late))
+            self._waiting = deque(job for job in self._waiting if id(job) not in gone)
+            self._waiting_rows -= sum(job.count for job in late)
+            for job in late:
+                job.done(DeadlineError("The request waited past its deadline, and was not computed."))
+        for running in list(self._running.values()):
+            if now - running.since > self._timeout:
+                self._hangs(running)
+        self._pump_soon()
+
+    def _hangs(self, running: _Running) -> None:
+        replica = running.replica
+        del self._running[replica]
+        message = f"predict did not end within {self._timeout:g} s"
+        for job in running.jobs:
+            job.done(DeadlineError(f"The model did not answer within {self._timeout:g} s."))
+        replica.stop()
+        self._replace(replica, message)
+
+    # ---- replicas ----
+
+    async def scale(self, count: int) -> None:
+        """Have ``count`` replicas: return when those that are new are ready; those too many finish what they do.
+
+        Raises
+        ------
+        MlnbError
+            If one cannot be started.
+        """
+        if count < 0:
+            raise InvalidInputError(f"{count} replicas: a whole number from 0 is needed.")
+        self.desired = count
+        tasks = [self._spawn(self._add()) for _ in range(count - self._size)]
+        while self._size > count:
+            self._dismiss_one()
+        if tasks:
+            try:
+                await asyncio.gather(*tasks)
+            except BaseException:
+                for task in tasks:
+                    task.cancel()
+                self.desired = self._size
+                raise
+
+    @property
+    def _size(self) -> int:
+        staying = sum(replica not in self._leaving for replica in self._running)
+        return len(self._idle) + staying + len(self._starting)
+
+    async def _add(self) -> None:
+        key = self._next_key
+        self._next_key += 1
+        self._starting[key] = ("starting", self.last_end)
+        try:
+            replica = await self._start(key, self.times)
+        finally:
+            self._starting.pop(key, None)
+        if self._closed or self._size >= self.desired:
+            replica.stop()
+            return
+        self._counts[key] = _Count()
+        self._idle.append(replica)
+        self._pump_soon()
+
+    def lost(self, replica: Replica, reason: str) -> None:
+        """Learn that a replica ended by itself; another takes its place, and what it worked on."""
+        if replica in self._idle:
+            self._idle.remove(replica)
+        elif replica in self._running:
+            running = self._running.pop(replica)
+            self._retry(running.jobs, reason)
+        else:
+            return  # stopped by us
+        if replica in self._leaving:
+            self._leaving.discard(replica)
+            self._counts.pop(replica.key, None)
+            return
+        self._replace(replica, reason)
+
+    def _retry(self, jobs: list[Job], reason: str) -> None:
+        for job in jobs:
+            job.crashes += 1
+            if job.crashes >= _CRASHES:
+                job.done(PredictionError(reason))
+        self._again([job for job in jobs if job.crashes < _CRASHES])
+
+    def _replace(self, replica: Replica, reason: str) -> None:
+        self._counts.pop(replica.key, None)
+        self.last_end = reason
+        _log.warning("Replica %s ended: %s", replica.key, reason)
+        if not self._closed:
+            self._spawn(self._restart(reason))
+            self._pump_soon()
+
+    async def _restart(self, reason: str) -> None:
+        """Start a replica in the place of one that ended; again, ever later, while that fails."""
+        while self._size < self.desired:
+            wait = self._backoff.ended(self._loop.time())
+            if wait:
+                await self._wait_to_start(wait, reason)
+                if self._size >= self.desired:
+                    return
+            try:
+                await self._add()
+            except Exception as error:  # noqa: BLE001 - it is tried again, and shown
+                reason = self.last_end = f"{type(error).__name__}: {error}"
+                _log.warning("A replica did not start: %s", reason)
+            else:
+                return
+
+    async def _wait_to_start(self, seconds: float, reason: str) -> None:
+        key = self._next_key
+        self._next_key += 1
+        self._starting[key] = ("waiting", f"{reason}; the next start is in {seconds:g} s")
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._starting.pop(key, None)
+
+    def _dismiss_one(self) -> None:
+        """Let the newest replica go, an idle one first."""
+        if self._idle:
+            self._dismiss(max(self._idle, key=lambda replica: replica.key))
+            return
+        busy = [replica for replica in self._running if replica not in self._leaving]
+        if busy:
+            self._leaving.add(max(busy, key=lambda replica: replica.key))
+            return
+        self._starting.popitem()  # what is on its way sees that it is too many
+
+    def _dismiss(self, replica: Replica) -> None:
+        self._leaving.discard(replica)
+        if replica in self._idle:
+            self._idle.remove(replica)
+        self._counts.pop(replica.key, None)
+        replica.stop()
+
+    # ---- the end ----
+
+    async def drain(self, *, within: float) -> bool:
+        """Answer what waits and take no more; say whether that was done ``within`` as many seconds.
+
+        What was not gets a StoppedError.
+        """
+        self._closed = True
+        self._pump_soon()
+        try:
+            await asyncio.wait_for(self._quiet.wait(), within)
+        except TimeoutError:
+            pass
+        finally:
+            done = not self._waiting and not self._running
+            self._end()
+        return done
+
+    def _end(self) -> None:
+        self._closed = True
+        self.desired = 0
+        for task in self._tasks:
+            task.cancel()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        jobs = [*self._waiting, *(job for running in self._running.values() for job in running.jobs)]
+        replicas = [*self._idle, *self._running]
+        self._waiting.clear()
+        self._running.clear()
+        self._idle.clear()
+        for job in jobs:
+            job.done(StoppedError("The model was stopped before it answered."))
+        for replica in replicas:
+            replica.stop()
+
+    def snapshot(self) -> tuple[ReplicaSnapshot, ...]:
+        """Return the replicas, by number."""
+        ready = [
+            ReplicaSnapshot(
+                key=replica.key, state="leaving" if replica in self._leaving else "ready", pid=replica.pid,
+                batches=self._counts[replica.key].batches, rows=self._counts[replica.key].rows,
+                in_flight=replica.in_flight,
+            )
+            for replica in (*self._idle, *self._running)
+        ]  # fmt: skip
+        coming = [ReplicaSnapshot(key=key, state=state, note=note) for key, (state, note) in self._starting.items()]
+        return tuple(sorted(ready + coming, key=lambda one: one.key))
+
+    def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,308 @@
+"""The one server that the deployments of a process share: in the kernel, or beside it once one has replicas."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from mlnb.errors import MlnbError, NotDeployedError, PortInUseError, StoppedError
+from mlnb.registry import ModelRegistry
+from mlnb.scaling.backoff import Backoff
+from mlnb.serving.gateway import Spec
+from mlnb.serving.hosts import KernelHost, ProcessHost
+from mlnb.serving.server import HOST, bind
+
+if TYPE_CHECKING:
+    import socket
+
+    from mlnb.monitoring.monitor import Series
+    from mlnb.registry import ModelVersion
+    from mlnb.scaling.acceleration.acceleration import Acceleration
+    from mlnb.serving.gateway import Manner, ServiceSnapshot
+    from mlnb.serving.hosts import Host
+    from mlnb.serving.service import Answer, Query
+
+__all__ = ["Hosted", "Hosting"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosted:
+    """A version that is to be served, and how.
+
+    Attributes
+    ----------
+    registry : ModelRegistry
+    version : ModelVersion
+    manner : Manner
+        With no replicas the kernel answers, unless another deployment has brought the server beside it: then one does.
+    acceleration : Acceleration or None
+    """
+
+    registry: ModelRegistry
+    version: ModelVersion
+    manner: Manner
+    acceleration: Acceleration | None
+
+    @property
+    def replicas(self) -> int:
+        """Processes that are wanted."""
+        return self.manner.replicas
+
+    def scaled(self, replicas: int) -> Hosted:
+        """Return the same with as many replicas."""
+        return replace(self, manner=replace(self.manner, replicas=replicas))
+
+
+class Hosting:
+    """Has a server while something is served, and moves it when the first replica comes or the last one goes.
+
+    The listening socket stays the same all the while, and connections go with it: no client notices.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._hosted: dict[str, Hosted] = {}
+        self._socket: socket.socket | None = None
+        self._last_port: int | None = None
+        self._host: Host | None = None
+        self._copies: _LocalCopies | None = None
+        self._backoff = Backoff()
+
+    @property
+    def names(self) -> list[str]:
+        """What is served."""
+        return sorted(self._hosted)
+
+    @property
+    def url(self) -> str:
+        """Of the server, without a path."""
+        return f"http://{HOST}:{self._last_port}"
+
+    @property
+    def beside(self) -> bool:
+        """Whether the server runs beside the kernel."""
+        host = self._host
+        return host is not None and host.beside
+
+    def listen(self, port: int | None) -> None:
+        """Have a socket that listens on ``port``.
+
+        Raises
+        ------
+        PortInUseError
+        """
+        with self._lock:
+            if self._socket is not None:
+                if port not in (None, self._last_port):
+                    raise PortInUseError(
+                        f"The models of this kernel share port {self._last_port}, so port {port} was not opened. "
+                        f"Leave the port out, or stop {', '.join(self.names)} first."
+                    )
+                return
+            try:
+                self._socket = bind(self._last_port if port is None else port)
+            except PortInUseError:
+                if port is not None or self._last_port is None:
+                    raise
+                self._socket = bind(None)  # the last port went to somebody else meanwhile
+            self._last_port = self._socket.getsockname()[1]
+
+    def serve(self, hosted: Hosted, model: Any) -> None:
+        """Serve a version: a new deployment, or the next version of one.
+
+        Parameters
+        ----------
+        hosted : Hosted
+        model : object
+            Loaded, for a replica in the kernel.
+
+        Raises
+        ------
+        MlnbError
+            What was live stays live.
+        """
+        name = hosted.version.name
+        with self._lock:
+            wanted = self._hosted | {name: hosted}
+            host = self._on(beside=any(one.replicas for one in wanted.values()))
+            try:
+                host.call("deploy", self._spec(hosted, beside=host.beside), None if host.beside else model)
+            except BaseException:
+                self._settle()
+                raise
+            self._hosted = wanted
+
+    def scale(self, name: str, replicas: int) -> None:
+        """Have as many replica processes; 0: the kernel, unless other deployments have replicas.
+
+        Raises
+        ------
+        MlnbError
+        """
+        with self._lock:
+            hosted = self._find(name)
+            wanted = self._hosted | {name: hosted.scaled(replicas)}
+            beside = any(one.replicas for one in wanted.values())
+            before, self._hosted = self._hosted, wanted
+            try:
+                if self.beside is not beside:
+                    self._on(beside=beside)
+                elif beside:
+                    self._running().call("scale", name, max(1, replicas))
+            except BaseException:
+                self._hosted = before
+                raise
+
+    def withdraw(self, name: str, *, within: float) -> None:
+        """Serve a name no more; what is in flight is answered ``within`` as many seconds."""
+        with self._lock:
+            self._hosted = {one: hosted for one, hosted in self._hosted.items() if one != name}
+            host = self._host
+        if host is not None:
+            try:
+                host.call("withdraw", name, within=within)
+            except StoppedError:
+                _log.debug("%s went with its server", name)
+
+    def rest(self) -> None:
+        """End the server if nothing is served, and bring it back into the kernel if nothing needs a process."""
+        with self._lock:
+            self._settle()
+
+    def answer(self, name: str, query: Query) -> Answer:
+        """Return the live version's answer.
+
+        Raises
+        ------
+        MlnbError
+        """
+        answer: Answer = self._ask("answer", name, query)
+        return answer
+
+    def snapshot(self, name: str) -> ServiceSnapshot:
+        """Return metrics and replicas of a deployment."""
+        snapshot: ServiceSnapshot = self._ask("snapshot", name)
+        return snapshot
+
+    def series(self, name: str) -> Series:
+        """Return what happened to a deployment second by second."""
+        series: Series = self._ask("series", name)
+        return series
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        host = self._running()
+        try:
+            return host.call(method, *arguments)
+        except (StoppedError, NotDeployedError):
+            with self._lock:  # a move ends first
+                if self._host is host:
+                    raise
+                return self._running().call(method, *arguments)
+
+    def _find(self, name: str) -> Hosted:
+        try:
+            return self._hosted[name]
+        except KeyError:
+            raise NotDeployedError(f"{name!r} is not deployed here any more.") from None
+
+    def _running(self) -> Host:
+        host = self._host
+        if host is None:
+            raise StoppedError("Nothing is deployed here.")
+        return host
+
+    def _on(self, *, beside: bool) -> Host:
+        """Return a host of that kind that serves all that is hosted."""
+        if self._host is None or self._host.beside is not beside:
+            self._move(self._started(beside=beside))
+        return self._running()
+
+    def _started(self, *, beside: bool) -> Host:
+        assert self._socket is not None  # noqa: S101 - for the type checker; listen() came first
+        host: Host = ProcessHost(self._socket, lost=self._lost) if beside else KernelHost(self._socket)
+        try:
+            for hosted in self._hosted.values():
+                model = None if beside else hosted.registry.load(hosted.version)
+                host.call("deploy", self._spec(hosted, beside=beside), model)
+            host.open()
+        except BaseException:
+            host.stop()
+            raise
+        return host
+
+    def _move(self, new: Host) -> None:
+        old, self._host = self._host, new
+        if old is None:
+            return
+        cast("Any", old).hand_over(new)  # one is here and one beside
+        for name in self._hosted:
+            try:
+                new.call("absorb", name, old.call("monitor", name))
+            except MlnbError:
+                _log.warning("The metrics of %s were left behind", name, exc_info=True)
+        old.stop()
+
+    def _settle(self) -> None:
+        if not self._hosted:
+            host, self._host = self._host, None
+            if host is not None:
+                host.stop()
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+            if self._copies is not None:
+                self._copies.close()
+                self._copies = None
+        elif self.beside and not any(one.replicas for one in self._hosted.values()):
+            self._on(beside=False)
+
+    def _lost(self, host: ProcessHost) -> None:
+        """Start another gateway process on the same socket, after one has ended by itself."""
+        with self._lock:
+            while self._host is host and self._hosted:
+                wait = self._backoff.ended(time.monotonic())
+                if wait:
+                    threading.Event().wait(wait)
+                try:
+                    self._host = self._started(beside=True)
+                except MlnbError:
+                    _log.exception("The gateway process did not start again")
+
+    def _spec(self, hosted: Hosted, *, beside: bool) -> Spec:
+        version, registry = hosted.version, hosted.registry
+        place, reference = registry.url, str(version)
+        if beside and "://" in registry.url:
+            self._copies = self._copies or _LocalCopies()
+            place, reference = self._copies.of(registry, version)
+        effective = hosted.scaled(max(1, hosted.replicas) if beside else 0)
+        return Spec(
+            version=version, registry=place, reference=reference, manner=effective.manner,
+            acceleration=hosted.acceleration,
+        )  # fmt: skip
+
+
+class _LocalCopies:
+    """Versions out of buckets on this machine's disk, where processes can map them."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="mlnb-")
+        self._known: dict[str, str] = {}
+
+    def of(self, registry: ModelRegistry, version: ModelVersion) -> tuple[str, str]:
+        """Return the folder, and the version's reference there."""
+        if version.digest not in self._known:
+            local = ModelRegistry(self._folder)
+            self._known[version.digest] = str(registry.copy(str(version), local))
+        return self._folder, self._known[version.digest]
+
+    def close(self) -> None:
+        """Remove them."""
+        ModelRegistry(self._folder).distrust()
+        shutil.rmtree(self._folder, ignore_errors=True)

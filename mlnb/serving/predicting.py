@@ -1,0 +1,328 @@
+"""Requests to predict: from a whole request to its answer, the same on the fast path and through ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import parse_qs, unquote
+
+from mlnb.errors import (
+    AmbiguousDeploymentError,
+    MalformedBodyError,
+    MlnbError,
+    NotDeployedError,
+    OverloadedError,
+    TooLargeError,
+    nearest,
+)
+from mlnb.serving.answers import encoder_for
+from mlnb.serving.codecs import MAX_BODY_BYTES, MAX_ROWS, decode, to_json
+from mlnb.serving.inference_v2 import read_infer, write_infer
+from mlnb.serving.service import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mlnb.monitoring import ModelMonitor
+    from mlnb.registry.signature import Signature
+    from mlnb.serving.service import Answer, ModelService
+
+__all__ = ["DEFAULT_TIMEOUT", "Inquiry", "Routes", "Served", "find", "find_only", "problem_document", "too_large"]
+
+DEFAULT_TIMEOUT = 60.0  # seconds; a request may name less in its header X-Request-Timeout
+_LARGE = 2**18  # bytes of body from which it is read on another thread, so that the loop goes on
+_MOST_PARTS = 5  # of a path
+
+
+class Served(NamedTuple):
+    """One deployment, as the routes see it."""
+
+    service: ModelService
+    monitor: ModelMonitor
+
+
+class Inquiry(Protocol):
+    """A whole request: an Exchange of the fast path, or one that came through ASGI."""
+
+    @property
+    def query(self) -> bytes:
+        """What follows the question mark."""
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+
+    def header(self, name: bytes) -> bytes:
+        """Return the first header of that name, in lower case; empty without one."""
+
+    def respond(self, status: int, headers: bytes, body: bytes) -> None:
+        """Answer."""
+
+
+class Form(Protocol):
+    """A way to ask and to be answered."""
+
+    def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
+        """Return the query, and what makes header lines and body of its answer.
+
+        Raises
+        ------
+        MlnbError
+        """
+
+
+class Routes:
+    """Where a path leads: ``routes(path)`` is what handles a POST to it, None if it is none to predict.
+
+    Parameters
+    ----------
+    served : mapping of str to Served
+        A live view of the deployments by name.
+    """
+
+    def __init__(self, served: Mapping[str, Served]) -> None:
+        self._served = served
+
+    def __call__(self, path: bytes) -> Callable[[Inquiry], None] | None:
+        """Return the handler of a path that leads to a model which is served."""
+        place = _place(path)
+        if place is None:
+            return None
+        name, number, form = place
+        served = self._served
+        if name is None:
+            if len(served) != 1:
+                return None
+            name = next(iter(served))
+        one = served.get(name)
+        if one is None or number not in (None, str(one.service.version.number)):
+            return None
+        return partial(predict, one.service, form)
+
+
+def predict(service: ModelService, form: Form, inquiry: Inquiry) -> None:
+    """Answer one request to predict, now or later."""
+    received = time.perf_counter()
+    if len(inquiry.body) >= _LARGE:
+        task = asyncio.get_running_loop().create_task(_predict_large(service, form, inquiry, received))
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+        return
+    try:
+        query, encode = form.read(inquiry, service.live.version.signature)
+        timeout = _timeout(inquiry)
+    except MlnbError as error:
+        service.refuse(error, received=received, answered=partial(_respond_error, inquiry))
+        return
+    _submit(service, inquiry, query, encode, timeout=timeout, received=received)
+
+
+_tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+
+
+async def _predict_large(service: ModelService, form: Form, inquiry: Inquiry, received: float) -> None:
+    try:
+        query, encode = await asyncio.to_thread(form.read, inquiry, service.live.version.signature)
+        timeout = _timeout(inquiry)
+    except MlnbError as error:
+        service.refuse(error, received=received, answered=partial(_respond_error, inquiry))
+        return
+    _submit(service, inquiry, query, encode, timeout=timeout, received=received)
+
+
+def _submit(
+    service: ModelService, inquiry: Inquiry, query: Query, encode: Callable[[Answer], tuple[bytes, bytes]], *,
+    timeout: float, received: float,
+) -> None:  # fmt: skip
+    def answered(outcome: Answer | MlnbError) -> None:
+        if isinstance(outcome, MlnbError):
+            _respond_error(inquiry, outcome)
+            return
+        try:
+            headers, body = encode(outcome)
+        except MlnbError as error:
+            _respond_error(inquiry, error)
+        else:
+            inquiry.respond(200, headers, body)
+
+    service.submit(query, timeout=timeout, received=received, answered=answered, gone=lambda: inquiry.gone)
+
+
+def _respond_error(inquiry: Inquiry, error: MlnbError) -> None:
+    headers = b"content-type: application/problem+json\r\n"
+    if isinstance(error, OverloadedError):
+        headers += b"retry-after: %d\r\n" % error.retry_after
+    inquiry.respond(error.status, headers, problem_document(error))
+
+
+def problem_document(error: MlnbError) -> bytes:
+    """Return an error as RFC 9457 writes it."""
+    document = {"type": "about:blank", "title": error.title, "status": error.status, "detail": error.message}
+    return to_json(document | error.details)
+
+
+def too_large(inquiry: Inquiry) -> None:
+    """Answer a request whose body is too large to be read."""
+    error = TooLargeError(
+        f"The body has more than {MAX_BODY_BYTES // 2**20} MiB; send the rows in parts.", accepted=MAX_BODY_BYTES
+    )
+    _respond_error(inquiry, error)
+
+
+def _timeout(inquiry: Inquiry) -> float:
+    text = inquiry.header(b"x-request-timeout")
+    return DEFAULT_TIMEOUT if not text else _seconds(text)
+
+
+@lru_cache(64)
+def _seconds(text: bytes) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour
+        raise MalformedBodyError(f"The header X-Request-Timeout is a number of seconds up to 3600, not {text!r:.40}.")
+    return seconds
+
+
+# ---- the forms ----
+
+
+class _Native:
+    """JSON, CSV, npy and Arrow, answered as ``Accept`` says."""
+
+    def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
+        encoder = encoder_for(inquiry.header(b"accept").decode("latin-1"))
+        query = decode(
+            inquiry.header(b"content-type").decode("latin-1"), inquiry.body, signature,
+            probabilities=bool(inquiry.query) and _flag(inquiry.query),
+        )  # fmt: skip
+
+        def encode(answer: Answer) -> tuple[bytes, bytes]:
+            version = answer.version
+            body = encoder.encode(
+                answer.prediction, answer.probabilities, labels=version.signature.labels, model=version.name,
+                version=version.number, request_id=answer.request_id,
+            )  # fmt: skip
+            headers = _content_type(encoder.media_type)
+            if encoder.media_type != "application/json":  # whose document says it
+                headers += _about(answer)
+            return headers, body
+
+        return query, encode
+
+
+def _about(answer: Answer) -> bytes:
+    return (
+        f"x-model: {answer.version.name}\r\nx-model-version: {answer.version.number}\r\n"
+        f"x-request-id: {answer.request_id}\r\n"
+    ).encode()
+
+
+@lru_cache(16)
+def _content_type(media_type: str) -> bytes:
+    return f"content-type: {media_type}\r\n".encode()
+
+
+@lru_cache(64)
+def _flag(query: bytes) -> bool:
+    text = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("probabilities", ["false"])[0]
+    if text in ("0", "false"):
+        return False
+    if text in ("", "1", "true"):
+        return True
+    raise MalformedBodyError(f"The query 'probabilities' is true or false, not {text!r:.80}.")
+
+
+class _InferenceV2:
+    """The Open Inference Protocol, version 2."""
+
+    def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
+        length = inquiry.header(b"inference-header-content-length")
+        request = read_infer(inquiry.body, header_length=_whole(length), signature=signature, max_rows=MAX_ROWS)
+
+        def encode(answer: Answer) -> tuple[bytes, bytes]:
+            body, header_length = write_infer(
+                request=request, model=answer.version.name, version=answer.version.number,
+                request_id=answer.request_id, prediction=answer.prediction, probabilities=answer.probabilities,
+                labels=answer.version.signature.labels,
+            )  # fmt: skip
+            if header_length is None:
+                return _content_type("application/json"), body
+            headers = b"inference-header-content-length: %d\r\n" % header_length
+            return _content_type("application/octet-stream") + headers, body
+
+        return Query(request.rows, request.probabilities), encode
+
+
+def _whole(text: bytes) -> int | None:
+    if not text:
+        return None
+    if not text.isdigit() or len(text) > 12:  # noqa: PLR2004 - digits
+        raise MalformedBodyError(f"The header Inference-Header-Content-Length is a whole number, not {text!r:.40}.")
+    return int(text)
+
+
+_NATIVE, _V2 = _Native(), _InferenceV2()
+
+
+@lru_cache(1024)
+def _place(path: bytes) -> tuple[str | None, str | None, Form] | None:
+    """Return model, version and form that a path names; no model where it means the only one."""
+    if path == b"/predict":
+        return None, None, _NATIVE
+    parts = path.decode("latin-1").split("/")[1:]
+    if len(parts) > _MOST_PARTS + 1:
+        return None
+    match [unquote(part) for part in parts]:
+        case ["models", name, "predict"]:
+            return name, None, _NATIVE
+        case ["v2", "models", name, "infer"]:
+            return name, None, _V2
+        case ["v2", "models", name, "versions", number, "infer"]:
+            return name, number, _V2
+    return None
+
+
+def find(served: Mapping[str, Served], name: str, number: str | None = None) -> Served:
+    """Return what is served under a name, and as that version if one is named.
+
+    Raises
+    ------
+    NotDeployedError
+    """
+    one = served.get(name)
+    if one is None:
+        raise NotDeployedError(f"No model {name!r} is deployed here; {nearest(name, list(served))}.")
+    live = str(one.service.version.number)
+    if number not in (None, live):
+        raise NotDeployedError(f"Version {number} of {name!r} is not live; version {live} is.")
+    return one
+
+
+def find_only(served: Mapping[str, Served]) -> Served:
+    """Return the one deployment.
+
+    Raises
+    ------
+    NotDeployedError
+        If there is none.
+    AmbiguousDeploymentError
+        If there are several.
+    """
+    models = dict(served)
+    if len(models) == 1:
+        return next(iter(models.values()))
+    if not models:
+        raise NotDeployedError("No model is deployed here.")
+    raise AmbiguousDeploymentError(
+        f"This server has {len(models)} models: {', '.join(sorted(models))}. "
+        "Use /models/NAME/predict and /models/NAME/info.",
+        models=sorted(models),
+    )
