@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlnb.errors import MlnbError
     from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.serving.load_balancer import LoadBalancer
     from mlnb.widgets import DeploymentPanel as DeploymentPanel
     from mlnb.widgets import RegistryPanel as RegistryPanel
-    from mlnb.workspace import Deployment, deploy, deployments, rollback, stop, versions
+    from mlnb.workspace import Deployment, deploy, deployments, rollback, scale, stop, versions
 
 # Without what needs the notebook's libraries (the panels), so that a star import works in a container.
 __all__ = [
     "Deployment",
+    "LoadBalancer",
     "MlnbError",
     "ModelRegistry",
     "ModelVersion",
     "deploy",
     "deployments",
     "rollback",
+    "scale",
     "stop",
     "versions",
 ]
@@ -37,6 +40,7 @@ logging.getLogger("mlnb").addHandler(
 _HOMES = {
     "Deployment": "mlnb.workspace",
     "DeploymentPanel": "mlnb.widgets",
+    "LoadBalancer": "mlnb.serving.load_balancer",
     "MlnbError": "mlnb.errors",
     "ModelRegistry": "mlnb.registry",
     "ModelVersion": "mlnb.registry",
@@ -44,6 +48,7 @@ _HOMES = {
     "deploy": "mlnb.workspace",
     "deployments": "mlnb.workspace",
     "rollback": "mlnb.workspace",
+    "scale": "mlnb.workspace",
     "stop": "mlnb.workspace",
     "versions": "mlnb.workspace",
 }

@@ -1,4 +1,4 @@
-"""The registry's verbs from a shell: ``mlnb list``, ``mlnb show iris@champion``, ``mlnb diff iris:2 iris:3``."""
+"""The verbs from a shell: ``mlnb list``, ``mlnb show iris@champion``, ``mlnb serve iris:3``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = ["main"]
 
 _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141  # as a shell numbers them: 128 + the signal
 _NOTHING = "none"
+_MOST_REPLICAS = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -181,10 +182,40 @@ def _trust(given: Namespace) -> int:
     return 0
 
 
+def _serve(given: Namespace) -> int:
+    from mlnb.scaling.balancing import policy_named
+    from mlnb.serving.gateway import Manner
+    from mlnb.serving.standalone import Standalone
+
+    registry = _registry(given).assume_trusted()  # whoever starts this names the registry it serves from
+    manner = Manner(replicas=given.replicas, policy=policy_named(given.policy).name, timeout=given.timeout)
+    Standalone(
+        registry, registry.version(given.reference), manner=manner, port=given.port, accelerate=given.accelerate,
+        grace=given.grace, say=lambda text: print(_without_controls(text), file=sys.stderr, flush=True),  # noqa: T201 - a shell's output
+    ).run()  # fmt: skip
+    return 0
+
+
 def _number_or_none(text: str) -> int | None:
     return None if text == _NOTHING else int(text)
 
 
+def _count(text: str) -> int:
+    count = int(text)
+    if not 0 <= count <= _MOST_REPLICAS:
+        raise ValueError
+    return count
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+_count.__name__ = "whole number from 0 to 64"
+_seconds.__name__ = "number of seconds"
 _number_or_none.__name__ = f"number or {_NOTHING!r}"  # argparse names the type so
 
 
@@ -260,6 +291,30 @@ _COMMANDS = (
     ),
     _Command("collect", _collect, "free the files of deleted versions", "mlnb collect", (_REGISTRY,)),
     _Command(
+        "serve", _serve, "answer HTTP requests with a version, until SIGTERM", "mlnb serve iris@champion --replicas 2",
+        (
+            _REFERENCE,
+            _argument("--port", metavar="P", type=int, help="default: 8000, or one that is free"),
+            _argument(
+                "--replicas", metavar="N", type=_count, default=0,
+                help="processes that answer; default 0: this one does, with one model in memory",
+            ),
+            _argument("--accelerate", action="store_true", help="use a faster form of the model if there is one"),
+            _argument(
+                "--policy", metavar="NAME", default="least_loaded", help="which of several idle replicas is asked"
+            ),
+            _argument(
+                "--timeout", metavar="S", type=_seconds, default=60.0,
+                help="seconds after which a prediction is given up; default 60",
+            ),
+            _argument(
+                "--grace", metavar="S", type=_seconds, default=0.5,
+                help="seconds after SIGTERM that requests are still taken while /readyz says no; default 0.5",
+            ),
+            _REGISTRY,
+        ),
+    ),
+    _Command(
         "trust", _trust, "let models of a registry run code when they are loaded", "mlnb trust s3://team/models",
         (_argument("registry", metavar="PLACE", help="a folder or s3://bucket/prefix whose writers you know"),),
     ),
@@ -276,7 +331,10 @@ class _Parser(ArgumentParser):
 def _parser() -> _Parser:
     shape: dict[str, Any] = {"formatter_class": RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = _Parser(
-        prog="mlnb", description="Versioned models in a folder or a bucket.", epilog=_example("mlnb list iris"), **shape
+        prog="mlnb",
+        description="Versioned models in a folder or a bucket, and their serving.",
+        epilog=_example("mlnb list iris"),
+        **shape,
     )
     version = sys.modules["mlnb"].__version__  # not `import mlnb`: to the import contracts that is all of its rooms
     parser.add_argument("--version", action="version", version=f"mlnb {version}")

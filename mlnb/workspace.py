@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mlnb.monitoring import MetricsSnapshot
+    from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.monitoring.monitor import Series
     from mlnb.registry import ModelVersion
     from mlnb.registry.history import Action, HistoryEvent
@@ -37,7 +38,18 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0  # seconds that stopping waits for what is in flight
 _MOST_REPLICAS = 64
 
-__all__ = ["Deployment", "DeploymentSnapshot", "Workspace", "deploy", "deployments", "rollback", "stop", "versions"]
+__all__ = [
+    "Deployment",
+    "DeploymentSnapshot",
+    "Workspace",
+    "deploy",
+    "deployments",
+    "find",
+    "rollback",
+    "scale",
+    "stop",
+    "versions",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +222,37 @@ class Deployment:
         NoPreviousVersionError, ModelNotFoundError, NotDeployedError
         """
         return self._workspace.rollback(self.name, to=to)
+
+    def benchmark(
+        self, rows: Any = None, *, connections: Sequence[int] = (1, 2, 4, 8, 16, 32, 64), seconds: float = 1.0
+    ) -> BenchmarkResult:
+        """Find out what this endpoint takes: load on it, step by step, from a process beside this one.
+
+        Parameters
+        ----------
+        rows : list of rows, optional
+            What each request sends, as ``instances``. Default: the example row of the signature.
+        connections : sequence of int
+            Kept-alive connections of each step, each asking again when it is answered.
+        seconds : float
+            Of each step.
+
+        Raises
+        ------
+        StoppedError
+        InvalidInputError
+            If there is no example row and none was given, or the load is out of bounds.
+        """
+        from mlnb.monitoring.load.benchmark import run
+        from mlnb.serving.codecs import to_json
+
+        example = self.version.signature.example
+        if self.state == "stopped":
+            raise StoppedError(f"{self.name!r} was stopped. Deploy it again: mlnb.deploy({str(self.version)!r}).")
+        if rows is None and example is None:
+            raise InvalidInputError(f"{self.version} has no example row; give rows to send.")
+        body = to_json({"instances": [example] if rows is None else rows})
+        return run(f"{self.url}/predict", body, connections=connections, seconds=seconds)
 
     def start(self) -> Deployment:
         """Serve the last version again after :meth:`stop`; nothing happens if it is live.
@@ -612,6 +655,8 @@ _workspace = Workspace()
 atexit.register(_workspace.close)
 deploy = _workspace.deploy
 deployments = _workspace.deployments
+find = _workspace.find
 rollback = _workspace.rollback
+scale = _workspace.scale
 stop = _workspace.stop
 versions = _workspace.versions

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mlnb.registry.signature import Signature
 from mlnb.serving.codecs import decode
 from mlnb.serving.service import Query
@@ -12,4 +10,4 @@ from mlnb.serving.service import Query
 def read(content_type: str, body: bytes, signature: Signature, *, probabilities: bool = False) -> Query:
     """Return the query of a body, its rows coerced."""
     query = decode(content_type, body, signature, probabilities=probabilities)
-    return replace(query, rows=signature.coerce(query.rows))
+    return query._replace(rows=signature.coerce(query.rows))

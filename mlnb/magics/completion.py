@@ -18,9 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = ["candidates", "complete"]
 
-_LINE = re.compile(r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_versions|model_rollback|model_stop)\s(.*)$", re.DOTALL)
+_LINE = re.compile(
+    r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_benchmark|model_rollback|model_scale|model_stop|model_versions)\s(.*)$",
+    re.DOTALL,
+)
 _OPTIONS = {
-    "deploy_model": ("--description", "--input", "--metrics", "--name", "--no-panel", "--port", "--serializer"),
+    "deploy_model": (
+        "--accelerate",
+        "--description",
+        "--input",
+        "--metrics",
+        "--name",
+        "--no-panel",
+        "--port",
+        "--replicas",
+        "--serializer",
+    ),
+    "model_benchmark": ("--connections", "--input", "--seconds"),
     "model_versions": ("--all",),
     "model_rollback": ("--to",),
 }
@@ -115,15 +129,20 @@ def _nothing(*_: object) -> list[tuple[str, str]]:
 _SUBJECTS: dict[str, Callable[[str, dict[str, Any]], list[tuple[str, str]]]] = {
     "deploy_model": _models,
     "model_versions": _stored,
+    "model_benchmark": _deployed,
     "model_rollback": _deployed,
+    "model_scale": _deployed,
     "model_stop": _deployed,
 }
 _VALUES: dict[str, Callable[[list[str], dict[str, Any]], list[tuple[str, str]]]] = {
+    "--connections": _nothing,
     "--description": _nothing,
     "--input": _arrays,
     "--metrics": _mappings,
     "--name": _stored,
     "--port": _nothing,
+    "--replicas": _nothing,
+    "--seconds": _nothing,
     "--serializer": _formats,
     "--to": _numbers,
 }

@@ -8,12 +8,14 @@ from weakref import WeakKeyDictionary, WeakSet
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.widgets import DeploymentPanel
     from mlnb.workspace import Deployment
 
 __all__ = ["DeploymentDisplay"]
 
 _DEPLOYMENT = "mlnb.workspace.Deployment"  # by name, so that %load_ext does not import it
+_BENCHMARK = "mlnb.monitoring.load.result.BenchmarkResult"
 
 
 class DeploymentDisplay:
@@ -26,10 +28,12 @@ class DeploymentDisplay:
     def register(self, shell: InteractiveShell) -> None:
         """Let ``shell`` show deployments this way."""
         _formatter(shell).for_type(_DEPLOYMENT, self._mimebundle)
+        _displayer(shell).for_type(_BENCHMARK, _show_benchmark)
 
     @staticmethod
     def unregister(shell: InteractiveShell) -> None:
         """Let ``shell`` show deployments as text again, and close the panels."""
+        _displayer(shell).pop(_BENCHMARK, None)
         formatter = _formatter(shell).pop(_DEPLOYMENT, None)
         if formatter is not None:
             formatter.__self__.close()
@@ -62,3 +66,16 @@ class DeploymentDisplay:
 def _formatter(shell: InteractiveShell) -> Any:
     assert shell.display_formatter is not None  # noqa: S101 - for the type checker: a shell has one
     return shell.display_formatter.mimebundle_formatter
+
+
+def _displayer(shell: InteractiveShell) -> Any:
+    assert shell.display_formatter is not None  # noqa: S101 - for the type checker: a shell has one
+    return shell.display_formatter.ipython_display_formatter
+
+
+def _show_benchmark(result: BenchmarkResult) -> None:
+    """Show the chart and the table below it: a cell's one result would be only the first of them."""
+    from IPython.display import HTML, display
+
+    display(result.figure())
+    display(HTML(result.table_html()))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlnb.magics.display import DeploymentDisplay
+    from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.registry.tables import VersionTable
     from mlnb.workspace import Deployment
 
@@ -83,6 +84,10 @@ class ModelMagics(Magics):
     @argument("--metrics", metavar="M", help='numbers by name, for instance {"accuracy": 0.97}')
     @argument("--description", metavar="D", default="", help="a few words about this version")
     @argument("--serializer", metavar="NAME", help="format to store it in, for instance skops; default: what fits it")
+    @argument(
+        "--replicas", metavar="N", help="processes beside the kernel that answer; default: as before, else the kernel"
+    )
+    @argument("--accelerate", action="store_true", help="use a faster form of the model if it gives the same answers")
     @argument("--port", metavar="P", help="port of the server; default: the last one, else 8000, else a free one")
     @argument("--no-panel", action="store_true", help="show one line instead of the panel")
     @no_var_expand
@@ -101,6 +106,8 @@ class ModelMagics(Magics):
             description=unquote(given.description),
             serializer=None if given.serializer is None else unquote(given.serializer),
             port=_whole("--port", given.port),
+            replicas=_whole("--replicas", given.replicas),
+            accelerate=given.accelerate or None,
         )
         self._display.prefer(deployment, panel=not given.no_panel)
         return deployment
@@ -125,6 +132,32 @@ class ModelMagics(Magics):
     def model_rollback(self, given: Namespace) -> Deployment:
         """Make the version live that was live before; no request fails because of it."""
         return mlnb.rollback(unquote(given.name), to=_whole("--to", given.to))
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", help="a live model")
+    @argument("replicas", metavar="N", help="processes beside the kernel that answer; 0: the kernel")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_scale(self, given: Namespace) -> Deployment:
+        """Answer from as many processes; no request fails because of it."""
+        return mlnb.scale(unquote(given.name), _counted("N", given.replicas))
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", help="a live model")
+    @argument("--input", metavar="X", help="rows that each request sends; default: the example row")
+    @argument("--connections", metavar="N", help="of the last step; default: 64")
+    @argument("--seconds", metavar="S", help="of each step; default: 1")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_benchmark(self, given: Namespace) -> BenchmarkResult:
+        """Find out what an endpoint takes: more and more connections ask it, from a process beside the kernel."""
+        most = 64 if given.connections is None else _counted("--connections", given.connections)
+        steps = [2**power for power in range(max(most, 1).bit_length()) if 2**power < most] + [most]
+        return _deployed(unquote(given.name)).benchmark(
+            self._rows(given.input), connections=steps, seconds=_seconds("--seconds", given.seconds)
+        )
 
     @magic_arguments()
     @argument("name", metavar="NAME", nargs="?", help="a live model; without it, all")
@@ -161,6 +194,11 @@ class ModelMagics(Magics):
 
         tell_notebook(functools.partial(_running_cell, self.shell))
 
+    def _rows(self, word: str | None) -> Any:
+        """Return rows as JSON can hold them."""
+        rows = self._value("--input", word)
+        return rows.to_dict("records") if hasattr(rows, "to_dict") else getattr(rows, "tolist", lambda: rows)()
+
     def _value(self, option: str, word: str | None) -> Any:
         return None if word is None else evaluate(option, word, self._namespace)
 
@@ -178,6 +216,25 @@ def _running_cell(shell: Any) -> dict[str, Any]:
 def _variable(word: str) -> str | None:
     """Return the name that a deployment takes from the variable it came from."""
     return word if word.isidentifier() and not word.startswith("_") else None
+
+
+def _deployed(name: str) -> Deployment:
+    from mlnb.workspace import find
+
+    return find(name)
+
+
+def _seconds(option: str, word: str | None) -> float:
+    try:
+        return 1.0 if word is None else float(word)
+    except ValueError:
+        raise UsageError(f"{option} {word}: a number of seconds is needed.") from None
+
+
+def _counted(option: str, word: str) -> int:
+    number = _whole(option, word)
+    assert number is not None  # noqa: S101 - for the type checker
+    return number
 
 
 def _whole(option: str, word: str | None) -> int | None:

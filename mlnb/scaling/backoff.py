@@ -9,6 +9,7 @@ __all__ = ["Backoff"]
 _WINDOW = 60.0  # seconds after which an end is forgotten
 _FREE = 3  # ends in the window that are followed by a start at once: somebody may have killed it
 _FIRST, _LONGEST = 0.5, 30.0  # seconds
+_DOUBLINGS = 6  # from the first to the longest
 
 
 class Backoff:
@@ -32,4 +33,4 @@ class Backoff:
         while now - self._ends[0] > _WINDOW:
             self._ends.popleft()
         beyond = len(self._ends) - _FREE
-        return 0.0 if beyond <= 0 else float(min(_LONGEST, _FIRST * 2 ** (beyond - 1)))
+        return 0.0 if beyond <= 0 else min(_LONGEST, _FIRST * 2.0 ** min(beyond - 1, _DOUBLINGS))

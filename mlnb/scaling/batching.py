@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections import deque
@@ -25,8 +25,7 @@ _STANDING = 0.1  # seconds since the queue was last empty, after which it is no 
 _BATCHES = 2  # batch times that a standing queue may wait
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a model said of a batch, or of the part of it that is one job's.
 
     Attributes
@@ -98,6 +97,13 @@ def take_batch(waiting: deque[Job], *, most: int) -> list[Job]:
 class PredictTimes:
     """What predicting takes: a fixed cost and a cost per row, by least squares over the latest batches.
 
+    Attributes
+    ----------
+    count : int
+        Batches measured.
+    most_rows : int
+        How many rows a batch may have.
+
     Examples
     --------
     >>> times = PredictTimes()
@@ -109,7 +115,9 @@ class PredictTimes:
 
     def __init__(self) -> None:
         self._weight = self._rows = self._seconds = self._rows_rows = self._rows_seconds = 0.0
+        self._fixed = self._per_row = 0.0
         self.count = 0
+        self.most_rows = _UNKNOWN
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn that a batch of ``rows`` rows took ``seconds``."""
@@ -119,22 +127,13 @@ class PredictTimes:
         self._seconds = self._seconds * _DECAY + seconds
         self._rows_rows = self._rows_rows * _DECAY + rows * rows
         self._rows_seconds = self._rows_seconds * _DECAY + rows * seconds
+        self._fixed, self._per_row = fixed, per_row = self._line()
+        aim = max(_AIM, _FIXED_COSTS * fixed)
+        self.most_rows = _MOST if per_row <= 0 else min(_MOST, max(1, int((aim - fixed) / per_row + 1e-6)))
 
     def estimate(self, rows: int) -> float:
         """Return the seconds that a batch of ``rows`` rows will take; infinity before anything was measured."""
-        if not self.count:
-            return inf
-        fixed, per_row = self._line()
-        return fixed + per_row * rows
-
-    @property
-    def most_rows(self) -> int:
-        """How many rows a batch may have."""
-        if not self.count:
-            return _UNKNOWN
-        fixed, per_row = self._line()
-        aim = max(_AIM, _FIXED_COSTS * fixed)
-        return _MOST if per_row <= 0 else min(_MOST, max(1, int((aim - fixed) / per_row + 1e-6)))
+        return self._fixed + self._per_row * rows if self.count else inf
 
     def _line(self) -> tuple[float, float]:
         mean_rows, mean_seconds = self._rows / self._weight, self._seconds / self._weight

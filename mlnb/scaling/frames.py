@@ -18,6 +18,7 @@ __all__ = ["FrameReader", "pack", "receive", "send"]
 _HEAD = struct.Struct("<II")  # bytes of the pickle, number of buffers
 _SIZE = struct.Struct("<Q")
 _LARGE = 2**16  # bytes from which an array is not copied into the pickle
+_ALIGNMENT = 16  # bytes: malloc's; arrays that lie askew are slow, and refused by some libraries
 
 
 def pack(message: Any) -> list[bytes | memoryview]:
@@ -33,7 +34,18 @@ def pack(message: Any) -> list[bytes | memoryview]:
 
     head = pickle.dumps(message, protocol=5, buffer_callback=beside)
     sizes = b"".join(_SIZE.pack(buffer.nbytes) for buffer in buffers)
-    return [_HEAD.pack(len(head), len(buffers)) + sizes + head, *buffers]
+    if buffers:
+        head += bytes(-(_HEAD.size + len(sizes) + len(head)) % _ALIGNMENT)  # pickle reads no further than its end
+    parts: list[bytes | memoryview] = [_HEAD.pack(len(head), len(buffers)) + sizes + head]
+    for buffer in buffers:
+        parts.append(buffer)
+        if padding := bytes(_padded(buffer.nbytes) - buffer.nbytes):
+            parts.append(padding)
+    return parts
+
+
+def _padded(size: int) -> int:
+    return size + -size % _ALIGNMENT
 
 
 class FrameReader:
@@ -68,7 +80,7 @@ class FrameReader:
             self._needed = start
             return None
         sizes = [_SIZE.unpack_from(self._data, _HEAD.size + number * _SIZE.size)[0] for number in range(count)]
-        self._needed = start + head + sum(sizes)
+        self._needed = start + head + sum(map(_padded, sizes))
         return head, sizes
 
     def _take(self, sizes: tuple[int, list[int]]) -> Any:
@@ -86,7 +98,7 @@ class FrameReader:
         parts = []
         for size in buffers:
             parts.append(view[place : place + size])
-            place += size
+            place += _padded(size)
         return pickle.loads(pickled, buffers=parts)
 
 

@@ -144,7 +144,7 @@ class ReplicaPool:
         """
         if self._closed:
             raise StoppedError("The model was stopped.")
-        if self._waiting_rows:
+        if self._waiting_rows > self.times.most_rows:  # else the next batch takes them all
             refusal = self._admission.refusal(
                 now=self._loop.time(), waiting=self._waiting_rows, rows=job.count, times=self.times,
                 replicas=len(self._idle) + len(self._running),
@@ -220,6 +220,8 @@ class ReplicaPool:
 
     def _refused(self, running: _Running, error: Exception) -> None:
         """Say so to the one whose row does not fit; first find out which of several it is."""
+        if self._running.get(running.replica) is not running:
+            return  # given up meanwhile
         self._release(running)
         if len(running.jobs) == 1:
             running.jobs[0].done(error)
@@ -229,12 +231,12 @@ class ReplicaPool:
     def _finished(self, running: _Running, outcome: Prediction | BaseException, seconds: float) -> None:
         if self._running.get(running.replica) is not running:
             return  # given up meanwhile
+        count = self._counts[running.replica.key]
         self._release(running)
         if isinstance(outcome, BaseException):
             self._failed(running, outcome)
             return
         self.times.observe(running.rows, seconds)
-        count = self._counts[running.replica.key]
         count.batches += 1
         count.rows += running.rows
         if len(running.jobs) == 1:
@@ -286,6 +288,7 @@ class ReplicaPool:
     def _hangs(self, running: _Running) -> None:
         replica = running.replica
         del self._running[replica]
+        self._leaving.discard(replica)
         message = f"predict did not end within {self._timeout:g} s"
         for job in running.jobs:
             job.done(DeadlineError(f"The model did not answer within {self._timeout:g} s."))
@@ -304,7 +307,7 @@ class ReplicaPool:
         """
         if count < 0:
             raise InvalidInputError(f"{count} replicas: a whole number from 0 is needed.")
-        self.desired = count
+        before, self.desired = self.desired, count
         tasks = [self._spawn(self._add()) for _ in range(count - self._size)]
         while self._size > count:
             self._dismiss_one()
@@ -314,7 +317,10 @@ class ReplicaPool:
             except BaseException:
                 for task in tasks:
                     task.cancel()
-                self.desired = self._size
+                await asyncio.gather(*tasks, return_exceptions=True)
+                self.desired = min(before, self.desired)
+                while self._size > self.desired:
+                    self._dismiss_one()
                 raise
 
     @property
@@ -330,12 +336,18 @@ class ReplicaPool:
             replica = await self._start(key, self.times)
         finally:
             self._starting.pop(key, None)
-        if self._closed or self._size >= self.desired:
+        if self._size >= self.desired:
             replica.stop()
             return
         self._counts[key] = _Count()
         self._idle.append(replica)
         self._pump_soon()
+
+    def suspend(self, replica: Replica) -> None:
+        """Give a replica nothing more to do: it has ended by itself, and :meth:`lost` will say why."""
+        if replica in self._idle:
+            self._idle.remove(replica)
+            self._running[replica] = _Running([], 0, self._loop.time(), replica)
 
     def lost(self, replica: Replica, reason: str) -> None:
         """Learn that a replica ended by itself; another takes its place, and what it worked on."""
@@ -349,6 +361,7 @@ class ReplicaPool:
         if replica in self._leaving:
             self._leaving.discard(replica)
             self._counts.pop(replica.key, None)
+            self._pump_soon()
             return
         self._replace(replica, reason)
 
@@ -363,9 +376,9 @@ class ReplicaPool:
         self._counts.pop(replica.key, None)
         self.last_end = reason
         _log.warning("Replica %s ended: %s", replica.key, reason)
-        if not self._closed:
+        if self._waiting or not self._closed:
             self._spawn(self._restart(reason))
-            self._pump_soon()
+        self._pump_soon()
 
     async def _restart(self, reason: str) -> None:
         """Start a replica in the place of one that ended; again, ever later, while that fails."""
@@ -393,15 +406,14 @@ class ReplicaPool:
             self._starting.pop(key, None)
 
     def _dismiss_one(self) -> None:
-        """Let the newest replica go, an idle one first."""
-        if self._idle:
+        """Let the newest replica go, one that is not ready yet first, then an idle one."""
+        if self._starting:
+            self._starting.popitem()  # what is on its way sees that it is too many
+        elif self._idle:
             self._dismiss(max(self._idle, key=lambda replica: replica.key))
-            return
-        busy = [replica for replica in self._running if replica not in self._leaving]
-        if busy:
+        else:
+            busy = (replica for replica in self._running if replica not in self._leaving)
             self._leaving.add(max(busy, key=lambda replica: replica.key))
-            return
-        self._starting.popitem()  # what is on its way sees that it is too many
 
     def _dismiss(self, replica: Replica) -> None:
         self._leaving.discard(replica)

@@ -39,6 +39,7 @@ class ProcessReplica(asyncio.Protocol):
         self.key = key
         self.pid: int | None = None
         self.in_flight = 0
+        self.ended = False  # by itself
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lost = lost
         self._reader = FrameReader()
@@ -61,6 +62,7 @@ class ProcessReplica(asyncio.Protocol):
         if not self.ready.done():
             self.ready.set_exception(ReplicaError("The replica process ended before it was ready."))
         elif not self._stopped:
+            self.ended = True
             self._lost(self)
 
     def run(
@@ -136,15 +138,20 @@ class Processes:
         """End all that were started."""
         self._spawner.close()
 
-    async def start(self, key: int, task: Task, *, lost: Callable[[ProcessReplica, str], None]) -> ProcessReplica:
+    async def start(
+        self, key: int, task: Task, *, ended: Callable[[ProcessReplica], None],
+        lost: Callable[[ProcessReplica, str], None],
+    ) -> ProcessReplica:  # fmt: skip
         """Return a replica that is ready.
 
         Parameters
         ----------
         key : int
         task : Task
+        ended : callable
+            Given the replica as soon as it has ended by itself.
         lost : callable
-            Given the replica and the reason when it has ended by itself.
+            Given the replica and the reason a moment later.
 
         Raises
         ------
@@ -154,10 +161,11 @@ class Processes:
         sock = self._spawner.spawn("mlnb.scaling.worker:serve", argument=pickle.dumps(task))
         sock.settimeout(0)
 
-        def ended(replica: ProcessReplica) -> None:
+        def gone(replica: ProcessReplica) -> None:
+            ended(replica)
             self._loop.create_task(self._explain(replica, lost))
 
-        replica = ProcessReplica(key=key, lost=ended)
+        replica = ProcessReplica(key=key, lost=gone)
         await self._loop.connect_accepted_socket(lambda: replica, sock)
         try:
             await asyncio.wait_for(asyncio.shield(replica.ready), _PATIENCE)
@@ -167,6 +175,8 @@ class Processes:
         except BaseException:
             replica.stop()
             raise
+        if replica.ended:
+            raise ReplicaError("The replica process ended as soon as it was ready.")
         return replica
 
     async def _explain(self, replica: ProcessReplica, lost: Callable[[ProcessReplica, str], None]) -> None:

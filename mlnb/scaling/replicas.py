@@ -60,8 +60,8 @@ class KernelReplica:
     """A model in this process: quick predictions on the event loop, others on a thread of its own.
 
     The thread is a daemon, unlike those of a ``ThreadPoolExecutor``: a predict that hangs cannot keep the kernel from
-    exiting. A model that fails on the loop, as one does that starts a loop of its own, is asked again on the thread,
-    and from then on only there.
+    exiting. A model that fails on the loop is asked again on the thread; if it succeeds there, as one does that starts a
+    loop of its own, then from then on only there.
 
     Parameters
     ----------
@@ -87,6 +87,7 @@ class KernelReplica:
         self._loop = loop
         self._times = times
         self._inline = True
+        self._failed_inline = False
         self._stopped = False
         self._running: Callable[[Prediction | BaseException], None] | None = None
         self._batches: SimpleQueue[tuple[Any, int, bool] | None] = SimpleQueue()
@@ -101,7 +102,7 @@ class KernelReplica:
             try:
                 prediction = self._answering(checked, rows, probabilities=probabilities)
             except BaseException:  # noqa: BLE001 - asked again on the thread, which reports it
-                self._inline = False
+                self._failed_inline = True
             else:
                 done(prediction)
                 return
@@ -124,6 +125,8 @@ class KernelReplica:
         self._thread.join(timeout)
 
     def _answered(self, outcome: Prediction | BaseException) -> None:
+        if self._failed_inline:
+            self._failed_inline, self._inline = False, isinstance(outcome, BaseException)
         done, self._running = self._running, None
         if done is not None:
             self.in_flight -= 1

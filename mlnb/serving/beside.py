@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 import sys
@@ -30,8 +29,7 @@ def main() -> None:
     server = Server(create_app(gateway.served), sock=listening, accepting=False, routes=Routes(gateway.served))
     steering = _Steering(gateway, server, line)
     server.on_start(lambda: asyncio.ensure_future(steering.connect(control)))
-    gc.freeze()
-    server.run()
+    server.run_alone()
 
 
 class _Steering(asyncio.Protocol):
@@ -48,7 +46,11 @@ class _Steering(asyncio.Protocol):
     async def connect(self, control: socket.socket) -> None:
         """Listen to the kernel."""
         control.settimeout(0)
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: self, control)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: self, control)
+        except BaseException:  # nobody could steer or end this
+            self._server.stop()
+            raise
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)

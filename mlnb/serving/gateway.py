@@ -253,7 +253,7 @@ class Gateway:
         def lost(replica: ProcessReplica, reason: str) -> None:
             pool.lost(replica, reason)
 
-        return await self._spawning.processes(spec).start(key, task, lost=lost)
+        return await self._spawning.processes(spec).start(key, task, ended=pool.suspend, lost=lost)
 
 
 class _Spawning:

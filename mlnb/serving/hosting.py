@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mlnb.errors import MlnbError, NotDeployedError, PortInUseError, StoppedError
-from mlnb.registry import ModelRegistry
 from mlnb.scaling.backoff import Backoff
 from mlnb.serving.gateway import Spec
 from mlnb.serving.hosts import KernelHost, ProcessHost
+from mlnb.serving.local_copies import LocalCopies
 from mlnb.serving.server import HOST, bind
 
 if TYPE_CHECKING:
     import socket
 
     from mlnb.monitoring.monitor import Series
-    from mlnb.registry import ModelVersion
+    from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.serving.gateway import Manner, ServiceSnapshot
     from mlnb.serving.hosts import Host
@@ -72,7 +70,7 @@ class Hosting:
         self._socket: socket.socket | None = None
         self._last_port: int | None = None
         self._host: Host | None = None
-        self._copies: _LocalCopies | None = None
+        self._copies = LocalCopies()
         self._backoff = Backoff()
 
     @property
@@ -257,9 +255,7 @@ class Hosting:
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
-            if self._copies is not None:
-                self._copies.close()
-                self._copies = None
+            self._copies.close()
         elif self.beside and not any(one.replicas for one in self._hosted.values()):
             self._on(beside=False)
 
@@ -277,32 +273,9 @@ class Hosting:
 
     def _spec(self, hosted: Hosted, *, beside: bool) -> Spec:
         version, registry = hosted.version, hosted.registry
-        place, reference = registry.url, str(version)
-        if beside and "://" in registry.url:
-            self._copies = self._copies or _LocalCopies()
-            place, reference = self._copies.of(registry, version)
+        place, reference = self._copies.of(registry, version) if beside else (registry.url, str(version))
         effective = hosted.scaled(max(1, hosted.replicas) if beside else 0)
         return Spec(
             version=version, registry=place, reference=reference, manner=effective.manner,
             acceleration=hosted.acceleration,
         )  # fmt: skip
-
-
-class _LocalCopies:
-    """Versions out of buckets on this machine's disk, where processes can map them."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="mlnb-")
-        self._known: dict[str, str] = {}
-
-    def of(self, registry: ModelRegistry, version: ModelVersion) -> tuple[str, str]:
-        """Return the folder, and the version's reference there."""
-        if version.digest not in self._known:
-            local = ModelRegistry(self._folder)
-            self._known[version.digest] = str(registry.copy(str(version), local))
-        return self._folder, self._known[version.digest]
-
-    def close(self) -> None:
-        """Remove them."""
-        ModelRegistry(self._folder).distrust()
-        shutil.rmtree(self._folder, ignore_errors=True)

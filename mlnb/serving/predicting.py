@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, unquote
 
 from mlnb.errors import (
@@ -15,6 +15,7 @@ from mlnb.errors import (
     NotDeployedError,
     OverloadedError,
     TooLargeError,
+    UnsupportedMediaTypeError,
     nearest,
 )
 from mlnb.serving.answers import encoder_for
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from mlnb.registry.signature import Signature
     from mlnb.serving.service import Answer, ModelService
 
-__all__ = ["DEFAULT_TIMEOUT", "Inquiry", "Routes", "Served", "find", "find_only", "problem_document", "too_large"]
+__all__ = ["DEFAULT_TIMEOUT", "Inquiry", "Routes", "Served", "find", "find_only", "too_large"]
 
 DEFAULT_TIMEOUT = 60.0  # seconds; a request may name less in its header X-Request-Timeout
 _LARGE = 2**18  # bytes of body from which it is read on another thread, so that the loop goes on
@@ -67,6 +68,9 @@ class Inquiry(Protocol):
 
 class Form(Protocol):
     """A way to ask and to be answered."""
+
+    def problem(self, error: MlnbError) -> bytes:
+        """Return the document of an error."""
 
     def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
         """Return the query, and what makes header lines and body of its answer.
@@ -118,9 +122,9 @@ def predict(service: ModelService, form: Form, inquiry: Inquiry) -> None:
         query, encode = form.read(inquiry, service.live.version.signature)
         timeout = _timeout(inquiry)
     except MlnbError as error:
-        service.refuse(error, received=received, answered=partial(_respond_error, inquiry))
+        service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
         return
-    _submit(service, inquiry, query, encode, timeout=timeout, received=received)
+    _submit(service, form, inquiry, query, encode, timeout=timeout, received=received)
 
 
 _tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
@@ -131,40 +135,34 @@ async def _predict_large(service: ModelService, form: Form, inquiry: Inquiry, re
         query, encode = await asyncio.to_thread(form.read, inquiry, service.live.version.signature)
         timeout = _timeout(inquiry)
     except MlnbError as error:
-        service.refuse(error, received=received, answered=partial(_respond_error, inquiry))
+        service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
         return
-    _submit(service, inquiry, query, encode, timeout=timeout, received=received)
+    _submit(service, form, inquiry, query, encode, timeout=timeout, received=received)
 
 
 def _submit(
-    service: ModelService, inquiry: Inquiry, query: Query, encode: Callable[[Answer], tuple[bytes, bytes]], *,
-    timeout: float, received: float,
+    service: ModelService, form: Form, inquiry: Inquiry, query: Query,
+    encode: Callable[[Answer], tuple[bytes, bytes]], *, timeout: float, received: float,
 ) -> None:  # fmt: skip
     def answered(outcome: Answer | MlnbError) -> None:
         if isinstance(outcome, MlnbError):
-            _respond_error(inquiry, outcome)
+            _respond_error(inquiry, form, outcome)
             return
         try:
             headers, body = encode(outcome)
         except MlnbError as error:
-            _respond_error(inquiry, error)
+            _respond_error(inquiry, form, error)
         else:
             inquiry.respond(200, headers, body)
 
     service.submit(query, timeout=timeout, received=received, answered=answered, gone=lambda: inquiry.gone)
 
 
-def _respond_error(inquiry: Inquiry, error: MlnbError) -> None:
+def _respond_error(inquiry: Inquiry, form: Form, error: MlnbError) -> None:
     headers = b"content-type: application/problem+json\r\n"
     if isinstance(error, OverloadedError):
         headers += b"retry-after: %d\r\n" % error.retry_after
-    inquiry.respond(error.status, headers, problem_document(error))
-
-
-def problem_document(error: MlnbError) -> bytes:
-    """Return an error as RFC 9457 writes it."""
-    document = {"type": "about:blank", "title": error.title, "status": error.status, "detail": error.message}
-    return to_json(document | error.details)
+    inquiry.respond(error.status, headers, form.problem(error))
 
 
 def too_large(inquiry: Inquiry) -> None:
@@ -172,7 +170,7 @@ def too_large(inquiry: Inquiry) -> None:
     error = TooLargeError(
         f"The body has more than {MAX_BODY_BYTES // 2**20} MiB; send the rows in parts.", accepted=MAX_BODY_BYTES
     )
-    _respond_error(inquiry, error)
+    _respond_error(inquiry, _NATIVE, error)
 
 
 def _timeout(inquiry: Inquiry) -> float:
@@ -194,10 +192,26 @@ def _seconds(text: bytes) -> float:
 # ---- the forms ----
 
 
+def _document(error: MlnbError) -> dict[str, Any]:
+    """Return an error as RFC 9457 writes it."""
+    document = {"type": "about:blank", "title": error.title, "status": error.status, "detail": error.message}
+    return document | error.details
+
+
+def _check_encoding(inquiry: Inquiry) -> None:
+    coding = inquiry.header(b"content-encoding")
+    if coding not in (b"", b"identity"):
+        raise UnsupportedMediaTypeError(f"Bodies packed by {coding!r:.40} are not read; send them as they are.")
+
+
 class _Native:
     """JSON, CSV, npy and Arrow, answered as ``Accept`` says."""
 
+    def problem(self, error: MlnbError) -> bytes:
+        return to_json(_document(error))
+
     def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
+        _check_encoding(inquiry)
         encoder = encoder_for(inquiry.header(b"accept").decode("latin-1"))
         query = decode(
             inquiry.header(b"content-type").decode("latin-1"), inquiry.body, signature,
@@ -241,9 +255,13 @@ def _flag(query: bytes) -> bool:
 
 
 class _InferenceV2:
-    """The Open Inference Protocol, version 2."""
+    """The Open Inference Protocol, version 2, whose clients look for ``error``."""
+
+    def problem(self, error: MlnbError) -> bytes:
+        return to_json(_document(error) | {"error": error.message})
 
     def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
+        _check_encoding(inquiry)
         length = inquiry.header(b"inference-header-content-length")
         request = read_infer(inquiry.body, header_length=_whole(length), signature=signature, max_rows=MAX_ROWS)
 

@@ -34,9 +34,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _mlnb_error(_: Request, error: Exception) -> Response:
+async def _mlnb_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, MlnbError)  # noqa: S101 - for the type checker
-    return problem(error.status, error.title, error.message, **error.details)
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    more = {"error": error.message} if path.startswith("/v2") else {}  # which its clients look for
+    return problem(error.status, error.title, error.message, **error.details, **more)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

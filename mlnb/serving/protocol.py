@@ -8,6 +8,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Exchange", "Handler", "PredictProtocol"]
 
 _log = logging.getLogger(__name__)
+
+_REMEMBERED = 2048  # bytes of a head, up to which its reading is kept
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _REQUEST_LINE = re.compile(rb"POST ([^ ?\r]*)(?:\?([^ \r]*))? HTTP/1\.1\r\n")
@@ -42,13 +45,13 @@ class Exchange:
         The client went away: nobody waits for the answer.
     """
 
-    __slots__ = ("_connection", "_lower", "answer", "body", "gone", "handler", "head", "last", "path", "query")
+    __slots__ = ("_connection", "_fields", "answer", "body", "gone", "handler", "head", "last", "path", "query")
 
     def __init__(
         self, connection: PredictProtocol, handler: Handler, *, head: bytes = b"", path: bytes = b"", query: bytes = b""
     ) -> None:
         self._connection = connection
-        self._lower = head.lower()
+        self._fields = _fields_of(head)
         self.handler = handler
         self.head = head
         self.path = path
@@ -66,11 +69,7 @@ class Exchange:
 
     def header(self, name: bytes) -> bytes:
         """Return the value of the first header ``name`` (in lower case), ``b""`` without one."""
-        start = self._lower.find(b"\r\n%b:" % name)
-        if start < 0:
-            return b""
-        start += len(name) + 3
-        return self.head[start : self.head.find(b"\r\n", start)].strip(b" \t")
+        return self._fields.get(name, b"")
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         r"""Answer, now or later, from the loop's thread; only the first answer counts.
@@ -94,6 +93,19 @@ class Exchange:
         phrase = HTTPStatus(status).phrase
         body = f'{{"type":"about:blank","title":"{phrase}","status":{status},"detail":"{detail}"}}'
         self.respond(status, b"content-type: application/problem+json\r\n", body.encode())
+
+
+def _fields_of(head: bytes) -> dict[bytes, bytes]:
+    """Return the first header of each name, names in lower case."""
+    return _remembered(head) if len(head) <= _REMEMBERED else _read(head)
+
+
+def _read(head: bytes) -> dict[bytes, bytes]:
+    lines = (line.partition(b":") for line in reversed(head.split(b"\r\n")[1:-2]))
+    return {name.lower(): value.strip(b" \t") for name, _, value in lines}
+
+
+_remembered = lru_cache(256)(_read)  # a client's requests begin alike
 
 
 Handler = Callable[[Exchange], None]

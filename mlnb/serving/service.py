@@ -29,11 +29,11 @@ __all__ = ["Answer", "Line", "ModelService", "Query"]
 _log = logging.getLogger(__name__)
 
 _TABLES = ("array", "frame", "polars")
-_ROWS = ({list}, {dict})  # types of rows of which two lists make one
+_ROWS = (list, dict)  # types of rows of which two lists make one
+_ALIKE = tuple({kind} for kind in _ROWS)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """Rows as they came, and what is asked about them.
 
     Attributes
@@ -49,7 +49,9 @@ class Query:
     def joins(self, signature: Signature) -> bool:
         """Say whether the rows may be in one list with those of other requests."""
         rows = self.rows
-        return type(rows) is list and set(map(type, rows)) in _ROWS and signature.container in _TABLES
+        if type(rows) is not list or signature.container not in _TABLES:
+            return False
+        return type(rows[0]) in _ROWS if len(rows) == 1 else {*map(type, rows)} in _ALIKE
 
 
 class Answer(NamedTuple):

@@ -1,9 +1,10 @@
 // The browser's half of a deployment's panel: puts the regions that the kernel renders in place, and says which button
 // was pressed.
 
-const TABS = [["try", "Try it"], ["versions", "Versions"], ["monitor", "Monitor"], ["card", "Card"]];
-const REGIONS = ["header", "address", "form", "result", "versions", "activity", "footer", "card"];
-const LOOKING_EVERY = 5000; // ms between two words to the kernel that the chart is looked at
+const TABS = [["try", "Try it"], ["versions", "Versions"], ["monitor", "Monitor"], ["scale", "Scale"], ["card", "Card"]];
+const REGIONS = ["header", "address", "form", "result", "versions", "activity", "footer", "scale", "card"];
+const LOOKED_AT = {monitor: "chart", scale: "memory"}; // tabs that cost something while they are looked at
+const LOOKING_EVERY = 5000; // ms between two words to the kernel that a tab is looked at
 
 const SKELETON = `
   <div class="mlnb-header" data-region="header"></div>
@@ -20,6 +21,7 @@ const SKELETON = `
     <div class="mlnb-chart"><span class="mlnb-muted">Loading the chart…</span></div>
     <div data-region="activity"></div>
   </div>
+  <div class="mlnb-pane" role="tabpanel" data-pane="scale" data-region="scale"></div>
   <div class="mlnb-pane mlnb-scroll" role="tabpanel" data-pane="card" data-region="card"></div>
   <div class="mlnb-footer"><div class="mlnb-figures" data-region="footer"></div>
     <div class="mlnb-notice" data-region="notice" role="status" aria-live="polite"></div></div>`;
@@ -72,7 +74,7 @@ function render({model, el}) {
   }
 
   function openTab(name, {focus = false} = {}) {
-    if (open === "monitor" && name !== open) look(false);
+    if (name !== open) look(false);
     open = name;
     for (const tab of card.querySelectorAll("[data-tab]")) {
       const chosen = tab.dataset.tab === name;
@@ -82,17 +84,17 @@ function render({model, el}) {
     }
     for (const pane of card.querySelectorAll("[data-pane]")) pane.hidden = pane.dataset.pane !== name;
     if (name === "card") say("card");
-    if (name === "monitor") {
-      say("chart", {looked_at: true});
-      clearInterval(looking);
-      looking = setInterval(() => model.send({action: "chart", looked_at: true}), LOOKING_EVERY);
-      draw();
-    }
+    look(true);
+    if (name === "monitor") draw();
   }
 
   function look(now) {
     clearInterval(looking);
-    model.send({action: "chart", looked_at: now});
+    const action = LOOKED_AT[open];
+    if (!action) return;
+    if (!now) return model.send({action, looked_at: false});
+    say(action, {looked_at: true});
+    looking = setInterval(() => model.send({action, looked_at: true}), LOOKING_EVERY);
   }
 
   async function draw() {
@@ -140,7 +142,7 @@ function render({model, el}) {
 
   card.addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (!button) return;
+    if (!button || button.matches("[aria-disabled]")) return;
     if (button.dataset.tab) openTab(button.dataset.tab);
     else if (button.dataset.copy !== undefined) copy(button);
     else if (button.dataset.action) say(button.dataset.action, button.dataset.to ? {to: Number(button.dataset.to)} : {});
@@ -150,6 +152,12 @@ function render({model, el}) {
     predict.setAttribute("aria-busy", "true");
     say("predict", {row: Object.fromEntries(new FormData(event.target))});
   });
+  card.addEventListener("keydown", (event) => {
+    const step = {ArrowUp: "more", ArrowDown: "fewer"}[event.key];
+    if (!step || !event.target.matches('[role="spinbutton"]')) return;
+    event.preventDefault();
+    find(`[data-keep="${step}"]`).click();
+  });
   arrowKeys(find(".mlnb-tabs"), () => [...card.querySelectorAll("[data-tab]")],
     (tab) => openTab(tab.dataset.tab, {focus: true}));
 
@@ -158,7 +166,7 @@ function render({model, el}) {
   start();
   openTab("try");
   return () => {
-    if (open === "monitor") look(false);
+    look(false);
     if (drawn) globalThis.__mlnbPlotly.purge(chart);
     remove();
   };

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 import time
 from dataclasses import asdict
 from functools import cache
@@ -14,10 +15,13 @@ import traitlets
 
 from mlnb.errors import MlnbError
 from mlnb.monitoring.figures import plotly_javascript, traffic_figure
+from mlnb.scaling.memory import MemoryGauge
 from mlnb.widgets.base import Panel, resources
 from mlnb.widgets.registry_render import render_card
 from mlnb.widgets.registry_snapshot import read_card
-from mlnb.widgets.render import render, render_answer, render_failure, render_static
+from mlnb.widgets.render import counted, render, render_answer, render_failure, render_static
+from mlnb.widgets.render_scale import render_scale
+from mlnb.widgets.scale_view import ScaleView, follow
 from mlnb.widgets.ticker import ticker
 
 if TYPE_CHECKING:
@@ -25,11 +29,12 @@ if TYPE_CHECKING:
 
     from mlnb.monitoring.monitor import Series
     from mlnb.registry.signature import Signature
-    from mlnb.workspace import Deployment
+    from mlnb.widgets.scale_view import Ended
+    from mlnb.workspace import Deployment, DeploymentSnapshot
 
 __all__ = ["DeploymentPanel"]
 
-_LOOKED_AT, _LEFT = 900.0, 10.0  # seconds that a chart is kept up to date after a page said that it looks, or has left
+_LOOKED_AT, _LEFT = 900.0, 10.0  # seconds that a tab is kept up to date after a page said that it looks, or has left
 
 
 class DeploymentPanel(Panel):
@@ -54,6 +59,7 @@ class DeploymentPanel(Panel):
     versions = traitlets.Unicode().tag(sync=True)
     activity = traitlets.Unicode().tag(sync=True)
     footer = traitlets.Unicode().tag(sync=True)
+    scale = traitlets.Unicode().tag(sync=True)
     card = traitlets.Unicode(help="The live version's model card, once its tab was opened").tag(sync=True)
     figure = traitlets.Unicode(help="Plotly figure as JSON, once the Monitor tab was opened").tag(sync=True)
     series = traitlets.Dict(help="What the figure draws, by trace; new every second while it is looked at").tag(
@@ -62,9 +68,15 @@ class DeploymentPanel(Panel):
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._chart_until = 0.0
+        self._drawing = threading.RLock()  # a snapshot is drawn before the next one is taken
+        self._chart_until = self._memory_until = 0.0
         self._carded = ""  # the version whose card is shown
-        super().__init__(deployment.name, **render(deployment.snapshot()))
+        self._gauge = MemoryGauge()
+        self._memory: dict[int, int] = {}
+        self._coming: int | None = None  # replicas that are on their way
+        self._last: DeploymentSnapshot | None = None
+        self._ended: Ended | None = None
+        super().__init__(deployment.name, **self._regions())
         self._unsubscribe = ticker.subscribe(self.refresh)
 
     @property
@@ -74,11 +86,20 @@ class DeploymentPanel(Panel):
 
     def refresh(self) -> None:
         """Draw the present snapshot; regions that have not changed send nothing."""
-        regions = render(self._deployment.snapshot())
         charting = time.monotonic() < self._chart_until
         if self.card and self._carded != str(self._deployment.version):
             self._show(card="")  # a page that looks at it asks anew
-        self._show(**regions, **({"series": _drawn(self._deployment.series())} if charting else {}))
+        with self._drawing:
+            self._show(**self._regions(), **({"series": _drawn(self._deployment.series())} if charting else {}))
+
+    def _regions(self) -> dict[str, str]:
+        snapshot = self._deployment.snapshot()
+        self._ended = follow(self._ended, self._last, snapshot)
+        self._last = snapshot
+        if time.monotonic() < self._memory_until:
+            self._memory = self._gauge.read(replica.pid for replica in snapshot.replicas if replica.pid is not None)
+        view = ScaleView(wanted=self._deployment.replicas, coming=self._coming, memory=self._memory, ended=self._ended)
+        return render(snapshot) | {"scale": render_scale(snapshot, view)}
 
     def close(self) -> None:
         """Stop drawing and free the widget; the deployment goes on."""
@@ -95,9 +116,12 @@ class DeploymentPanel(Panel):
         if action == "plotly":
             self.send({"kind": "plotly"}, buffers=[_compressed_plotly()])
             return None
+        if action == "scale":
+            return self._scaling(int(payload["to"]))
         deeds: dict[str, Callable[[], None]] = {
             "card": self._read_card,
             "chart": lambda: self._chart(looked_at=payload["looked_at"]),
+            "memory": lambda: self._weigh(looked_at=payload["looked_at"]),
             "predict": lambda: self._predict(payload["row"]),
             "rollback": lambda: self._roll_back(int(payload["to"])),
             "stop": lambda: self._attempt(self._deployment.stop, f"Stopped. {self._deployment.url} answers no more."),
@@ -115,6 +139,30 @@ class DeploymentPanel(Panel):
         self._chart_until = time.monotonic() + (_LOOKED_AT if looked_at else _LEFT)
         if not self.figure:
             self._show(figure=traffic_figure(self._deployment.series()).to_json())
+        self.refresh()
+
+    def _weigh(self, *, looked_at: bool) -> None:
+        self._memory_until = time.monotonic() + (_LOOKED_AT if looked_at else _LEFT)
+        self.refresh()
+
+    def _scaling(self, to: int) -> Callable[[], None] | None:
+        if self._coming is not None:
+            return None  # pressed before the page heard of it
+        self._coming = to
+        return lambda: self._scale(to)
+
+    def _scale(self, to: int) -> None:
+        before = self._deployment.replicas
+        try:
+            self.refresh()
+            self._deployment.scale(to)
+        except MlnbError as error:
+            notice = error.message
+        else:
+            notice = f"Scaled from {before} to {counted(to, 'replica')}."
+        finally:
+            self._coming = None
+        self._show(notice=escape(notice))
         self.refresh()
 
     def _predict(self, row: dict[str, str]) -> None:

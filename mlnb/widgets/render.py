@@ -70,9 +70,10 @@ def render_failure(error: MlnbError) -> str:
 def render_static(snapshot: DeploymentSnapshot) -> str:
     """Return the panel as plain HTML, for GitHub and for a notebook without its kernel."""
     table = VersionTable(snapshot.versions, live=_live_number(snapshot))._repr_html_()
+    faster = f"<br>{escape(snapshot.acceleration.reason)}" if snapshot.acceleration else ""
     return (
         f"<p><strong>{escape(snapshot.name)}</strong> · {_status(snapshot)}<br>"
-        f"<code>POST {escape(snapshot.url)}/predict</code></p>{table}"
+        f"<code>POST {escape(snapshot.url)}/predict</code>{faster}</p>{table}"
         f"<details><summary>curl</summary><pre>{escape(_curl(snapshot))}</pre></details>"
     )
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -27,7 +29,7 @@ from mlnb import Deployment, DeploymentPanel
 @pytest.fixture
 def deployment(tumour: Fitted) -> Deployment:
     mlnb.deploy(tumour.model, name="tumour", example=tumour.rows, metrics={"accuracy": 0.97}, description="first")
-    return mlnb.deploy(tumour.model, name="tumour", example=tumour.rows)
+    return mlnb.deploy(tumour.model, name="tumour", example=tumour.rows, replicas=0)
 
 
 @pytest.fixture
@@ -97,6 +99,66 @@ def test_a_bad_value_marks_its_field(
     press(panel, "predict", row=form_of(tumour, 0) | change)
     assert f'data-field="{field}"' in panel.result
     assert says in unescape(panel.result)
+
+
+def test_it_scales_and_says_so_meanwhile(panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go = threading.Event()
+    scale = Deployment.scale
+
+    def slow(deployment: Deployment, replicas: int) -> Deployment:
+        assert may_go.wait(10)
+        return scale(deployment, replicas)
+
+    monkeypatch.setattr(Deployment, "scale", slow)
+    assert "from this kernel" in panel.scale
+    thread = panel.act("scale", to=2)
+    assert thread is not None
+    wait_until(lambda: "starting 2 replicas…" in panel.scale)
+    assert panel.act("scale", to=1) is None  # pressed again, before the page heard of it
+    may_go.set()
+    thread.join(60)
+    assert panel.notice == "Scaled from 0 to 2 replicas."
+    assert "2 processes beside the kernel" in panel.scale
+    assert "v2 live · 2 processes" in panel.header
+    press(panel, "scale", to=0)
+    assert panel.notice == "Scaled from 2 to 0 replicas."
+    assert "from this kernel" in panel.scale
+
+
+def test_scaling_that_fails_leaves_all_as_it_was(panel: DeploymentPanel) -> None:
+    press(panel, "scale", to=1000)
+    assert panel.notice.startswith("1000 replicas: a whole number")
+    assert "from this kernel" in panel.scale
+    assert 'data-to="1"' in panel.scale
+    panel.deployment.stop()
+    press(panel, "scale", to=1)
+    assert "is not deployed here" in unescape(panel.notice)
+
+
+def test_memory_is_measured_only_while_somebody_looks(panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel.deployment.scale(1)
+    panel.refresh()
+    assert " MB</td>" not in panel.scale
+    press(panel, "memory", looked_at=True)
+    assert re.search(r"\d+ MB</td></tr>", panel.scale)
+    press(panel, "memory", looked_at=False)
+    now = time.monotonic()
+    monkeypatch.setattr("mlnb.widgets.panel.time.monotonic", lambda: now + 60)
+    monkeypatch.setattr("mlnb.scaling.memory._size", lambda _: pytest.fail("nobody looks"))
+    panel.refresh()
+    assert re.search(r"\d+ MB</td></tr>", panel.scale)  # as it was
+
+
+def test_a_replica_that_is_killed_is_explained(panel: DeploymentPanel) -> None:
+    panel.deployment.scale(1)
+    panel.refresh()
+    (replica,) = panel.deployment.snapshot().replicas
+    assert replica.pid is not None
+    os.kill(replica.pid, signal.SIGKILL)
+    wait_until(lambda: "Another took its place." in panel.scale)
+    says = rf"Replica 1 ended at \d\d:\d\d:\d\d: its process \({replica.pid}\) was ended by SIGKILL\. Another"
+    assert re.search(says, panel.scale)
+    assert ">2</td>" in panel.scale  # the one that took its place
 
 
 def test_a_mistake_is_said_in_one_line(panel: DeploymentPanel) -> None:

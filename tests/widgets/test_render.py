@@ -1,81 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from recorded import recorded
+from snapshots import HOSTILE, NOW, check, metrics, snapshot, version
 
 from mlnb.errors import InvalidInputError, PredictionError
-from mlnb.monitoring import MetricsSnapshot
-from mlnb.registry import ModelVersion
 from mlnb.registry.rows.inference import infer_signature
-from mlnb.registry.version import StoredFile
+from mlnb.scaling.acceleration.acceleration import Acceleration
 from mlnb.serving.service import Answer
 from mlnb.widgets.render import render, render_answer, render_failure, render_static
-from mlnb.workspace import DeploymentSnapshot
-
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-HOSTILE = '"><script>alert(1)</script>'
-VOID = {"input", "br", "meter", "img", "path", "rect", "polyline", "circle"}
-
-
-def version(number: int = 2, *, example: Any = ((1.5, 2.0),), description: str = "first") -> ModelVersion:
-    signature = replace(infer_signature(None, example), labels=("benign", "malignant"))
-    return ModelVersion(
-        name="tumour", number=number, created=NOW, metrics={"accuracy": 0.97}, description=description,
-        model_type="Forest", format="joblib", files=(StoredFile("model", "ab" * 32, 81_000),),
-        signature_digest="cd" * 32, golden_digest=None, parameters={}, environment={"python": "3.11"}, lineage={},
-        read_signature=lambda _: signature,
-    )  # fmt: skip
-
-
-def metrics(**changes: Any) -> MetricsSnapshot:
-    idle = MetricsSnapshot(
-        requests=0, errors=0, rows=0, window=60, rate=0.0, window_requests=0, window_errors=0, p50=None, p99=None,
-        last_error=None, last_error_at=None, recent=(0,) * 60,
-    )  # fmt: skip
-    return replace(idle, **changes)
-
-
-def snapshot(**changes: Any) -> DeploymentSnapshot:
-    live = DeploymentSnapshot(
-        name="tumour", url="http://127.0.0.1:8000/models/tumour", docs_url="http://127.0.0.1:8000/docs",
-        place="in kernel", state="live", version=version(), since=NOW - timedelta(minutes=3), at=NOW,
-        versions=(version(2), version(1)), previous=1,
-        metrics=metrics(),
-    )  # fmt: skip
-    return replace(live, **changes)
-
-
-class Balance(HTMLParser):
-    """Fails on a tag that is closed out of turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-
-    def handle_starttag(self, tag: str, _: Any) -> None:
-        self.seen.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-
-def check(html: str) -> list[str]:
-    parser = Balance()
-    parser.feed(html)
-    assert parser.open == []
-    assert "script" not in parser.seen
-    return parser.seen
 
 
 def test_the_card_of_a_live_deployment() -> None:
@@ -207,6 +146,14 @@ def test_the_static_page_needs_no_style_and_no_script() -> None:
     assert "style" not in tags
     assert "curl -X POST http://127.0.0.1:8000/models/tumour/predict" in html
     assert "accuracy 0.97" in html
+
+
+def test_the_static_page_says_where_it_runs_and_how_it_got_faster() -> None:
+    faster = Acceleration(kind="onnx", reason="ONNX Runtime: 41x faster, <same> labels.")
+    html = render_static(snapshot(place="2 processes", acceleration=faster))
+    check(html)
+    assert "v2 live · 2 processes · up 3 min" in html
+    assert "ONNX Runtime: 41x faster, &lt;same&gt; labels." in html
 
 
 def test_a_tensor_is_typed_as_json_and_numbers_that_are_categories_are_chosen() -> None:

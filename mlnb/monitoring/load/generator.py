@@ -12,7 +12,7 @@ from array import array
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import ceil
-from time import perf_counter, process_time
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpResponseParser
@@ -95,12 +95,12 @@ class _Step:
         self._begin()
         await asyncio.sleep(min(_WARM_UP, seconds / 4))
         self._counting = True
-        cpu, began = process_time(), perf_counter()
+        cpu, began = thread_time(), perf_counter()
         deadline = began + seconds + self._patience
         await asyncio.sleep(seconds)
         enough = self._connections if self._rate is None else 1
         await _until(lambda: len(self._latencies) + self._refused + self._failed >= enough, deadline=deadline)
-        elapsed, cpu = perf_counter() - began, process_time() - cpu
+        elapsed, cpu = perf_counter() - began, thread_time() - cpu
         good, refused, unsent = len(self._latencies), self._refused, self._backlog()
         self._running = False
         await _until(lambda: not any(one.busy for one in self.open), deadline=deadline)

@@ -155,12 +155,13 @@ def accelerate(
             known = known_rows(signature, golden, example)
             asked = questions(own, known)
             again = ask(own, asked[0].rows)
+            edges = edge_questions(model, own, signature, known[-1])
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return _nothing(f"it fails on its own example: {_line(error)}")
         size = largest_number(asked)
         if not distance(asked[0].prediction, again.prediction, size=size) <= _REPEATABLE:
             return _nothing("it answers the same rows differently each time")
-        asked += edge_questions(model, own, signature, known[-1])
+        asked += edges
         alike, others = _tried(model, own, asked, size)
         return chosen(_timed(own, alike, signature, known[-1]), others, asked=asked)
 

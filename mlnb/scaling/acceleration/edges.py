@@ -21,6 +21,8 @@ Array = np.ndarray[Any, Any]
 _BASES = 200  # rows that edges are made from
 _EDGES = 2000  # values that rows are made around, six each
 _VALUES = 4_000_000  # numbers in all: wide rows are fewer
+_COLUMNS = 200
+_TREES = 100
 _PER_TREE = 24
 _WHOLE = 2**53  # whole numbers up to this are themselves in float64
 
@@ -50,7 +52,7 @@ def edge_rows(table: Array, fields: Sequence[Field], estimator: Any) -> Array:
     most = max(2, min(_EDGES, _VALUES // 6 // max(1, table.shape[1])))
     places = [*_spread(thresholds, most // 2), *_spread(middles, most // 2)]
     around = chain.from_iterable(((row, at, value) for value in _around(middle)) for row, at, middle in places)
-    changes = [*around, *_outside(bases, fields)]
+    changes = [*around, *_spread(list(_outside(bases, fields)), most)]
     rows = bases[[row for row, _, _ in changes]]
     rows[np.arange(len(rows)), [at for _, at, _ in changes]] = [value for _, _, value in changes]
     for at, field in enumerate(fields):
@@ -68,7 +70,8 @@ def _spread(values: Any, most: int) -> Any:
 
 def _middles(bases: Array) -> Iterator[tuple[int, int, float]]:
     """Yield (row, feature, what is between the values of this row and the next smaller one)."""
-    for at, column in enumerate(bases.T):
+    for at in _spread(np.arange(bases.shape[1]), _COLUMNS).tolist():
+        column = bases[:, at]
         order = np.argsort(column, kind="stable")
         known = order[np.isfinite(column[order])]
         below, above = column[known[:-1]], column[known[1:]]
@@ -94,7 +97,7 @@ def _thresholds(estimator: Any, bases: Array) -> Iterator[tuple[int, int, float]
 
 def _trees(estimator: Any) -> Iterator[Any]:
     parts = np.ravel(np.asarray(getattr(estimator, "estimators_", [estimator]), dtype=object))
-    return (part.tree_ for part in _spread(parts, 100) if hasattr(part, "tree_"))
+    return (part.tree_ for part in _spread(parts, _TREES) if hasattr(part, "tree_"))
 
 
 def _around(value: float) -> list[float]:

@@ -37,9 +37,9 @@ def test_a_run_from_a_child_process(url: str, endpoint: Any) -> None:
 
 
 def test_a_slow_endpoint_is_saturated_where_it_queues(url: str, endpoint: Any) -> None:
-    result = run(f"{url}/queue/0.01", b"{}", connections=[1, 2, 4], seconds=0.5)
+    result = run(f"{url}/queue/0.01", b"{}", connections=[1, 2, 8], seconds=0.5)
     assert result.saturation is not None
-    assert result.saturation.connections == 1
+    assert result.saturation.connections in (1, 2)
     assert 30 < result.saturation.throughput < 100
     assert "more connections only wait longer" in repr(result)
 

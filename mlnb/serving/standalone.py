@@ -1,0 +1,139 @@
+"""The data plane without a notebook: what ``mlnb serve`` and a container run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+from mlnb.serving.app import create_app
+from mlnb.serving.gateway import Gateway, Spec
+from mlnb.serving.local_copies import LocalCopies
+from mlnb.serving.predicting import Routes
+from mlnb.serving.server import HOST, Server, bind, rest_collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.serving.gateway import Manner
+
+__all__ = ["Standalone"]
+
+
+class Standalone:
+    """Serves one version on the thread that calls :meth:`run`, until SIGTERM or Ctrl-C.
+
+    Then readiness turns false first, requests are still answered for ``grace`` seconds, so that whoever balances the
+    load can send them elsewhere; after that nothing more is accepted, and what is in flight is finished.
+
+    Parameters
+    ----------
+    registry : ModelRegistry
+        Trusted.
+    version : ModelVersion
+    manner : Manner
+    port : int or None
+        None: 8000, or one that is free.
+    accelerate : bool
+    grace : float
+        Seconds.
+    say : callable
+        Given a line for the person who started this.
+
+    Raises
+    ------
+    PortInUseError
+    """
+
+    def __init__(
+        self, registry: ModelRegistry, version: ModelVersion, *, manner: Manner, port: int | None, accelerate: bool,
+        grace: float, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._registry = registry
+        self._version = version
+        self._manner = manner
+        self._accelerate = accelerate
+        self._grace = grace
+        self._say = say
+        self._ending = False
+        self._failure: BaseException | None = None
+        self._copies = LocalCopies()
+        self._gateway = Gateway()
+        self._socket = bind(port)
+        served = self._gateway.served
+        self._server = Server(
+            create_app(served, is_ready=lambda: not self._ending), sock=self._socket, routes=Routes(served)
+        )
+        self._server.on_start(self._begin)
+
+    def run(self) -> None:
+        """Serve.
+
+        Raises
+        ------
+        MlnbError
+            If the version cannot be served.
+        """
+        try:
+            with self._socket:
+                self._server.run_alone()
+        finally:
+            self._copies.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        self._deploying = loop.create_task(self._deploy())
+
+    async def _deploy(self) -> None:
+        try:
+            spec, model = await asyncio.to_thread(self._spec)
+            await self._gateway.deploy(spec, model)
+        except BaseException as error:  # noqa: BLE001 - run() raises it
+            self._failure = error
+            self._server.stop()
+            return
+        rest_collector()  # what was loaded stays
+        url = f"http://{HOST}:{self._server.port}/models/{self._version.name}"
+        self._say(f"{self._version} answers at {url}/predict ({_place(self._manner.replicas)}); docs at /docs")
+
+    def _spec(self) -> tuple[Spec, Any]:
+        registry, version = self._registry, self._version
+        model = None
+        acceleration = None
+        if self._accelerate or not self._manner.replicas:
+            model = registry.load(version, mapped=True)
+        if self._accelerate:
+            from mlnb.scaling.acceleration.acceleration import accelerate
+
+            acceleration = accelerate(model, signature=version.signature, golden=registry.golden(version))
+            self._say(acceleration.reason)
+        place, reference = self._copies.of(registry, version) if self._manner.replicas else (registry.url, str(version))
+        spec = Spec(
+            version=version, registry=place, reference=reference, manner=self._manner, acceleration=acceleration
+        )
+        return spec, model
+
+    def _end(self) -> None:
+        if self._ending:  # asked twice
+            self._server.stop()
+            return
+        self._ending = True
+        self._ends = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        await asyncio.sleep(self._grace)
+        self._server.acceptor.stop()
+        self._socket.close()
+        for connection in self._server.connections:
+            connection.shutdown()
+        await self._gateway.close(within=self._manner.timeout)
+        self._server.stop()
+
+
+def _place(replicas: int) -> str:
+    return "in this process" if not replicas else "1 process" if replicas == 1 else f"{replicas} processes"
