@@ -183,17 +183,30 @@ def _trust(given: Namespace) -> int:
 
 
 def _serve(given: Namespace) -> int:
+    from mlnb.scaling.preloading import Zygotes, modules_of
+
+    registry = _registry(given).assume_trusted()  # whoever starts this names the registry it serves from
+    version = registry.version(given.reference)
+    zygotes = Zygotes()
+    if given.replicas:
+        zygotes.start(modules_of(version))  # it imports the model's libraries while this one imports the server's
     from mlnb.scaling.balancing import policy_named
     from mlnb.serving.gateway import Manner
     from mlnb.serving.standalone import Standalone
 
-    registry = _registry(given).assume_trusted()  # whoever starts this names the registry it serves from
-    manner = Manner(replicas=given.replicas, policy=policy_named(given.policy).name, timeout=given.timeout)
-    Standalone(
-        registry, registry.version(given.reference), manner=manner, port=given.port, accelerate=given.accelerate,
-        grace=given.grace, say=lambda text: print(_without_controls(text), file=sys.stderr, flush=True),  # noqa: T201 - a shell's output
-    ).run()  # fmt: skip
+    try:
+        manner = Manner(replicas=given.replicas, policy=policy_named(given.policy).name, timeout=given.timeout)
+        Standalone(
+            registry, version, manner=manner, port=given.port, accelerate=given.accelerate, grace=given.grace,
+            zygotes=zygotes, say=_say,
+        ).run()  # fmt: skip
+    finally:
+        zygotes.keep(())
     return 0
+
+
+def _say(text: str) -> None:
+    print(_without_controls(text), file=sys.stderr, flush=True)  # noqa: T201 - a shell's output
 
 
 def _number_or_none(text: str) -> int | None:

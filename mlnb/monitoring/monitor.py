@@ -6,7 +6,8 @@ import copy
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from math import ceil
+from itertools import groupby
+from math import ceil, log
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ddsketch import DDSketch
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["MetricsSnapshot", "ModelMonitor", "Series"]
 
 RELATIVE_ACCURACY = 0.01
+_PER_E = 1 / log((1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY))  # buckets of a sketch per factor of e
+_FEW = 8
 T = TypeVar("T")
 
 
@@ -131,8 +134,8 @@ class ModelMonitor:
     def observe(self, events: Sequence[PredictionEvent]) -> None:
         """Count requests, in the order of their answers."""
         with self._lock:
-            for event in events:
-                self._count(event)
+            for at, group in groupby(events, key=_second_of):
+                self._count(self._second(at), list(group))
 
     def absorb(self, other: ModelMonitor) -> None:
         """Add what another one observed of the same deployment, elsewhere or before."""
@@ -189,18 +192,19 @@ class ModelMonitor:
                 p99=self._per_second(end, window, lambda second: second.p50_and_p99()[1], None),
             )
 
-    def _count(self, event: PredictionEvent) -> None:
-        self._requests += 1
-        self._rows += event.rows
-        second = self._second(int(event.at))
-        second.requests += 1
+    def _count(self, second: _Second, events: list[PredictionEvent]) -> None:
+        """Count what was answered in one second."""
+        self._requests += len(events)
+        second.requests += len(events)
         second.quantiles = None
-        if event.error is None:
-            second.latency.add(event.seconds * 1e3)
-            return
-        second.errors += 1
-        self._errors += 1
-        self._last_error, self._last_error_at = event.error, event.at
+        failed = [event for event in events if event.error is not None]
+        if failed:
+            self._errors += len(failed)
+            second.errors += len(failed)
+            self._last_error, self._last_error_at = failed[-1].error, failed[-1].at
+            events = [event for event in events if event.error is None]
+        self._rows += sum([event.rows for event in events])
+        _add(second.latency, [event.seconds for event in events])
 
     def _second(self, at: int) -> _Second:
         """Return the bucket of second ``at``; an event that comes late joins the newest."""
@@ -215,6 +219,24 @@ class ModelMonitor:
             if 0 <= position < count:
                 values[position] = read(second)
         return tuple(values)
+
+
+def _second_of(event: PredictionEvent) -> int:
+    return int(event.at)
+
+
+def _add(sketch: DDSketch, seconds: list[float]) -> None:
+    """Add latencies; those of one bucket of the sketch together, because each addition costs as much as a request."""
+    latencies = [value * 1e3 for value in seconds]
+    if len(latencies) < _FEW:
+        for latency in latencies:
+            sketch.add(latency)
+        return
+    buckets: dict[int, list[float]] = {}
+    for latency in latencies:
+        buckets.setdefault(ceil(log(latency) * _PER_E), []).append(latency)
+    for same in buckets.values():
+        sketch.add(same[0], weight=len(same))
 
 
 def _quantile(sketch: DDSketch, quantile: float) -> float | None:

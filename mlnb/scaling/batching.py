@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Admission", "Job", "PredictTimes", "Prediction", "Refusal", "split", "take_batch"]
+__all__ = ["Admission", "Job", "PredictTimes", "Prediction", "Refusal", "answer_each", "take_batch"]
 
 _DECAY = 0.98  # weight of what was measured before, at each new measurement
 _AIM = 0.025  # seconds that a batch may take, so that nobody waits long behind one ..
@@ -57,6 +57,8 @@ class Job:
         Given the prediction or the error, once.
     gone : callable
         Says whether the client has left.
+    asker : object
+        Whoever asked, as the pool's ``answered`` knows it.
     crashes : int
         Replicas that ended while they worked on it; from the first one on it is a batch of its own.
     """
@@ -67,6 +69,7 @@ class Job:
     deadline: float
     done: Callable[[Prediction | BaseException], None]
     gone: Callable[[], bool]
+    asker: Any = None
     crashes: int = 0
     alone: bool = False
 
@@ -103,6 +106,8 @@ class PredictTimes:
         Batches measured.
     most_rows : int
         How many rows a batch may have.
+    alike : bool
+        Whether all batches had as many rows: how their time is made up cannot be known.
 
     Examples
     --------
@@ -116,6 +121,7 @@ class PredictTimes:
     def __init__(self) -> None:
         self._weight = self._rows = self._seconds = self._rows_rows = self._rows_seconds = 0.0
         self._fixed = self._per_row = 0.0
+        self.alike = True
         self.count = 0
         self.most_rows = _UNKNOWN
 
@@ -129,7 +135,11 @@ class PredictTimes:
         self._rows_seconds = self._rows_seconds * _DECAY + rows * seconds
         self._fixed, self._per_row = fixed, per_row = self._line()
         aim = max(_AIM, _FIXED_COSTS * fixed)
-        self.most_rows = _MOST if per_row <= 0 else min(_MOST, max(1, int((aim - fixed) / per_row + 1e-6)))
+        most = _MOST if per_row <= 0 else max(1, int(min(_MOST, (aim - fixed) / per_row + 1e-6)))
+        if self.alike:  # a few rows more or less will tell how the time is made up
+            usual = self._rows / self._weight
+            most = min(_MOST, max(most, int(usual / 2), min(_UNKNOWN, int(usual * 2))))
+        self.most_rows = most
 
     def estimate(self, rows: int) -> float:
         """Return the seconds that a batch of ``rows`` rows will take; infinity before anything was measured."""
@@ -138,7 +148,8 @@ class PredictTimes:
     def _line(self) -> tuple[float, float]:
         mean_rows, mean_seconds = self._rows / self._weight, self._seconds / self._weight
         spread = self._rows_rows / self._weight - mean_rows**2
-        if spread <= 1e-6 * mean_rows**2:  # always as many rows: how the time is made up cannot be known
+        self.alike = spread <= 1e-6 * mean_rows**2
+        if self.alike:
             return (mean_seconds, 0.0) if mean_rows <= 1 else (0.0, mean_seconds / mean_rows)
         slope = (self._rows_seconds / self._weight - mean_rows * mean_seconds) / spread
         slope = min(max(slope, 0.0), mean_seconds / mean_rows)  # neither cost is below nothing
@@ -187,18 +198,21 @@ class Admission:
         most = times.most_rows
         batch = times.estimate(most)
         wait = waiting / most * batch / max(1, replicas)
-        allowed = _BURST if now - self._empty_at <= _STANDING else min(_BURST, max(_AIM, _BATCHES * batch))
+        burst = times.alike or now - self._empty_at <= _STANDING  # a new queue's first batches tell nothing yet
+        allowed = _BURST if burst else min(_BURST, max(_AIM, _BATCHES * batch))
         if wait <= allowed:
             return None
         return Refusal(f"{waiting:,} rows wait already, for about {wait:.2g} s", max(1, ceil(wait)))
 
 
-def split(prediction: Prediction, jobs: Sequence[Job]) -> list[Prediction]:
-    """Return each job's part of what a batch was answered."""
-    parts, start = [], 0
-    values, probabilities = prediction.values, prediction.probabilities
+def answer_each(jobs: Sequence[Job], prediction: Prediction) -> None:
+    """Give each job its part of what a batch was answered."""
+    if len(jobs) == 1:  # whose count is what it said; the model knows better
+        jobs[0].done(prediction)
+        return
+    start = 0
+    values, probabilities = prediction
     for job in jobs:
         end = start + job.count
-        parts.append(Prediction(values[start:end], None if probabilities is None else probabilities[start:end]))
+        job.done(Prediction(values[start:end], None if probabilities is None else probabilities[start:end]))
         start = end
-    return parts

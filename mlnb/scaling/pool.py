@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlnb.errors import DeadlineError, InvalidInputError, OverloadedError, PredictionError, StoppedError
 from mlnb.scaling.backoff import Backoff
-from mlnb.scaling.batching import Admission, PredictTimes, split, take_batch
+from mlnb.scaling.batching import Admission, PredictTimes, answer_each, take_batch
 
 if TYPE_CHECKING:
     import random
@@ -91,6 +91,11 @@ class ReplicaPool:
     rng : Random
     timeout : float
         Seconds that a prediction may take; a replica that takes longer hangs, and is replaced.
+
+    Attributes
+    ----------
+    answered : callable
+        Given the jobs of a batch and its answer. Default: gives each its part by ``done``.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class ReplicaPool:
         self.times = PredictTimes()
         self.desired = 0
         self.last_end = ""
+        self.answered: Callable[[list[Job], Prediction], None] = answer_each
         self._start = start
         self._policy = policy
         self._rng = rng
@@ -239,11 +245,7 @@ class ReplicaPool:
         self.times.observe(running.rows, seconds)
         count.batches += 1
         count.rows += running.rows
-        if len(running.jobs) == 1:
-            running.jobs[0].done(outcome)
-            return
-        for job, part in zip(running.jobs, split(outcome, running.jobs), strict=True):
-            job.done(part)
+        self.answered(running.jobs, outcome)
 
     def _failed(self, running: _Running, error: BaseException) -> None:
         if isinstance(error, PredictionError) and len(running.jobs) > 1:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mlnb.errors import ReplicaError
 from mlnb.scaling.frames import FrameReader, pack
-from mlnb.scaling.worker import Ask, Ready, Threads
+from mlnb.scaling.worker import Ask, Loading, Ready, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,9 +59,11 @@ class ProcessReplica(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Tell whoever waits."""
         del error
-        if not self.ready.done():
-            self.ready.set_exception(ReplicaError("The replica process ended before it was ready."))
-        elif not self._stopped:
+        if self._stopped:
+            self.ready.cancel()
+        elif not self.ready.done():
+            self.ready.set_exception(ReplicaError("The replica process ended before it was ready"))
+        elif self.ready.exception() is None:
             self.ended = True
             self._lost(self)
 
@@ -87,7 +89,7 @@ class ProcessReplica(asyncio.Protocol):
 
     def _end(self) -> None:
         """See to it that a process which hangs ends too."""
-        if self.pid is not None and self.in_flight:
+        if self.pid is not None and (self.in_flight or not self.ready.done()):
             _kill(self.pid)
 
     def _write(self, message: Any) -> None:
@@ -104,8 +106,9 @@ class ProcessReplica(asyncio.Protocol):
             done(message)
 
     def _started(self, message: Any) -> None:
-        if isinstance(message, Ready):
+        if isinstance(message, Loading):
             self.pid = message.pid
+        elif isinstance(message, Ready):
             self.ready.set_result(None)
         else:
             self.ready.set_exception(message)
@@ -133,10 +136,6 @@ class Processes:
         self._spawner = spawner
         self._loop = asyncio.get_running_loop()
         self._exits: dict[int, Exit] = {}
-
-    def close(self) -> None:
-        """End all that were started."""
-        self._spawner.close()
 
     async def start(
         self, key: int, task: Task, *, ended: Callable[[ProcessReplica], None],
@@ -172,6 +171,8 @@ class Processes:
         except TimeoutError:
             replica.stop()
             raise ReplicaError(f"A replica process did not load {task.reference} within {_PATIENCE:g} s.") from None
+        except ReplicaError as error:
+            raise ReplicaError(f"{error}: {await self._why(replica)}.") from None
         except BaseException:
             replica.stop()
             raise
@@ -180,13 +181,15 @@ class Processes:
         return replica
 
     async def _explain(self, replica: ProcessReplica, lost: Callable[[ProcessReplica, str], None]) -> None:
-        """Wait a moment for the news of how a process ended, then report it."""
+        lost(replica, await self._why(replica))
+
+    async def _why(self, replica: ProcessReplica) -> str:
+        """Wait a moment for the news of how a process ended."""
         end = self._loop.time() + _LAST_WORDS
         while replica.pid not in self._exits and self._loop.time() < end:
             await asyncio.sleep(0.002)
             self._exits |= {one.pid: one for one in self._spawner.exits()}
-        ended = self._exits.pop(replica.pid or 0, None)
-        lost(replica, _reason(ended))
+        return _reason(self._exits.pop(replica.pid or 0, None))
 
 
 def _reason(ended: Exit | None) -> str:

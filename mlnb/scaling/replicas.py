@@ -60,8 +60,8 @@ class KernelReplica:
     """A model in this process: quick predictions on the event loop, others on a thread of its own.
 
     The thread is a daemon, unlike those of a ``ThreadPoolExecutor``: a predict that hangs cannot keep the kernel from
-    exiting. A model that fails on the loop is asked again on the thread; if it succeeds there, as one does that starts a
-    loop of its own, then from then on only there.
+    exiting. A model that fails on the loop is asked again on the thread; if it succeeds there, as one does that starts
+    a loop of its own, then from then on only there.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlnb.scaling.acceleration.acceleration import Acceleration
 
-__all__ = ["Ask", "Ready", "Task", "Threads", "serve"]
+__all__ = ["Ask", "Loading", "Ready", "Task", "Threads", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,15 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The model is loaded."""
+class Loading:
+    """The process is there, and loads the model."""
 
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +73,14 @@ def serve(sock: socket.socket, argument: bytes) -> int:
     """Answer on ``sock`` until it is closed."""
     warnings.simplefilter("ignore")  # what differs here was said where the version was deployed
     task: Task = pickle.loads(argument)
+    send(sock, Loading(os.getpid()))
     try:
         answering = _load(task)
     except Exception as error:  # noqa: BLE001 - whatever it is, the one who started this is told
         send(sock, error if isinstance(error, MlnbError) else MlnbError(f"{type(error).__name__}: {error}"))
         return 1
     limit_threads(task.threads)
-    send(sock, Ready(os.getpid()))
+    send(sock, Ready())
     for message in receive(sock, FrameReader()):
         if isinstance(message, Threads):
             limit_threads(message.count)

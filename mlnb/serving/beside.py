@@ -1,92 +1,23 @@
-"""What the gateway process beside a kernel runs: the same server and gateway, steered through a socket."""
+"""What the gateway process beside a kernel runs."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import sys
-from typing import Any, cast
-
-from mlnb.errors import MlnbError
-from mlnb.scaling.frames import FrameReader, pack
-from mlnb.serving.app import create_app
-from mlnb.serving.gateway import Gateway
-from mlnb.serving.handover import Adopting, hand_over
-from mlnb.serving.predicting import Routes
-from mlnb.serving.server import Server
 
 __all__ = ["main"]
 
-READY = -1  # the number of the message that says so
-
 
 def main() -> None:
-    """Serve until the kernel closes its end of the control socket, however it ends."""
-    control, line, listening = (socket.socket(fileno=int(text)) for text in sys.argv[1:4])
+    """Start the zygote, then all else: they import their libraries side by side."""
+    from mlnb.scaling.preloading import Zygotes
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gateway = Gateway()
-    server = Server(create_app(gateway.served), sock=listening, accepting=False, routes=Routes(gateway.served))
-    steering = _Steering(gateway, server, line)
-    server.on_start(lambda: asyncio.ensure_future(steering.connect(control)))
-    server.run_alone()
+    *descriptors, modules = sys.argv[1:]
+    control, line, listening = (socket.socket(fileno=int(text)) for text in descriptors)
+    zygotes = Zygotes()
+    zygotes.start(frozenset(filter(None, modules.split(","))))
+    from mlnb.serving.steering import run
 
-
-class _Steering(asyncio.Protocol):
-    """Does what the kernel says, and answers when it is done."""
-
-    def __init__(self, gateway: Gateway, server: Server, line: socket.socket) -> None:
-        self._gateway = gateway
-        self._server = server
-        self._line = line
-        self._reader = FrameReader()
-        self._transport: asyncio.WriteTransport | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def connect(self, control: socket.socket) -> None:
-        """Listen to the kernel."""
-        control.settimeout(0)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: self, control)
-        except BaseException:  # nobody could steer or end this
-            self._server.stop()
-            raise
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.WriteTransport", transport)
-        Adopting(self._server, self._line)
-        self._send(READY, good=True, value=None)
-
-    def data_received(self, data: bytes) -> None:
-        for number, method, arguments, options in self._reader.feed(data):
-            task = asyncio.ensure_future(self._do(number, method, arguments, options))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """End: the kernel has, or wants this to."""
-        task = asyncio.ensure_future(self._gateway.close(within=0))
-        self._tasks.add(task)
-        task.add_done_callback(lambda _: self._server.stop())
-
-    async def _do(self, number: int, method: str, arguments: Any, options: Any) -> None:
-        try:
-            value = await self._method(method)(*arguments, **options)
-        except Exception as error:  # noqa: BLE001 - the kernel raises it
-            told = error if isinstance(error, MlnbError) else MlnbError(f"{type(error).__name__}: {error}")
-            self._send(number, good=False, value=told)
-        else:
-            self._send(number, good=True, value=value)
-
-    def _method(self, name: str) -> Any:
-        return {"open": self._open, "hand_over": self._hand_over}.get(name) or getattr(self._gateway, name)
-
-    async def _open(self) -> None:
-        self._server.acceptor.start()
-
-    async def _hand_over(self) -> None:
-        await hand_over(self._server, self._line)
-
-    def _send(self, number: int, *, good: bool, value: Any) -> None:
-        assert self._transport is not None  # noqa: S101 - for the type checker
-        self._transport.writelines(pack((number, good, value)))
+    run(control, line, listening, zygotes)

@@ -16,6 +16,7 @@ from mlnb.registry.predictors import predictor
 from mlnb.scaling.answering import Answering
 from mlnb.scaling.balancing import policy_named
 from mlnb.scaling.pool import ReplicaPool
+from mlnb.scaling.preloading import Zygotes, modules_of
 from mlnb.scaling.processes import Processes
 from mlnb.scaling.replicas import KernelReplica
 from mlnb.scaling.worker import Task
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mlnb.scaling.pool import ReplicaSnapshot
     from mlnb.scaling.processes import ProcessReplica
     from mlnb.scaling.replicas import Replica
+    from mlnb.scaling.spawner import Spawner
     from mlnb.serving.service import Answer
 
 __all__ = ["Gateway", "Manner", "ServiceSnapshot", "Spec"]
@@ -103,16 +105,22 @@ class _Entry:
 class Gateway:
     """Serves deployments; its coroutines run on the server's loop, one at a time for each name.
 
+    Parameters
+    ----------
+    zygotes : Zygotes, optional
+        Perhaps started already; ended with this.
+
     Attributes
     ----------
     served : dict of str to Served
         Read by the routes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, zygotes: Zygotes | None = None) -> None:
         self.served: dict[str, Served] = {}
         self._entries: dict[str, _Entry] = {}
-        self._spawning = _Spawning()
+        self._zygotes = zygotes or Zygotes()
+        self._processes: dict[Spawner, Processes] = {}
         self._rng = random.Random()  # noqa: S311 - shares out work, keeps no secret
 
     async def deploy(self, spec: Spec, model: Any = None) -> None:
@@ -141,7 +149,7 @@ class Gateway:
             else:
                 await one.service.swap(line, within=spec.manner.timeout)
             entry.spec = spec
-            self._spawning.keep(one.spec for one in self._entries.values())
+            self._keep_zygotes()
 
     async def scale(self, name: str, replicas: int) -> None:
         """Have as many replica processes; return when those that are new are ready.
@@ -165,7 +173,7 @@ class Gateway:
         entry = self._entries.pop(name)
         async with entry.lock:
             done = await one.service.close(within=within)
-        self._spawning.keep(other.spec for other in self._entries.values())
+        self._keep_zygotes()
         return done
 
     async def answer(self, name: str, query: Query) -> Answer:
@@ -216,13 +224,17 @@ class Gateway:
     async def close(self, *, within: float) -> None:
         """Answer what is in flight ``within`` as many seconds, and end all replicas."""
         await asyncio.gather(*(self.withdraw(name, within=within) for name in list(self.served)))
-        self._spawning.close()
+        self._zygotes.keep(())
 
     def _find(self, name: str) -> Served:
         try:
             return self.served[name]
         except KeyError:
             raise NotDeployedError(f"{name!r} is not deployed here any more.") from None
+
+    def _keep_zygotes(self) -> None:
+        specs = [entry.spec for entry in self._entries.values()]
+        self._zygotes.keep(modules_of(spec.version) for spec in specs if spec.manner.replicas)
 
     async def _line(self, spec: Spec, model: Any) -> Line:
         start = partial(self._start_process, spec) if spec.manner.replicas else partial(self._start_here, spec, model)
@@ -253,41 +265,10 @@ class Gateway:
         def lost(replica: ProcessReplica, reason: str) -> None:
             pool.lost(replica, reason)
 
-        return await self._spawning.processes(spec).start(key, task, ended=pool.suspend, lost=lost)
-
-
-class _Spawning:
-    """The zygotes there are: deployments whose models need the same libraries share one."""
-
-    def __init__(self) -> None:
-        self._processes: dict[frozenset[str], Processes] = {}
-
-    def processes(self, spec: Spec) -> Processes:
-        """Return what starts replicas for a deployment."""
-        from mlnb.scaling.spawner import Spawner
-
-        modules = _modules(spec)
-        if modules not in self._processes:
-            self._processes[modules] = Processes(Spawner(preload=["mlnb.scaling.worker", *sorted(modules)]))
-        return self._processes[modules]
-
-    def keep(self, specs: Any) -> None:
-        """End those that no deployment needs any more."""
-        needed = {_modules(spec) for spec in specs if spec.manner.replicas}
-        for modules in [modules for modules in self._processes if modules not in needed]:
-            self._processes.pop(modules).close()
-
-    def close(self) -> None:
-        """End all."""
-        self.keep(())
-
-
-def _modules(spec: Spec) -> frozenset[str]:
-    """Return what a zygote imports for a model: its class's module, and the packages it came from."""
-    version = spec.version
-    own = version.model_type.rpartition(".")[0]
-    packages = version.environment.get("packages", {})
-    return frozenset({*packages, *([own] if own.partition(".")[0] in packages else []), "mlnb.registry"})
+        spawner = self._zygotes.start(modules_of(spec.version))
+        if spawner not in self._processes:
+            self._processes[spawner] = Processes(spawner)
+        return await self._processes[spawner].start(key, task, ended=pool.suspend, lost=lost)
 
 
 def threads_each(replicas: int) -> int:

@@ -18,7 +18,7 @@ __all__ = ["Adopting", "hand_over"]
 
 _LENGTH = struct.Struct("<Q")
 _PIECE = 2**16  # bytes of one message
-_IDLE = 5.0  # seconds that a connection may take to become idle; then it is closed behind its answer
+_IDLE = 5.0  # seconds that a connection may take to become idle; then it is closed behind its answer, however late
 _LOOK = 0.005  # seconds between two looks at which are left
 
 
@@ -37,16 +37,16 @@ async def hand_over(server: Server, line: socket.socket) -> None:
         if asyncio.get_running_loop().time() > end:
             for connection in server.connections:
                 connection.shutdown()
+            while any(getattr(one, "busy", False) for one in server.connections):  # noqa: ASYNC110 - each ends by itself
+                await asyncio.sleep(_LOOK)
             return
 
 
 def _give(line: socket.socket, descriptor: int, leftover: bytes) -> None:
-    try:
-        socket.send_fds(line, [_LENGTH.pack(len(leftover)) + leftover[:_PIECE]], [descriptor])
-        for start in range(_PIECE, len(leftover), _PIECE):
-            line.send(leftover[start : start + _PIECE])
-    finally:
-        os.close(descriptor)
+    socket.send_fds(line, [_LENGTH.pack(len(leftover)) + leftover[:_PIECE]], [descriptor])
+    for start in range(_PIECE, len(leftover), _PIECE):
+        line.send(leftover[start : start + _PIECE])
+    os.close(descriptor)
 
 
 class Adopting:
@@ -87,6 +87,6 @@ class Adopting:
                 return
             (length,) = _LENGTH.unpack_from(data)
             leftover = data[_LENGTH.size :]
-            while len(leftover) < length:
-                leftover += self._line.recv(_PIECE)
+            while len(leftover) < length and (piece := self._line.recv(_PIECE)):
+                leftover += piece
             self._server.acceptor.adopt(descriptors[0], leftover)

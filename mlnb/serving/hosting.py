@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mlnb.errors import MlnbError, NotDeployedError, PortInUseError, StoppedError
 from mlnb.scaling.backoff import Backoff
+from mlnb.scaling.preloading import modules_of
 from mlnb.serving.gateway import Spec
 from mlnb.serving.hosts import KernelHost, ProcessHost
 from mlnb.serving.local_copies import LocalCopies
@@ -129,7 +130,7 @@ class Hosting:
         name = hosted.version.name
         with self._lock:
             wanted = self._hosted | {name: hosted}
-            host = self._on(beside=any(one.replicas for one in wanted.values()))
+            host = self._on(hosted, beside=any(one.replicas for one in wanted.values()))
             try:
                 host.call("deploy", self._spec(hosted, beside=host.beside), None if host.beside else model)
             except BaseException:
@@ -151,7 +152,7 @@ class Hosting:
             before, self._hosted = self._hosted, wanted
             try:
                 if self.beside is not beside:
-                    self._on(beside=beside)
+                    self._on(hosted, beside=beside)
                 elif beside:
                     self._running().call("scale", name, max(1, replicas))
             except BaseException:
@@ -216,15 +217,19 @@ class Hosting:
             raise StoppedError("Nothing is deployed here.")
         return host
 
-    def _on(self, *, beside: bool) -> Host:
+    def _on(self, first: Hosted, *, beside: bool) -> Host:
         """Return a host of that kind that serves all that is hosted."""
         if self._host is None or self._host.beside is not beside:
-            self._move(self._started(beside=beside))
+            self._move(self._started(first, beside=beside))
         return self._running()
 
-    def _started(self, *, beside: bool) -> Host:
+    def _started(self, first: Hosted, *, beside: bool) -> Host:
         assert self._socket is not None  # noqa: S101 - for the type checker; listen() came first
-        host: Host = ProcessHost(self._socket, lost=self._lost) if beside else KernelHost(self._socket)
+        host: Host
+        if beside:
+            host = ProcessHost(self._socket, preload=modules_of(first.version), lost=self._lost)
+        else:
+            host = KernelHost(self._socket)
         try:
             for hosted in self._hosted.values():
                 model = None if beside else hosted.registry.load(hosted.version)
@@ -257,7 +262,7 @@ class Hosting:
                 self._socket = None
             self._copies.close()
         elif self.beside and not any(one.replicas for one in self._hosted.values()):
-            self._on(beside=False)
+            self._on(next(iter(self._hosted.values())), beside=False)
 
     def _lost(self, host: ProcessHost) -> None:
         """Start another gateway process on the same socket, after one has ended by itself."""
@@ -267,7 +272,7 @@ class Hosting:
                 if wait:
                     threading.Event().wait(wait)
                 try:
-                    self._host = self._started(beside=True)
+                    self._host = self._started(next(iter(self._hosted.values())), beside=True)
                 except MlnbError:
                     _log.exception("The gateway process did not start again")
 

@@ -18,11 +18,11 @@ from mlnb.errors import MlnbError, ServerStartError, StoppedError
 from mlnb.scaling.frames import FrameReader, receive, send
 from mlnb.scaling.inheritance import keep_from_children
 from mlnb.serving.app import create_app
-from mlnb.serving.beside import READY
 from mlnb.serving.gateway import Gateway
 from mlnb.serving.handover import Adopting, hand_over
 from mlnb.serving.predicting import Routes
 from mlnb.serving.server import Server
+from mlnb.serving.steering import READY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -105,6 +105,8 @@ class ProcessHost:
     ----------
     sock : socket
         Listens; the process accepts on it as well.
+    preload : frozenset of str
+        Modules that the first replicas need.
     lost : callable
         Called, on a thread of this, when the process has ended by itself.
 
@@ -115,7 +117,7 @@ class ProcessHost:
 
     beside = True
 
-    def __init__(self, sock: socket.socket, *, lost: Callable[[ProcessHost], None]) -> None:
+    def __init__(self, sock: socket.socket, *, preload: frozenset[str], lost: Callable[[ProcessHost], None]) -> None:
         self._lost = lost
         self._lock = threading.Lock()
         self._numbers = itertools.count()
@@ -126,7 +128,7 @@ class ProcessHost:
         self.line, line = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         keep_from_children(self._control, self.line)
         with control, line:
-            self._process = _start(control, line, sock)
+            self._process = _start(control, line, sock, preload)
         self._thread = threading.Thread(target=self._read, name=f"mlnb gateway {self.pid}", daemon=True)
         self._thread.start()
         try:
@@ -215,11 +217,14 @@ class ProcessHost:
             self._lost(self)
 
 
-def _start(control: socket.socket, line: socket.socket, listening: socket.socket) -> subprocess.Popen[bytes]:
+def _start(
+    control: socket.socket, line: socket.socket, listening: socket.socket, preload: frozenset[str]
+) -> subprocess.Popen[bytes]:
     descriptors = [sock.fileno() for sock in (control, line, listening)]
     path = os.pathsep.join([str(Path.cwd()) if place == "" else place for place in sys.path])
+    program = "from mlnb.serving.beside import main; main()"
     return subprocess.Popen(  # noqa: S603 - this very Python
-        [sys.executable, "-c", "from mlnb.serving.beside import main; main()", *map(str, descriptors)],
+        [sys.executable, "-c", program, *map(str, descriptors), ",".join(sorted(preload))],
         pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=None if os.environ.get("MLNB_DEBUG") else subprocess.DEVNULL, start_new_session=True,
         env=os.environ | {"PYTHONPATH": path},

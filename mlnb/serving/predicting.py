@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -14,6 +15,7 @@ from mlnb.errors import (
     MlnbError,
     NotDeployedError,
     OverloadedError,
+    PredictionError,
     TooLargeError,
     UnsupportedMediaTypeError,
     nearest,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from mlnb.serving.service import Answer, ModelService
 
 __all__ = ["DEFAULT_TIMEOUT", "Inquiry", "Routes", "Served", "find", "find_only", "too_large"]
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 60.0  # seconds; a request may name less in its header X-Request-Timeout
 _LARGE = 2**18  # bytes of body from which it is read on another thread, so that the loop goes on
@@ -137,6 +141,12 @@ async def _predict_large(service: ModelService, form: Form, inquiry: Inquiry, re
     except MlnbError as error:
         service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
         return
+    except Exception:  # noqa: BLE001 - nobody else would answer
+        _log.exception("A request failed")
+        _respond_error(
+            inquiry, form, MlnbError("The server failed on this request; its owner sees the reason in the log.")
+        )
+        return
     _submit(service, form, inquiry, query, encode, timeout=timeout, received=received)
 
 
@@ -151,7 +161,11 @@ def _submit(
         try:
             headers, body = encode(outcome)
         except MlnbError as error:
+            error.details.setdefault("request_id", outcome.request_id)
             _respond_error(inquiry, form, error)
+        except Exception as error:  # noqa: BLE001 - of what the model said; it must not reach the others of its batch
+            _log.exception("What %s answered cannot be written", outcome.version)
+            _respond_error(inquiry, form, PredictionError(f"{type(error).__name__}: {error}"))
         else:
             inquiry.respond(200, headers, body)
 
@@ -198,8 +212,7 @@ def _document(error: MlnbError) -> dict[str, Any]:
     return document | error.details
 
 
-def _check_encoding(inquiry: Inquiry) -> None:
-    coding = inquiry.header(b"content-encoding")
+def _check_coding(coding: bytes) -> None:
     if coding not in (b"", b"identity"):
         raise UnsupportedMediaTypeError(f"Bodies packed by {coding!r:.40} are not read; send them as they are.")
 
@@ -211,25 +224,32 @@ class _Native:
         return to_json(_document(error))
 
     def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
-        _check_encoding(inquiry)
-        encoder = encoder_for(inquiry.header(b"accept").decode("latin-1"))
-        query = decode(
-            inquiry.header(b"content-type").decode("latin-1"), inquiry.body, signature,
-            probabilities=bool(inquiry.query) and _flag(inquiry.query),
+        header = inquiry.header
+        content_type, encode, probabilities = _asked(
+            header(b"content-type"), header(b"content-encoding"), header(b"accept"), inquiry.query
+        )
+        return decode(content_type, inquiry.body, signature, probabilities=probabilities), encode
+
+
+@lru_cache(256)
+def _asked(
+    content_type: bytes, coding: bytes, accept: bytes, query: bytes
+) -> tuple[str, Callable[[Answer], tuple[bytes, bytes]], bool]:
+    """Return what the head of a request says: its type, how its answer is written, whether with probabilities."""
+    _check_coding(coding)
+    encoder = encoder_for(accept.decode("latin-1"))
+    content_line = f"content-type: {encoder.media_type}\r\n".encode()
+    is_json = encoder.media_type == "application/json"  # whose document says what answered
+
+    def encode(answer: Answer) -> tuple[bytes, bytes]:
+        version = answer.version
+        body = encoder.encode(
+            answer.prediction, answer.probabilities, labels=version.signature.labels, model=version.name,
+            version=version.number, request_id=answer.request_id,
         )  # fmt: skip
+        return content_line if is_json else content_line + _about(answer), body
 
-        def encode(answer: Answer) -> tuple[bytes, bytes]:
-            version = answer.version
-            body = encoder.encode(
-                answer.prediction, answer.probabilities, labels=version.signature.labels, model=version.name,
-                version=version.number, request_id=answer.request_id,
-            )  # fmt: skip
-            headers = _content_type(encoder.media_type)
-            if encoder.media_type != "application/json":  # whose document says it
-                headers += _about(answer)
-            return headers, body
-
-        return query, encode
+    return content_type.decode("latin-1"), encode, bool(query) and _flag(query)
 
 
 def _about(answer: Answer) -> bytes:
@@ -239,12 +259,6 @@ def _about(answer: Answer) -> bytes:
     ).encode()
 
 
-@lru_cache(16)
-def _content_type(media_type: str) -> bytes:
-    return f"content-type: {media_type}\r\n".encode()
-
-
-@lru_cache(64)
 def _flag(query: bytes) -> bool:
     text = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("probabilities", ["false"])[0]
     if text in ("0", "false"):
@@ -261,7 +275,7 @@ class _InferenceV2:
         return to_json(_document(error) | {"error": error.message})
 
     def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
-        _check_encoding(inquiry)
+        _check_coding(inquiry.header(b"content-encoding"))
         length = inquiry.header(b"inference-header-content-length")
         request = read_infer(inquiry.body, header_length=_whole(length), signature=signature, max_rows=MAX_ROWS)
 
@@ -272,9 +286,9 @@ class _InferenceV2:
                 labels=answer.version.signature.labels,
             )  # fmt: skip
             if header_length is None:
-                return _content_type("application/json"), body
-            headers = b"inference-header-content-length: %d\r\n" % header_length
-            return _content_type("application/octet-stream") + headers, body
+                return b"content-type: application/json\r\n", body
+            length = b"inference-header-content-length: %d\r\n" % header_length
+            return b"content-type: application/octet-stream\r\n" + length, body
 
         return Query(request.rows, request.probabilities), encode
 

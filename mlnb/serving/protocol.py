@@ -216,6 +216,11 @@ class PredictProtocol(asyncio.Protocol):
 
     # What a server calls
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request that has arrived waits for its answer."""
+        return any(exchange is not self._current for exchange in self._pending)
+
     def shutdown(self) -> None:
         """Answer what is outstanding, then close; an idle connection closes at once."""
         self._stopping = True

@@ -14,7 +14,7 @@ from mlnb.events import PredictionEvent
 from mlnb.scaling.batching import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
@@ -49,7 +49,7 @@ class Query(NamedTuple):
     def joins(self, signature: Signature) -> bool:
         """Say whether the rows may be in one list with those of other requests."""
         rows = self.rows
-        if type(rows) is not list or signature.container not in _TABLES:
+        if type(rows) is not list or signature.container not in _TABLES or not signature.plan.typed:
             return False
         return type(rows[0]) in _ROWS if len(rows) == 1 else {*map(type, rows)} in _ALIKE
 
@@ -84,6 +84,26 @@ class Line:
     pool: ReplicaPool
 
 
+class _Asker:
+    """One request, from when it is submitted until it is told."""
+
+    __slots__ = ("answered", "received", "service", "version")
+
+    def __init__(
+        self, service: ModelService, version: ModelVersion, answered: Callable[[Answer | MlnbError], None],
+        received: float,
+    ) -> None:  # fmt: skip
+        self.service = service
+        self.version = version
+        self.answered = answered
+        self.received = received
+
+    def failed(self, error: Prediction | BaseException) -> None:
+        """Tell the error."""
+        assert isinstance(error, BaseException)  # noqa: S101 - for the type checker: answers come in batches
+        self.service.refuse(_told(error), received=self.received, answered=self.answered, version=self.version)
+
+
 class ModelService:
     """Answers for one deployment, on its event loop.
 
@@ -98,6 +118,7 @@ class ModelService:
 
     def __init__(self, line: Line, *, listener: PredictionListener) -> None:
         self.live = line
+        line.pool.answered = self._answered
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._events: list[PredictionEvent] = []
@@ -145,24 +166,36 @@ class ModelService:
             )  # fmt: skip
             return
 
-        def done(outcome: Prediction | BaseException) -> None:
-            if isinstance(outcome, BaseException):
-                self.refuse(_told(outcome), received=received, answered=answered, version=version)
-                return
-            request_id = self._request_id()
-            seconds = time.perf_counter() - received
-            rows = len(outcome.values)
-            self._note(PredictionEvent(version.name, version.number, request_id, time.time(), seconds, rows, 200))
-            answered(Answer(outcome.values, outcome.probabilities, version, request_id, seconds))
-
         rows = query.rows
-        joins = query.joins(version.signature)
         count = len(rows) if hasattr(rows, "__len__") else 1
-        deadline = self._loop.time() + timeout
+        asker = _Asker(self, version, answered, received)
+        job = Job(
+            rows, count, query.probabilities, self._loop.time() + timeout, asker.failed, gone, asker,
+            alone=not query.joins(version.signature),
+        )  # fmt: skip
         try:
-            line.pool.submit(Job(rows, count, query.probabilities, deadline, done, gone, alone=not joins))
+            line.pool.submit(job)
         except MlnbError as error:
-            self.refuse(error, received=received, answered=answered, version=version)
+            asker.failed(error)
+
+    def _answered(self, jobs: Sequence[Job], prediction: Prediction) -> None:
+        """Tell all those of a batch: one loop, because tens of thousands are told in a second."""
+        values, probabilities = prediction
+        if len(jobs) == 1:
+            jobs[0].count = len(values)  # the model knows better than the one who asked
+        now, clock, bits = time.time(), time.perf_counter(), self._random.getrandbits
+        version = jobs[0].asker.version
+        name, number = version.name, version.number
+        start = 0
+        for job in jobs:
+            end = start + job.count
+            asker = job.asker
+            request_id = f"{bits(48):012x}"
+            seconds = clock - asker.received
+            self._note(PredictionEvent(name, number, request_id, now, seconds, job.count, 200))
+            part = None if probabilities is None else probabilities[start:end]
+            asker.answered(Answer(values[start:end], part, version, request_id, seconds))
+            start = end
 
     def refuse(
         self,
@@ -186,6 +219,7 @@ class ModelService:
 
     async def swap(self, line: Line, *, within: float) -> None:
         """Let a version that is ready answer from the next request on; what waits is answered by the old one."""
+        line.pool.answered = self._answered
         old, self.live = self.live, line
         await old.pool.drain(within=within)
 

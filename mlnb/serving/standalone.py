@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.scaling.preloading import Zygotes
     from mlnb.serving.gateway import Manner
 
 __all__ = ["Standalone"]
@@ -38,6 +39,8 @@ class Standalone:
     accelerate : bool
     grace : float
         Seconds.
+    zygotes : Zygotes
+        Perhaps started already.
     say : callable
         Given a line for the person who started this.
 
@@ -48,7 +51,7 @@ class Standalone:
 
     def __init__(
         self, registry: ModelRegistry, version: ModelVersion, *, manner: Manner, port: int | None, accelerate: bool,
-        grace: float, say: Callable[[str], None],
+        grace: float, zygotes: Zygotes, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._registry = registry
         self._version = version
@@ -59,7 +62,7 @@ class Standalone:
         self._ending = False
         self._failure: BaseException | None = None
         self._copies = LocalCopies()
-        self._gateway = Gateway()
+        self._gateway = Gateway(zygotes)
         self._socket = bind(port)
         served = self._gateway.served
         self._server = Server(

@@ -2,7 +2,9 @@
 // was pressed.
 
 const TABS = [["try", "Try it"], ["versions", "Versions"], ["monitor", "Monitor"], ["scale", "Scale"], ["card", "Card"]];
-const REGIONS = ["header", "address", "form", "result", "versions", "activity", "footer", "scale", "card"];
+const REGIONS = [
+  "header", "address", "form", "result", "versions", "activity", "footer", "scale", "replicas", "faster", "card",
+];
 const LOOKED_AT = {monitor: "chart", scale: "memory"}; // tabs that cost something while they are looked at
 const LOOKING_EVERY = 5000; // ms between two words to the kernel that a tab is looked at
 
@@ -21,7 +23,11 @@ const SKELETON = `
     <div class="mlnb-chart"><span class="mlnb-muted">Loading the chart…</span></div>
     <div data-region="activity"></div>
   </div>
-  <div class="mlnb-pane" role="tabpanel" data-pane="scale" data-region="scale"></div>
+  <div class="mlnb-pane" role="tabpanel" data-pane="scale">
+    <div data-region="scale"></div>
+    <div data-region="replicas"></div>
+    <div data-region="faster"></div>
+  </div>
   <div class="mlnb-pane mlnb-scroll" role="tabpanel" data-pane="card" data-region="card"></div>
   <div class="mlnb-footer"><div class="mlnb-figures" data-region="footer"></div>
     <div class="mlnb-notice" data-region="notice" role="status" aria-live="polite"></div></div>`;

@@ -60,6 +60,8 @@ class DeploymentPanel(Panel):
     activity = traitlets.Unicode().tag(sync=True)
     footer = traitlets.Unicode().tag(sync=True)
     scale = traitlets.Unicode().tag(sync=True)
+    replicas = traitlets.Unicode().tag(sync=True)
+    faster = traitlets.Unicode().tag(sync=True)
     card = traitlets.Unicode(help="The live version's model card, once its tab was opened").tag(sync=True)
     figure = traitlets.Unicode(help="Plotly figure as JSON, once the Monitor tab was opened").tag(sync=True)
     series = traitlets.Dict(help="What the figure draws, by trace; new every second while it is looked at").tag(
@@ -99,7 +101,7 @@ class DeploymentPanel(Panel):
         if time.monotonic() < self._memory_until:
             self._memory = self._gauge.read(replica.pid for replica in snapshot.replicas if replica.pid is not None)
         view = ScaleView(wanted=self._deployment.replicas, coming=self._coming, memory=self._memory, ended=self._ended)
-        return render(snapshot) | {"scale": render_scale(snapshot, view)}
+        return render(snapshot) | render_scale(snapshot, view)
 
     def close(self) -> None:
         """Stop drawing and free the widget; the deployment goes on."""

@@ -15,30 +15,31 @@ if TYPE_CHECKING:
     from mlnb.widgets.scale_view import Ended, ScaleView
     from mlnb.workspace import DeploymentSnapshot
 
-__all__ = ["answers_from", "render_scale"]
+__all__ = ["render_scale"]
 
 _MINUS = "\N{MINUS SIGN}"
 _NONE = '<span class="mlnb-muted">\N{EN DASH}</span>'
 _SHARED = "Proportional set size: memory that several processes share is counted in part in each"
 
 
-def render_scale(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
-    """Return the HTML of the tab.
+def render_scale(snapshot: DeploymentSnapshot, view: ScaleView) -> dict[str, str]:
+    """Return the HTML of each region of the tab.
+
+    What changes every second under load has a region without buttons, so that none is replaced while it is pressed.
 
     Parameters
     ----------
     snapshot : DeploymentSnapshot
     view : ScaleView
     """
-    return (
-        f'<p class="mlnb-answers">{answers_from(snapshot)}{_shared_server(snapshot, view)}</p>'
-        f"{_stepper(snapshot, view)}{_table(snapshot.replicas, view)}{_trouble(snapshot, view.ended)}"
-        f"{_acceleration(snapshot.acceleration)}"
-    )
+    return {
+        "scale": f"<p>{_answers_from(snapshot)}{_shared_server(snapshot, view)}</p>{_stepper(snapshot, view)}",
+        "replicas": f"{_table(snapshot.replicas, view)}{_trouble(snapshot, view.ended)}",
+        "faster": _acceleration(snapshot.acceleration),
+    }
 
 
-def answers_from(snapshot: DeploymentSnapshot) -> str:
-    """Say in one sentence where answers come from."""
+def _answers_from(snapshot: DeploymentSnapshot) -> str:
     if snapshot.state == "stopped":
         return "It is stopped: nothing answers."
     if _in_kernel(snapshot):
@@ -72,7 +73,7 @@ def _stepper(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
     fewer = _step("One replica fewer", _MINUS, "fewer", shown - 1 if free and shown else None)
     more = _step("One replica more", "+", "more", shown + 1 if free else None)
     return (
-        f'<div class="mlnb-scale"><span>Replicas</span><span class="mlnb-stepper">{fewer}{value}{more}</span>'
+        f'<div class="mlnb-scaling"><span>Replicas</span><span class="mlnb-stepper">{fewer}{value}{more}</span>'
         f'<span class="mlnb-muted">{hint}</span></div>'
     )
 
@@ -181,6 +182,6 @@ def _acceleration(acceleration: Acceleration | None) -> str:
         "</tbody></table></details>"
     )
     return (
-        f'<div class="mlnb-faster"><p><strong>{"Accelerated" if found else "Not accelerated"}</strong> · '
-        f"{escape(reason)}</p>{details if tried else ''}</div>"
+        f"<p><strong>{'Accelerated' if found else 'Not accelerated'}</strong> · "
+        f"{escape(reason)}</p>{details if tried else ''}"
     )

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -92,3 +96,70 @@ def test_the_p99_of_few_requests_is_the_slowest() -> None:
     snapshot = monitor.snapshot(now=10.0)
     assert snapshot.p50 == pytest.approx(1.0, rel=0.01)
     assert snapshot.p99 == pytest.approx(500.0, rel=0.01)
+
+
+EVENTS = st.builds(
+    event, st.floats(100, 130), milliseconds=st.floats(0.01, 1e4), error=st.sampled_from([None, None, "no", "never"])
+)
+
+
+def observed(events: list[PredictionEvent], *, seconds: int = 300) -> ModelMonitor:
+    monitor = ModelMonitor(seconds=seconds)
+    monitor.observe(sorted(events, key=lambda one: one.at))
+    return monitor
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_many_events_at_once_are_the_same_as_one_by_one(events: list[PredictionEvent]) -> None:
+    one_by_one = ModelMonitor()
+    for one in sorted(events, key=lambda one: one.at):
+        one_by_one.observe([one])
+    assert observed(events).snapshot(now=130.0) == one_by_one.snapshot(now=130.0)
+    assert observed(events).series(now=130.0) == one_by_one.series(now=130.0)
+
+
+@given(st.lists(EVENTS, max_size=30), st.lists(EVENTS, max_size=30))
+def test_what_was_observed_elsewhere_counts_as_if_it_had_been_here(
+    here: list[PredictionEvent], elsewhere: list[PredictionEvent]
+) -> None:
+    monitor, other, together = observed(here), observed(elsewhere), observed(here + elsewhere)
+    monitor.series(now=131.0)  # the quantiles of seconds that are over are kept
+    before = other.snapshot(now=131.0), other.series(now=131.0)
+    monitor.absorb(other)
+    found, expected = monitor.snapshot(now=131.0), together.snapshot(now=131.0)
+    assert (found.requests, found.errors, found.rows) == (expected.requests, expected.errors, expected.rows)
+    assert (found.recent, found.window_errors, found.rate) == (expected.recent, expected.window_errors, expected.rate)
+    assert found.last_error_at == expected.last_error_at
+    assert found.p50 == (None if expected.p50 is None else pytest.approx(expected.p50, rel=0.01))
+    assert monitor.series(now=131.0).p99 == together.series(now=131.0).p99
+    monitor.observe([event(131.0, error="later")])
+    assert (other.snapshot(now=131.0), other.series(now=131.0)) == before  # it shares nothing with the other
+
+
+def test_what_was_observed_later_elsewhere_is_the_last_error() -> None:
+    monitor = observed([event(100.0, error="first")])
+    monitor.absorb(observed([event(101.0, error="last")]))
+    monitor.absorb(observed([event(99.0, error="before")]))
+    snapshot = monitor.snapshot(now=101.0)
+    assert (snapshot.last_error, snapshot.last_error_at, snapshot.errors) == ("last", 101.0, 3)
+
+
+def test_after_absorbing_it_goes_on_and_stays_within_its_memory() -> None:
+    monitor = observed([event(float(at)) for at in range(100, 110)], seconds=10)
+    monitor.absorb(observed([event(float(at)) for at in range(95, 115)]))
+    assert monitor.snapshot(now=114.0).window_requests == 15  # 105 .. 114, and what was here up to 109
+    monitor.observe([event(115.0), event(115.5)])
+    assert monitor.snapshot(now=115.0).recent[-1] == 2
+    assert monitor.snapshot(now=115.0).requests == 32
+
+
+@pytest.mark.parametrize("moved", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_it_goes_to_another_process_and_goes_on_there(moved: Any) -> None:
+    monitor = observed([event(100.5, milliseconds=3.0), event(101.5, error="no")], seconds=17)
+    other = moved(monitor)
+    assert other.snapshot(now=102.0) == monitor.snapshot(now=102.0)
+    assert other.series(now=102.0) == monitor.series(now=102.0)
+    other.observe([event(102.0)])
+    assert (other.snapshot(now=102.0).requests, monitor.snapshot(now=102.0).requests) == (3, 2)
+    other.observe([event(float(at)) for at in range(200, 300)])
+    assert other.snapshot(now=299.0, window=100).window_requests == 17

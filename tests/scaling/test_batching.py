@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from itertools import pairwise
 from math import inf, isfinite
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mlnb.scaling.batching import Admission, Job, Prediction, PredictTimes, Refusal, split, take_batch
+from mlnb.scaling.batching import Admission, Job, Prediction, PredictTimes, Refusal, answer_each, take_batch
 
 
 def job(count: int = 1, *, probabilities: bool = False, alone: bool = False, rows: Any = None) -> Job:
@@ -68,13 +69,22 @@ def test_rows_that_are_no_plain_list_join_nothing() -> None:
 def test_parts_are_the_rows_of_each_job(counts: list[int], probabilities: bool) -> None:
     values = np.arange(sum(counts))
     whole = Prediction(values, np.stack([values, values], axis=1) if probabilities else None)
-    jobs = [job(count) for count in counts]
-    parts = split(whole, jobs)
+    parts: list[Any] = []
+    jobs = [replace(job(count), done=parts.append) for count in counts]
+    answer_each(jobs, whole)
     assert [len(part.values) for part in parts] == counts
     assert np.concatenate([part.values for part in parts]).tolist() == values.tolist()
     assert all((part.probabilities is not None) is probabilities for part in parts)
     if probabilities:
-        assert all(part.probabilities[:, 0].tolist() == part.values.tolist() for part in parts)  # type: ignore[index]
+        assert all(part.probabilities[:, 0].tolist() == part.values.tolist() for part in parts)
+
+
+def test_the_only_one_gets_the_whole_answer() -> None:
+    """Whatever was thought its count: a flat list of three values is one row."""
+    parts: list[Any] = []
+    whole = Prediction(np.zeros(1))
+    answer_each([replace(job(3), done=parts.append)], whole)
+    assert parts == [whole]
 
 
 # ---- what predicting takes ----

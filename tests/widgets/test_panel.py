@@ -138,15 +138,15 @@ def test_scaling_that_fails_leaves_all_as_it_was(panel: DeploymentPanel) -> None
 def test_memory_is_measured_only_while_somebody_looks(panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     panel.deployment.scale(1)
     panel.refresh()
-    assert " MB</td>" not in panel.scale
+    assert " MB</td>" not in panel.replicas
     press(panel, "memory", looked_at=True)
-    assert re.search(r"\d+ MB</td></tr>", panel.scale)
+    assert re.search(r"\d+ MB</td></tr>", panel.replicas)
     press(panel, "memory", looked_at=False)
     now = time.monotonic()
     monkeypatch.setattr("mlnb.widgets.panel.time.monotonic", lambda: now + 60)
     monkeypatch.setattr("mlnb.scaling.memory._size", lambda _: pytest.fail("nobody looks"))
     panel.refresh()
-    assert re.search(r"\d+ MB</td></tr>", panel.scale)  # as it was
+    assert re.search(r"\d+ MB</td></tr>", panel.replicas)  # as it was
 
 
 def test_a_replica_that_is_killed_is_explained(panel: DeploymentPanel) -> None:
@@ -155,10 +155,10 @@ def test_a_replica_that_is_killed_is_explained(panel: DeploymentPanel) -> None:
     (replica,) = panel.deployment.snapshot().replicas
     assert replica.pid is not None
     os.kill(replica.pid, signal.SIGKILL)
-    wait_until(lambda: "Another took its place." in panel.scale)
+    wait_until(lambda: "Another took its place." in panel.replicas)
     says = rf"Replica 1 ended at \d\d:\d\d:\d\d: its process \({replica.pid}\) was ended by SIGKILL\. Another"
-    assert re.search(says, panel.scale)
-    assert ">2</td>" in panel.scale  # the one that took its place
+    assert re.search(says, panel.replicas)
+    assert ">2</td>" in panel.replicas  # the one that took its place
 
 
 def test_a_mistake_is_said_in_one_line(panel: DeploymentPanel) -> None:

@@ -10,7 +10,7 @@ from snapshots import HOSTILE, NOW, check, snapshot
 
 from mlnb.scaling.acceleration.acceleration import Acceleration
 from mlnb.scaling.pool import ReplicaSnapshot
-from mlnb.widgets.render_scale import render_scale
+from mlnb.widgets import render_scale as tab
 from mlnb.widgets.scale_view import Ended, ScaleView
 from mlnb.workspace import DeploymentSnapshot
 
@@ -23,6 +23,11 @@ WAITING = ReplicaSnapshot(key=4, state="waiting", note="killed; the next start i
 
 def beside(*replicas: ReplicaSnapshot, **changes: Any) -> DeploymentSnapshot:
     return snapshot(place="2 processes", replicas=replicas or (FIRST, SECOND), **changes)
+
+
+def render_scale(shown: DeploymentSnapshot, view: ScaleView) -> str:
+    """Return the whole tab."""
+    return "".join(tab.render_scale(shown, view).values())
 
 
 def text(html: str) -> str:
@@ -142,6 +147,14 @@ def test_what_made_it_faster() -> None:
     untried = Acceleration(kind="none", reason="The model itself answers: there is no example.")
     says = text(render_scale(beside(acceleration=untried), ScaleView(wanted=2)))
     assert says.endswith("Not accelerated · The model itself answers: there is no example.")
+
+
+def test_what_changes_under_load_has_no_buttons() -> None:
+    before = tab.render_scale(beside(trouble="killed"), ScaleView(wanted=2))
+    busy = replace(FIRST, batches=1201, rows=48_064, in_flight=1)
+    after = tab.render_scale(beside(busy, SECOND, trouble="killed"), ScaleView(wanted=2, memory={811: 9}))
+    assert [name for name in before if before[name] != after[name]] == ["replicas"]
+    assert not {"button", "summary"} & set(check(after["replicas"]))
 
 
 def test_what_others_write_is_escaped() -> None:

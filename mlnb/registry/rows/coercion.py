@@ -39,17 +39,20 @@ class Plan:
     known : frozenset of str
     dtype : dtype or None
         The one numpy dtype of all fields; None if they differ, hold no numbers, or may miss whole numbers.
+    typed : bool
+        Whether all fields say what they hold; else the type of a column follows from all the rows there are.
     """
 
     names: tuple[str, ...]
     known: frozenset[str]
     dtype: np.dtype[Any] | None
+    typed: bool
 
     @classmethod
     def of(cls, fields: Sequence[Field]) -> Plan:
         """Return the plan of a signature's fields."""
         names = tuple(field.name for field in fields)
-        return cls(names, frozenset(names), _one_dtype(fields))
+        return cls(names, frozenset(names), _one_dtype(fields), all(field.kind != "any" for field in fields))
 
 
 def _one_dtype(fields: Sequence[Field]) -> np.dtype[Any] | None:
