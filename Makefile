@@ -52,6 +52,8 @@ notebooks: $(VENV)/.tutorials
 benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/registry.py
+	sh tests/benchmarks/serving/install-wrk
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving
 
 clean:
 	rm -rf $(VENV) test-artifacts .coverage*

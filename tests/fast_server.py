@@ -18,7 +18,8 @@ from starlette.responses import Response
 from waiting import wait_until
 
 from mlnb.serving.acceptor import Acceptor
-from mlnb.serving.protocol import Exchange, Handler, PredictProtocol
+from mlnb.serving.exchange import Exchange, Handler
+from mlnb.serving.protocol import PredictProtocol
 
 TEXT = b"content-type: text/plain\r\n"
 MAX_BODY = 10_000

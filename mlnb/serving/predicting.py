@@ -199,7 +199,9 @@ def _seconds(text: bytes) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour
-        raise MalformedBodyError(f"The header X-Request-Timeout is a number of seconds up to 3600, not {text!r:.40}.")
+        raise MalformedBodyError(
+            f"The header X-Request-Timeout is a number of seconds up to 3600, not {text.decode('latin-1')!r:.40}."
+        )
     return seconds
 
 

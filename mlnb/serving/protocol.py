@@ -7,8 +7,6 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Callable
-from functools import lru_cache
 from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
@@ -16,99 +14,25 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mlnb.serving.exchange import Exchange
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-__all__ = ["Exchange", "Handler", "PredictProtocol"]
+    from mlnb.serving.exchange import Handler
+
+__all__ = ["PredictProtocol"]
 
 _log = logging.getLogger(__name__)
-
-_REMEMBERED = 2048  # bytes of a head, up to which its reading is kept
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _REQUEST_LINE = re.compile(rb"POST ([^ ?\r]*)(?:\?([^ \r]*))? HTTP/1\.1\r\n")
 _OFFER = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
 _BLANK_LINE = re.compile(rb"\r\n\r\n")
 _MOST_DIGITS = 15  # of a content-length
-
-
-class Exchange:
-    """One whole request, and its answer.
-
-    Attributes
-    ----------
-    path, query : bytes
-        As sent; the query without its question mark.
-    body : bytes
-    gone : bool
-        The client went away: nobody waits for the answer.
-    """
-
-    __slots__ = ("_connection", "_fields", "answer", "body", "gone", "handler", "head", "last", "path", "query")
-
-    def __init__(
-        self, connection: PredictProtocol, handler: Handler, *, head: bytes = b"", path: bytes = b"", query: bytes = b""
-    ) -> None:
-        self._connection = connection
-        self._fields = _fields_of(head)
-        self.handler = handler
-        self.head = head
-        self.path = path
-        self.query = query
-        self.body = b""
-        self.answer: tuple[int, bytes, bytes] | None = None
-        self.last = False  # the connection closes behind it
-        self.gone = False
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """All headers in their order, the names in lower case."""
-        lines = (line.partition(b":") for line in self.head.split(b"\r\n")[1:-2])
-        return [(name.lower(), value.strip(b" \t")) for name, _, value in lines]
-
-    def header(self, name: bytes) -> bytes:
-        """Return the value of the first header ``name`` (in lower case), ``b""`` without one."""
-        return self._fields.get(name, b"")
-
-    def respond(self, status: int, headers: bytes, body: bytes) -> None:
-        r"""Answer, now or later, from the loop's thread; only the first answer counts.
-
-        Answers of one connection leave in the order of its requests.
-
-        Parameters
-        ----------
-        status : int
-        headers : bytes
-            Whole lines such as ``b"content-type: application/json\r\n"``; length, date and connection are added.
-        body : bytes
-        """
-        if self.answer is None and not self.gone:
-            self.answer = (status, headers, body)
-            self._connection.flush()
-
-    def refuse(self, status: int, detail: str) -> None:
-        """Answer with a problem, behind which the connection closes."""
-        self.last = True
-        phrase = HTTPStatus(status).phrase
-        body = f'{{"type":"about:blank","title":"{phrase}","status":{status},"detail":"{detail}"}}'
-        self.respond(status, b"content-type: application/problem+json\r\n", body.encode())
-
-
-def _fields_of(head: bytes) -> dict[bytes, bytes]:
-    """Return the first header of each name, names in lower case."""
-    return _remembered(head) if len(head) <= _REMEMBERED else _read(head)
-
-
-def _read(head: bytes) -> dict[bytes, bytes]:
-    lines = (line.partition(b":") for line in reversed(head.split(b"\r\n")[1:-2]))
-    return {name.lower(): value.strip(b" \t") for name, _, value in lines}
-
-
-_remembered = lru_cache(256)(_read)  # a client's requests begin alike
-
-
-Handler = Callable[[Exchange], None]
 
 
 class PredictProtocol(asyncio.Protocol):

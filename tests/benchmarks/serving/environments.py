@@ -14,7 +14,8 @@ from pathlib import Path
 
 __all__ = ["OWN", "REQUIREMENTS", "UnavailableError", "environment", "versions"]
 
-OWN = "mlnb"  # the environment that this benchmark runs in
+OWN = "mlnb"
+_CHECKOUT = Path(__file__).resolve().parents[3]
 _FAST_UVICORN = ("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0")  # the best case also where it is no default
 REQUIREMENTS = {
     "bentoml": ("bentoml==1.4.39", "scikit-learn==1.9.1", *_FAST_UVICORN),
@@ -23,6 +24,7 @@ REQUIREMENTS = {
     "mlflow": ("mlflow==3.17.2", "scikit-learn==1.9.1", *_FAST_UVICORN),
     "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "scikit-learn==1.9.1"),
     "ray": ("ray[serve]==2.60.0", "scikit-learn==1.9.1"),
+    OWN: (f"--editable={_CHECKOUT}[onnx]", "scikit-learn==1.9.1"),  # no more than the others: pandas is memory
     "seed": ("fastapi==0.165.0", "scikit-learn==1.9.1", *_FAST_UVICORN),
     "vetiver": ("vetiver==0.2.6", "scikit-learn==1.9.1", *_FAST_UVICORN),
 }
@@ -45,13 +47,11 @@ def environment(name: str) -> Path:
     UnavailableError
         If it cannot be installed.
     """
-    if name == OWN:
-        return Path(sys.executable).parent
     folder = Path(os.environ.get("MLNB_BENCHMARK_ENVIRONMENTS", "build/peers")).absolute() / name
     binaries, mark = folder / "bin", folder / ".installed"
     wanted = hashlib.sha256(json.dumps([sys.version, *REQUIREMENTS[name]]).encode()).hexdigest()
     if not mark.exists() or mark.read_text(encoding="utf-8") != wanted:
-        print(f"installing {', '.join(REQUIREMENTS[name])}", flush=True)
+        print(f"installing the environment {name}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
         _run([binaries / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS[name]], timeout=900)
@@ -61,7 +61,7 @@ def environment(name: str) -> Path:
 
 def versions(name: str) -> dict[str, str]:
     """Return the versions that matter in an environment, by distribution."""
-    asked = sorted({*_SHOWN, *(requirement.split("==")[0].split("[")[0] for requirement in REQUIREMENTS.get(name, ()))})
+    asked = sorted({*_SHOWN, *(requirement.split("==")[0].split("[")[0] for requirement in REQUIREMENTS[name])})
     program = (
         "import json, sys, importlib.metadata as m\n"
         "found = {d.metadata['Name'].lower(): d.version for d in m.distributions()}\n"

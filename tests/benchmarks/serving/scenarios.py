@@ -6,7 +6,6 @@ import io
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import numpy as np
-from benchmarks.serving.environments import UnavailableError
+from benchmarks.serving.environments import OWN, UnavailableError, environment
 from benchmarks.serving.load import Answer, Line, Load, Wrk, at_rate, burst, quantile, request_bytes
 from benchmarks.serving.servers import Running
 
@@ -185,7 +184,7 @@ def kernel(folder: Path, model: str, *, replicas: int) -> Iterator[Kernel]:
     script = Path(__file__).with_name("kernel_like.py")
     files = folder / "cells", folder / f"{model}.joblib", folder.parent / "rows.npz"
     pipe = subprocess.PIPE
-    command: list[Path | str] = [sys.executable, script, *files, str(replicas)]
+    command: list[Path | str] = [environment(OWN) / "python", script, *files, str(replicas)]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             yield Kernel(process)
