@@ -261,9 +261,13 @@ class Deployment:
         ------
         ModelNotFoundError, IntegrityError, ServerStartError
         """
-        if self.state == "live":
+        if self.state == "live" or self._hosted is None:
             return self
-        return self._workspace.deploy(str(self.version), registry=self.registry)
+        manner = self._hosted.manner
+        return self._workspace.deploy(
+            str(self.version), registry=self.registry, replicas=manner.replicas, policy=manner.policy,
+            timeout=manner.timeout, accelerate=self.acceleration is not None,
+        )  # fmt: skip
 
     def stop(self) -> None:
         """Take no more requests and answer those in flight, for at most 5 seconds. Again is harmless."""
@@ -399,16 +403,16 @@ class Workspace:
         by_value : sequence of modules
             As :meth:`ModelRegistry.register` takes them.
         replicas : int, optional
-            Processes beside the kernel that answer; 0: the kernel does. Default: as before, at first 0.
+            Processes beside the kernel that answer; 0: the kernel does. Default: as it is live, else 0.
         accelerate : bool, optional
-            Let a faster form of the model answer, if there is one that gives the same answers. Default: as before, at
-            first False.
+            Let a faster form of the model answer, if there is one that gives the same answers. Default: as
+            it is live, else False.
         policy : str, optional
             Which of several idle replicas is asked: ``"least_loaded"``, ``"round_robin"``, ``"random"``, ``"weighted"``
-            or ``"power_of_two"``. Default: as before, at first the first of these.
+            or ``"power_of_two"``. Default: as it is live, else the first of these.
         timeout : float, optional
-            Seconds after which a prediction is given up, and the replica that hangs replaced. Default: as before, at
-            first 60.
+            Seconds after which a prediction is given up, and the replica that hangs replaced. Default: as it
+            is live, else 60.
 
         Raises
         ------
@@ -448,7 +452,7 @@ class Workspace:
                 )  # fmt: skip
             before = self._deployments.get(serving_name)
             if accelerate is None:
-                accelerate = before is not None and before.acceleration is not None
+                accelerate = before is not None and before._live and before.acceleration is not None
             return self._serve(where, version, "deployed", manner=manner, accelerate=accelerate, example=example)
 
     def scale(self, name: str, replicas: int) -> Deployment:
@@ -547,12 +551,12 @@ class Workspace:
     def _manner(
         self, name: str, *, replicas: int | None = None, policy: str | None = None, timeout: float | None = None
     ) -> Manner:
-        """Return how a name is to be served: as asked, else as it is or was."""
+        """Return how a name is to be served: as asked, else as it is."""
         from mlnb.scaling.balancing import policy_named
         from mlnb.serving.gateway import Manner
 
         known = self._deployments.get(name)
-        before = known._hosted.manner if known and known._hosted else Manner()
+        before = known._hosted.manner if known and known._live and known._hosted else Manner()
         if timeout is not None and not 0 < timeout < float("inf"):
             raise InvalidInputError(f"timeout={timeout!r}: a number of seconds above 0 is needed.")
         return Manner(

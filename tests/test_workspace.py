@@ -17,6 +17,7 @@ from waiting import free_port, is_open, wait_until
 import mlnb
 from mlnb import ModelRegistry
 from mlnb.errors import (
+    InvalidInputError,
     InvalidNameError,
     MlnbError,
     ModelNotFoundError,
@@ -407,3 +408,39 @@ def test_what_is_slow_to_store_keeps_no_other_name_waiting(tumour: Fitted) -> No
         GO_ON.set()
         deploying.join()
     assert [deployment.name for deployment in mlnb.deployments()] == ["slow"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"replicas": -1}, {"replicas": 1.5}, {"replicas": 65}, {"timeout": 0}, {"policy": "best"}]
+)
+def test_a_manner_that_cannot_be_is_refused_before_anything_is_stored(given: Any, registry: ModelRegistry) -> None:
+    with pytest.raises(InvalidInputError):
+        mlnb.deploy(constant(1.0), name="c", example=[[0.0]], **given)
+    assert registry.names() == []
+    with mlnb.deploy(constant(1.0), name="c", example=[[0.0]]) as deployment:
+        for count in (-1, 65):
+            with pytest.raises(InvalidInputError, match="a whole number from 0 to 64 is needed"):
+                deployment.scale(count)
+        assert deployment.predict([0.0]).tolist() == [1.0]
+
+
+def test_the_manner_of_serving_is_kept(tumour: Fitted) -> None:
+    deployment = mlnb.deploy(tumour.model, name="tumour", example=tumour.rows, replicas=1, accelerate=True, timeout=30)
+    mlnb.deploy(tumour.model, name="tumour", example=tumour.rows)
+    assert (deployment.version.number, deployment.replicas) == (2, 1)
+    assert deployment.acceleration is not None
+    deployment.rollback()
+    assert (deployment.replicas, deployment.acceleration is None) == (1, False)
+    deployment.stop()
+    assert deployment.start().snapshot().place == "1 process"
+    assert (deployment.predict(tumour.rows) == tumour.predictions).all()
+
+
+def test_a_benchmark_needs_rows_and_a_live_endpoint() -> None:
+    with mlnb.deploy(constant(1.0), name="c") as deployment:
+        with pytest.raises(InvalidInputError, match="no example row; give rows"):
+            deployment.benchmark()
+        result = deployment.benchmark([[1.0]], connections=(1,), seconds=0.1)
+        assert result.steps[0].good > 0
+    with pytest.raises(StoppedError):
+        deployment.benchmark([[1.0]])

@@ -75,7 +75,9 @@ def _displayer(shell: InteractiveShell) -> Any:
 
 def _show_benchmark(result: BenchmarkResult) -> None:
     """Show the chart and the table below it: a cell's one result would be only the first of them."""
-    from IPython.display import HTML, display
+    from IPython.display import display
 
-    display(result.figure())
-    display(HTML(result.table_html()))
+    shown = result._repr_mimebundle_()
+    table = shown.pop("text/html")
+    display(shown, raw=True)
+    display({"text/html": table, "text/plain": ""}, raw=True)

@@ -121,6 +121,7 @@ class Gateway:
         self._entries: dict[str, _Entry] = {}
         self._zygotes = zygotes or Zygotes()
         self._processes: dict[Spawner, Processes] = {}
+        self._coming: list[frozenset[str]] = []  # what those need that are on their way
         self._rng = random.Random()  # noqa: S311 - shares out work, keeps no secret
 
     async def deploy(self, spec: Spec, model: Any = None) -> None:
@@ -139,17 +140,22 @@ class Gateway:
         """
         name = spec.version.name
         entry = self._entries.get(name) or _Entry(spec)
+        modules = modules_of(spec.version)
         async with entry.lock:
-            line = await self._line(spec, model)
-            one = self.served.get(name)
-            if one is None:
-                monitor = ModelMonitor()
-                self.served[name] = Served(ModelService(line, listener=monitor.observe), monitor)
-                self._entries[name] = entry
-            else:
-                await one.service.swap(line, within=spec.manner.timeout)
-            entry.spec = spec
-            self._keep_zygotes()
+            self._coming.append(modules)
+            try:
+                line = await self._line(spec, model)
+                one = self.served.get(name)
+                if one is None:
+                    monitor = ModelMonitor()
+                    self.served[name] = Served(ModelService(line, listener=monitor.observe), monitor)
+                    self._entries[name] = entry
+                else:
+                    await one.service.swap(line, within=spec.manner.timeout)
+                entry.spec = spec
+            finally:
+                self._coming.remove(modules)
+                self._keep_zygotes()
 
     async def scale(self, name: str, replicas: int) -> None:
         """Have as many replica processes; return when those that are new are ready.
@@ -234,7 +240,8 @@ class Gateway:
 
     def _keep_zygotes(self) -> None:
         specs = [entry.spec for entry in self._entries.values()]
-        self._zygotes.keep(modules_of(spec.version) for spec in specs if spec.manner.replicas)
+        needed = [modules_of(spec.version) for spec in specs if spec.manner.replicas]
+        self._zygotes.keep([*needed, *self._coming])
 
     async def _line(self, spec: Spec, model: Any) -> Line:
         start = partial(self._start_process, spec) if spec.manner.replicas else partial(self._start_here, spec, model)

@@ -136,7 +136,7 @@ _tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weak
 
 async def _predict_large(service: ModelService, form: Form, inquiry: Inquiry, received: float) -> None:
     try:
-        query, encode = await asyncio.to_thread(form.read, inquiry, service.live.version.signature)
+        query, encode = await _read_large(service, form, inquiry)
         timeout = _timeout(inquiry)
     except MlnbError as error:
         service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
@@ -148,6 +148,16 @@ async def _predict_large(service: ModelService, form: Form, inquiry: Inquiry, re
         )
         return
     _submit(service, form, inquiry, query, encode, timeout=timeout, received=received)
+
+
+async def _read_large(
+    service: ModelService, form: Form, inquiry: Inquiry
+) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
+    while True:
+        version = service.live.version
+        read = await asyncio.to_thread(form.read, inquiry, version.signature)
+        if version is service.live.version:  # the columns of another may be others
+            return read
 
 
 def _submit(

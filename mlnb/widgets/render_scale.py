@@ -116,7 +116,7 @@ def _table(replicas: Sequence[ReplicaSnapshot], view: ScaleView) -> str:
     )
     rows = "".join(_row(replica, view) for replica in replicas)
     return (
-        f'<table class="mlnb-versions mlnb-replicas" aria-label="Replicas"><thead><tr>{head}</tr></thead>'
+        f'<table class="mlnb-replicas" aria-label="Replicas"><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody>{_total(replicas, view)}</table>"
     )
 

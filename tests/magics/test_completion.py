@@ -50,6 +50,9 @@ def completed(shell: Any, line: str) -> list[str]:
         ("%model_rollback tumour ", ["%model_rollback tumour --to"]),
         ("%model_rollback tumour --to ", ["%model_rollback tumour --to 1", "%model_rollback tumour --to 2"]),
         ("%model_stop t", ["%model_stop tumour"]),
+        ("%model_scale t", ["%model_scale tumour"]),
+        ("%model_benchmark tumour --s", ["%model_benchmark tumour --seconds"]),
+        ("%deploy_model model --re", ["%deploy_model model --replicas"]),
     ],
 )
 def test_tab(stored: Any, line: str, expected: list[str]) -> None:

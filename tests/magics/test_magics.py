@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fitted import Fitted
 from IPython.core.error import UsageError
+from IPython.utils.capture import capture_output
 from waiting import free_port
 
 import mlnb
@@ -77,6 +78,28 @@ def test_versions_roll_back_and_stop(shell: Any) -> None:
     assert run(shell, "%model_stop") == []
 
 
+def test_scaling_and_the_options_of_serving(shell: Any) -> None:
+    deployment = run(shell, f"%deploy_model {DEPLOY} --replicas 1 --accelerate")
+    assert [replica.pid is not None for replica in deployment.snapshot().replicas] == [True]
+    assert deployment.acceleration.kind != "none"
+    assert run(shell, "%model_scale tumour 2") is deployment
+    assert deployment.snapshot().place == "2 processes"
+    assert run(shell, "%model_scale tumour 0").snapshot().place == "in kernel"
+
+
+def test_a_benchmark_shows_a_chart_and_a_table(shell: Any) -> None:
+    run(shell, f"%deploy_model {DEPLOY}")
+    with capture_output() as captured:
+        result = run(shell, "%model_benchmark tumour --connections 3 --seconds 0.2 --input X_train[:2]")
+    assert [step.connections for step in result.steps] == [1, 2, 3]
+    assert all(step.good and not step.failed for step in result.steps)
+    chart, table = (output.data for output in captured.outputs[-2:])
+    assert "application/vnd.plotly.v1+json" in chart
+    assert result.verdict in chart["text/plain"]
+    assert "<table" in table["text/html"]
+    assert mlnb.deployments()[0].metrics().rows % 2 == 0
+
+
 def test_versions_show_fifty_rows_unless_all_are_asked_for(shell: Any, registry: mlnb.ModelRegistry) -> None:
     for _ in range(52):
         registry.register(shell.user_ns["model"], "tumour")
@@ -130,10 +153,10 @@ def test_a_port_may_be_named(shell: Any) -> None:
 
 
 MISTAKES = [
-    ("%deploy_model", "the following arguments are required: MODEL. %deploy_model takes: --description --input"),
+    ("%deploy_model", "the following arguments are required: MODEL. %deploy_model takes: --accelerate --description"),
     (
         "%deploy_model model --colour red",
-        "unrecognized arguments: --colour red; text of several words needs quotes. %deploy_model takes: --desc",
+        "unrecognized arguments: --colour red; text of several words needs quotes. %deploy_model takes: --accel",
     ),
     ("%deploy_model model --nam x", "unrecognized arguments: --nam x"),
     ("%deploy_model model --name", "argument --name: expected one argument. %deploy_model takes"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlnb.errors import PredictionError
@@ -40,6 +40,7 @@ MESSAGES: list[Any] = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(MESSAGES), max_size=4), st.lists(st.integers(0, 10**9), max_size=20))
 def test_messages_come_whole_however_their_bytes_do(messages: list[Any], cuts: list[int]) -> None:
     found = read(joined(*messages), cuts)
@@ -93,6 +94,7 @@ def test_layout_and_type_stay(rows: int, order: Any, dtype: str) -> None:
     assert (found == array).all()
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(LARGE, LARGE + 40), min_size=1, max_size=3), st.text(max_size=40))
 def test_arrays_lie_where_their_type_wants_them(sizes: list[int], text: str) -> None:
     """What is not aligned is slower everywhere, and refused by some libraries."""

@@ -388,6 +388,50 @@ def test_a_replica_that_ends_while_it_is_idle_is_replaced() -> None:
     play(story)
 
 
+def test_a_replica_that_is_known_to_have_ended_gets_nothing_more() -> None:
+    """The reason comes a moment after the end; what is asked meanwhile is not charged with it."""
+
+    async def story(scene: Scene) -> None:
+        first, second = scene.started
+        scene.pool.suspend(first)
+        numbers = [scene.ask(1.0), scene.ask(2.0)]
+        assert await answers(scene, numbers) == [[2.0], [4.0]]
+        assert first.batches == []
+        scene.pool.suspend(second)
+        numbers = [scene.ask(3.0), scene.ask(-4.0)]
+        scene.lose(first, "killed")
+        scene.lose(second, "killed too")
+        good, bad = await answers(scene, numbers)
+        assert good == [6.0]
+        assert isinstance(bad, PredictionError)
+        await until(lambda: scene.states() == ["ready", "ready"])
+        assert [one.key for one in scene.pool.snapshot()] == [3, 4]
+
+    play(story, replicas=2)
+
+
+def test_fewer_are_wanted_before_a_loss_is_told() -> None:
+    async def story(scene: Scene) -> None:
+        scene.pool.suspend(scene.started[1])
+        await scene.pool.scale(1)
+        scene.lose(scene.started[1], "killed")
+        assert await scene.said(scene.ask(1.0)) == [2.0]
+        assert scene.states() == ["ready"]
+
+    play(story, replicas=2)
+
+
+def test_a_pool_whose_last_replica_has_ended_is_drained_at_once_where_nothing_waits() -> None:
+    async def story(scene: Scene) -> None:
+        scene.pool.suspend(scene.started[0])
+        draining = asyncio.create_task(scene.pool.drain(within=LATE))
+        await asyncio.sleep(0)
+        scene.lose(scene.started[0], "killed")
+        assert await draining
+
+    play(story)
+
+
 def test_the_row_that_ends_replicas_fails_and_the_others_are_answered() -> None:
     async def story(scene: Scene) -> None:
         numbers = [scene.ask(float(number)) for number in range(8)]

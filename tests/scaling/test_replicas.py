@@ -29,7 +29,7 @@ def quick() -> PredictTimes:
 
 
 def use(
-    answering: Callable[..., Any],
+    answering: Any,
     story: Callable[[KernelReplica], Awaitable[None]],
     *,
     times: PredictTimes | None = None,

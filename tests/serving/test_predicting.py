@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from fitted import Fitted
@@ -20,6 +22,7 @@ from waiting import wait_until
 import mlnb
 from mlnb import Deployment
 from mlnb.serving.app import _Predict, create_app
+from mlnb.serving.codecs import decode
 from mlnb.serving.hosts import KernelHost
 from mlnb.workspace import _workspace
 
@@ -305,6 +308,64 @@ def test_who_is_refused_is_told_when_to_come_again() -> None:
         assert int(answer.headers["retry-after"]) == answer.json()["retry_after"] >= 1
         MAY_GO.set()
         assert [one.result(20).status_code for one in first] == [200] * 3
+
+
+def test_what_a_client_that_left_asked_is_not_computed() -> None:
+    ENTERED.clear()
+    MAY_GO.clear()
+    with mlnb.deploy(Held(), name="held", example=[[0.0]]) as held, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(fast, "/predict", json={"features": [1.0]})
+        assert ENTERED.wait(10)
+        waiting = host().gateway.served["held"].service.live.pool._waiting
+        body = b'{"features": [0.0]}'
+        with socket.create_connection(("127.0.0.1", host().server.port)) as client:
+            client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            wait_until(lambda: len(waiting) == 1)
+        wait_until(lambda: all(job.gone() for job in waiting))
+        MAY_GO.set()
+        assert first.result(10).status_code == 200
+        assert fast("/predict", json={"features": [0.0]}).status_code == 200
+        assert held.snapshot().replicas[0].rows == 2
+        assert held.metrics().requests == 2
+
+
+class Difference:
+    """Predicts a - b, by the columns' names."""
+
+    def predict(self, rows: Any) -> Any:
+        return (rows["a"] - rows["b"]).to_numpy()
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "application/json"])
+def test_a_large_body_that_is_read_while_the_version_changes(
+    monkeypatch: pytest.MonkeyPatch, content_type: str
+) -> None:
+    """The columns of the next version are others, or in another order."""
+    reading, may_go = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **given: Any) -> Any:
+        query = decode(*arguments, **given)
+        reading.set()
+        may_go.wait(10)
+        return query
+
+    rows = pd.DataFrame({"a": np.arange(60_000.0), "b": np.ones(60_000)})
+    body = {
+        "text/csv": rows.to_csv(index=False),
+        "application/json": json.dumps({"instances": rows.to_dict("records")}),
+    }
+    with (
+        mlnb.deploy(Difference(), name="difference", example=rows[:2]),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        monkeypatch.setattr("mlnb.serving.predicting.decode", slow)
+        asking = pool.submit(fast, "/predict", content=body[content_type], headers={"content-type": content_type})
+        assert reading.wait(10)
+        mlnb.deploy(Difference(), name="difference", example=rows[:2][["b", "a"]])
+        may_go.set()
+        answer = asking.result(30).json()
+        assert answer["version"] == 2
+        assert answer["prediction"] == (rows["a"] - rows["b"]).tolist()
 
 
 class Odd:

@@ -24,6 +24,7 @@ from loading import (
     Numbered,
     failures,
     gateway,
+    lives,
     pids,
     processes,
     zygote,
@@ -231,7 +232,7 @@ def test_the_gateway_killed() -> None:
     assert len(bad) <= 64
     first = min(one.received for one in answers if one.good and one.sent > killed)
     assert first - killed < 8
-    wait_until(lambda: not any(one.is_running() for one in others))
+    wait_until(lambda: not any(map(lives, others)))
 
 
 def test_a_gateway_killed_again_and_again_comes_back() -> None:

@@ -1,0 +1,141 @@
+"""`mlnb serve`, as a shell and a container start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import pytest
+from fitted import Fitted
+from waiting import free_port, is_open, wait_until
+
+from mlnb import ModelRegistry
+
+
+@contextmanager
+def serving(registry: ModelRegistry, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `mlnb serve tumour`; give the process and its address once it is ready."""
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "mlnb",
+        "serve",
+        "tumour",
+        "--registry",
+        registry.url,
+        "--port",
+        str(port),
+        *options,
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_until(lambda: process.poll() is not None or is_ready(url), seconds=60)
+            yield process, url
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait(30)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def stored(registry: ModelRegistry, tumour: Fitted) -> ModelRegistry:
+    registry.register(tumour.model, "tumour", example=tumour.rows)
+    return registry
+
+
+@pytest.mark.parametrize("options", [(), ("--replicas", "2", "--policy", "round_robin"), ("--accelerate",)])
+def test_it_answers_and_ends_cleanly(stored: ModelRegistry, tumour: Fitted, options: tuple[str, ...]) -> None:
+    with serving(stored, *options) as (process, url):
+        answer = httpx.post(f"{url}/models/tumour/predict", json={"instances": tumour.lists}, timeout=30).json()
+        assert answer["prediction"] == tumour.predictions.tolist()
+        assert httpx.post(f"{url}/predict", json={"features": tumour.lists[0]}, timeout=30).status_code == 200
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) == (3 if "2" in options else 0)  # a zygote and two replicas
+        process.terminate()
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert f"tumour:1 answers at {url}/models/tumour/predict" in said
+    assert ("ONNX" in said or "times" in said or "x faster" in said) is ("--accelerate" in options)
+    assert not [one for one in family if one.is_running()]
+
+
+def test_readiness_turns_false_first_and_no_request_is_lost(stored: ModelRegistry, tumour: Fitted) -> None:
+    answers: list[int] = []
+    refused = threading.Event()
+
+    def ask(url: str) -> None:
+        while True:
+            try:
+                answers.append(httpx.post(f"{url}/predict", json={"features": tumour.lists[0]}, timeout=30).status_code)
+            except httpx.ConnectError:
+                refused.set()
+                return
+
+    with serving(stored, "--grace", "1") as (process, url):
+        asking = threading.Thread(target=ask, args=(url,))
+        asking.start()
+        wait_until(lambda: len(answers) > 5)
+        process.terminate()
+        wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 503)
+        before = len(answers)
+        wait_until(lambda: len(answers) > before)  # it still answers
+        assert httpx.get(f"{url}/livez").status_code == 200
+        assert process.wait(30) == 0
+        asking.join(30)
+    assert refused.is_set()
+    assert set(answers) == {200}
+
+
+def test_the_end_of_its_parent_by_ctrl_c(stored: ModelRegistry) -> None:
+    with serving(stored, "--replicas", "1") as (process, url):
+        family = psutil.Process(process.pid).children(recursive=True)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+        assert not is_open(int(url.rpartition(":")[2]))
+    wait_until(lambda: not any(one.is_running() for one in family))
+
+
+def test_killed_it_leaves_no_replica(stored: ModelRegistry) -> None:
+    with serving(stored, "--replicas", "2") as (process, _):
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait(30)
+    wait_until(lambda: not any(one.is_running() for one in family))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nothing"], 1, "There is no model 'nothing'"),
+        (["tumour:7"], 1, "has no version 7"),
+        (["tumour", "--replicas", "-1"], 2, "whole number from 0 to 64"),
+        (["tumour", "--timeout", "soon"], 2, "number of seconds"),
+        (["tumour", "--policy", "best"], 1, "There are: least_loaded"),
+        (["tumour", "--port", "70000"], 1, "Port 70000 does not exist"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(stored: ModelRegistry, arguments: list[str], code: int, says: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "mlnb", "serve", *arguments, "--registry", stored.url],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code
+    assert says.lower() in ended.stderr.lower()
+    assert len(ended.stderr.splitlines()) == 1
