@@ -59,6 +59,8 @@ class Job:
         Says whether the client has left.
     asker : object
         Whoever asked, as the pool's ``answered`` knows it.
+    told : bool
+        Whether the outcome, or that it comes too late, was given.
     crashes : int
         Replicas that ended while they worked on it; from the first one on it is a batch of its own.
     """
@@ -72,6 +74,13 @@ class Job:
     asker: Any = None
     crashes: int = 0
     alone: bool = False
+    told: bool = False
+
+    def tell(self, outcome: Prediction | BaseException) -> None:
+        """Give the outcome to whoever asked, unless they were told already."""
+        if not self.told:
+            self.told = True
+            self.done(outcome)
 
     @property
     def joins(self) -> bool:
@@ -208,11 +217,11 @@ class Admission:
 def answer_each(jobs: Sequence[Job], prediction: Prediction) -> None:
     """Give each job its part of what a batch was answered."""
     if len(jobs) == 1:  # whose count is what it said; the model knows better
-        jobs[0].done(prediction)
+        jobs[0].tell(prediction)
         return
     start = 0
     values, probabilities = prediction
     for job in jobs:
         end = start + job.count
-        job.done(Prediction(values[start:end], None if probabilities is None else probabilities[start:end]))
+        job.tell(Prediction(values[start:end], None if probabilities is None else probabilities[start:end]))
         start = end

@@ -174,7 +174,7 @@ class ReplicaPool:
     def _pump(self) -> None:
         self._pump_due = False
         while self._waiting and self._idle:
-            jobs = [job for job in self._take() if not job.gone()]
+            jobs = [job for job in self._take() if not job.told and not job.gone()]
             if jobs:
                 self._dispatch(jobs)
         if not self._waiting:
@@ -230,7 +230,7 @@ class ReplicaPool:
             return  # given up meanwhile
         self._release(running)
         if len(running.jobs) == 1:
-            running.jobs[0].done(error)
+            running.jobs[0].tell(error)
         else:
             self._again(running.jobs)
 
@@ -252,7 +252,7 @@ class ReplicaPool:
             self._again(running.jobs)  # one by one, so that the row it failed on fails alone
             return
         for job in running.jobs:
-            job.done(error)
+            job.tell(error)
 
     def _again(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -281,10 +281,14 @@ class ReplicaPool:
             self._waiting = deque(job for job in self._waiting if id(job) not in gone)
             self._waiting_rows -= sum(job.count for job in late)
             for job in late:
-                job.done(DeadlineError("The request waited past its deadline, and was not computed."))
+                job.tell(DeadlineError("The request waited past its deadline, and was not computed."))
         for running in list(self._running.values()):
             if now - running.since > self._timeout:
                 self._hangs(running)
+                continue
+            for job in running.jobs:
+                if job.deadline <= now:
+                    job.tell(DeadlineError("The model had not answered at the request's deadline."))
         self._pump_soon()
 
     def _hangs(self, running: _Running) -> None:
@@ -293,7 +297,7 @@ class ReplicaPool:
         self._leaving.discard(replica)
         message = f"predict did not end within {self._timeout:g} s"
         for job in running.jobs:
-            job.done(DeadlineError(f"The model did not answer within {self._timeout:g} s."))
+            job.tell(DeadlineError(f"The model did not answer within {self._timeout:g} s."))
         replica.stop()
         self._replace(replica, message)
 
@@ -371,7 +375,7 @@ class ReplicaPool:
         for job in jobs:
             job.crashes += 1
             if job.crashes >= _CRASHES:
-                job.done(PredictionError(reason))
+                job.tell(PredictionError(reason))
         self._again([job for job in jobs if job.crashes < _CRASHES])
 
     def _replace(self, replica: Replica, reason: str) -> None:
@@ -455,7 +459,7 @@ class ReplicaPool:
         self._running.clear()
         self._idle.clear()
         for job in jobs:
-            job.done(StoppedError("The model was stopped before it answered."))
+            job.tell(StoppedError("The model was stopped before it answered."))
         for replica in replicas:
             replica.stop()
 

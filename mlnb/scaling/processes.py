@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ProcessReplica", "Processes"]
 
 _PATIENCE = 120.0  # seconds that loading may take
+_KEPT = 256  # ends whose reasons are kept
 _LAST_WORDS = 0.25  # seconds that the reason of an end is waited for
 
 
@@ -157,6 +158,7 @@ class Processes:
         MlnbError
             If it cannot be started, or cannot load the version.
         """
+        self._collect()
         sock = self._spawner.spawn("mlnb.scaling.worker:serve", argument=pickle.dumps(task))
         sock.settimeout(0)
 
@@ -188,8 +190,14 @@ class Processes:
         end = self._loop.time() + _LAST_WORDS
         while replica.pid not in self._exits and self._loop.time() < end:
             await asyncio.sleep(0.002)
-            self._exits |= {one.pid: one for one in self._spawner.exits()}
+            self._collect()
         return _reason(self._exits.pop(replica.pid or 0, None))
+
+    def _collect(self) -> None:
+        """Take the news of ends; those of replicas that were stopped interest nobody for long."""
+        self._exits |= {one.pid: one for one in self._spawner.exits()}
+        while len(self._exits) > _KEPT:
+            self._exits.pop(next(iter(self._exits)))
 
 
 def _reason(ended: Exit | None) -> str:

@@ -45,6 +45,7 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
         Whether the server takes new work: not any more, once it is about to end.
     """
     app = FastAPIOffline(title="mlnb", version=package_version("mlnb"), redoc_url=None, openapi_url="/openapi.json")
+    app.router.redirect_slashes = False  # what is not there is a problem document
     problems.install(app)
     app.add_middleware(_ForwardedPrefix)
     app.openapi = lambda: _openapi(app, served)  # type: ignore[method-assign]  # FastAPI's own way to replace it

@@ -189,6 +189,9 @@ class ModelService:
         start = 0
         for job in jobs:
             end = start + job.count
+            if job.told:  # that it was too late
+                start = end
+                continue
             asker = job.asker
             request_id = f"{bits(48):012x}"
             seconds = clock - asker.received

@@ -320,6 +320,19 @@ def test_who_waits_past_its_deadline_is_told_and_not_computed() -> None:
     play(story, holds=True)
 
 
+def test_who_is_computed_past_its_deadline_is_told_then_and_the_others_of_its_batch_are_answered() -> None:
+    async def story(scene: Scene) -> None:
+        hurried, patient = scene.ask(1.0, timeout=0.05), scene.ask(2.0)
+        error = await scene.said(hurried)
+        assert isinstance(error, DeadlineError)
+        assert "had not answered" in str(error)
+        assert patient not in scene.outcomes
+        scene.started[0].go_on()
+        assert await scene.said(patient) == [4.0]
+
+    play(story, holds=True)
+
+
 def test_deadlines_hold_while_no_replica_is_there() -> None:
     async def story(scene: Scene) -> None:
         assert isinstance(await scene.said(scene.ask(1.0, timeout=0.01)), DeadlineError)
