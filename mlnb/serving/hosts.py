@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Host", "KernelHost", "ProcessHost"]
 
 _SWITCH = 0.0005  # seconds after which a thread that computes lets the server's go on; Python's own are 0.005
+_LOOK = 1.0  # seconds between two looks whether the loop is still there
 _PATIENCE = 60.0  # seconds that a gateway process may take to start, and a stopping one to end
 
 
@@ -91,7 +92,11 @@ class KernelHost:
         if loop is None or loop.is_closed():
             coroutine.close()
             raise StoppedError("The server was stopped.")
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+        result = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        while not wait([result], timeout=_LOOK).done:  # what comes as the loop ends is never run
+            if loop.is_closed():
+                raise StoppedError("The server was stopped.")
+        return result.result()
 
 
 async def _call(function: Callable[[], Any]) -> Any:
