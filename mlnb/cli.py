@@ -206,7 +206,7 @@ def _serve(given: Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(_without_controls(text), file=sys.stderr, flush=True)  # noqa: T201 - a shell's output
+    print(_without_controls(text), flush=True)  # noqa: T201 - a shell's output
 
 
 def _number_or_none(text: str) -> int | None:
@@ -227,6 +227,14 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _some_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise ValueError
+    return seconds
+
+
+_some_seconds.__name__ = "number of seconds above 0"
 _count.__name__ = "whole number from 0 to 64"
 _seconds.__name__ = "number of seconds"
 _number_or_none.__name__ = f"number or {_NOTHING!r}"  # argparse names the type so
@@ -317,7 +325,7 @@ _COMMANDS = (
                 "--policy", metavar="NAME", default="least_loaded", help="which of several idle replicas is asked"
             ),
             _argument(
-                "--timeout", metavar="S", type=_seconds, default=60.0,
+                "--timeout", metavar="S", type=_some_seconds, default=60.0,
                 help="seconds after which a prediction is given up; default 60",
             ),
             _argument(

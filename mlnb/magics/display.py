@@ -78,6 +78,6 @@ def _show_benchmark(result: BenchmarkResult) -> None:
     from IPython.display import display
 
     shown = result._repr_mimebundle_()
-    table = shown.pop("text/html")
+    del shown["text/html"]
     display(shown, raw=True)
-    display({"text/html": table, "text/plain": ""}, raw=True)
+    display({"text/html": result.table_html(), "text/plain": ""}, raw=True)

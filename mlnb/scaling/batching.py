@@ -17,6 +17,7 @@ __all__ = ["Admission", "Job", "PredictTimes", "Prediction", "Refusal", "answer_
 _DECAY = 0.98  # weight of what was measured before, at each new measurement
 _AIM = 0.025  # seconds that a batch may take, so that nobody waits long behind one ..
 _FIXED_COSTS = 4  # .. unless the model's fixed cost is that large: then as many times that cost
+_FEWEST, _FEW, _FEW_TAKE = 2, 4, 0.1  # rows that may always be together: 4, fewer where 4 take longer than that
 _UNKNOWN, _MOST = 64, 4096  # rows, before anything was measured, and ever
 
 _MOST_WAITING = 200_000  # rows: what one queue may hold in memory
@@ -144,7 +145,8 @@ class PredictTimes:
         self._rows_seconds = self._rows_seconds * _DECAY + rows * seconds
         self._fixed, self._per_row = fixed, per_row = self._line()
         aim = max(_AIM, _FIXED_COSTS * fixed)
-        most = _MOST if per_row <= 0 else max(1, int(min(_MOST, (aim - fixed) / per_row + 1e-6)))
+        most = _MOST if per_row <= 0 else int(min(_MOST, (aim - fixed) / per_row + 1e-6))
+        most = max(most, _least(self._seconds / self._rows))
         if self.alike:  # a few rows more or less will tell how the time is made up
             usual = self._rows / self._weight
             most = min(_MOST, max(most, int(usual / 2), min(_UNKNOWN, int(usual * 2))))
@@ -163,6 +165,14 @@ class PredictTimes:
         slope = (self._rows_seconds / self._weight - mean_rows * mean_seconds) / spread
         slope = min(max(slope, 0.0), mean_seconds / mean_rows)  # neither cost is below nothing
         return mean_seconds - slope * mean_rows, slope
+
+
+def _least(per_row: float) -> int:
+    """Return how many rows may always be in a batch, of which each takes so many seconds if there is no fixed cost.
+
+    Batches of one row would never show that two of them take no longer: a few noisy ones must not lead there.
+    """
+    return max(_FEWEST, int(min(_FEW, _FEW_TAKE / per_row))) if per_row > 0 else _FEW
 
 
 @dataclass(frozen=True, slots=True)

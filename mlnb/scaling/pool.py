@@ -110,7 +110,7 @@ class ReplicaPool:
         self._start = start
         self._policy = policy
         self._rng = rng
-        self._timeout = timeout
+        self.timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._admission = Admission()
         self._backoff = Backoff()
@@ -283,7 +283,7 @@ class ReplicaPool:
             for job in late:
                 job.tell(DeadlineError("The request waited past its deadline, and was not computed."))
         for running in list(self._running.values()):
-            if now - running.since > self._timeout:
+            if now - running.since > self.timeout:
                 self._hangs(running)
                 continue
             for job in running.jobs:
@@ -295,9 +295,9 @@ class ReplicaPool:
         replica = running.replica
         del self._running[replica]
         self._leaving.discard(replica)
-        message = f"predict did not end within {self._timeout:g} s"
+        message = f"predict did not end within {self.timeout:g} s"
         for job in running.jobs:
-            job.tell(DeadlineError(f"The model did not answer within {self._timeout:g} s."))
+            job.tell(DeadlineError(f"The model did not answer within {self.timeout:g} s."))
         replica.stop()
         self._replace(replica, message)
 

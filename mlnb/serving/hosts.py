@@ -129,6 +129,7 @@ class ProcessHost:
         ready: Future[Any] = Future()
         self._waiting: dict[int, Future[Any]] = {READY: ready}
         self._stopped = False
+        self.ended = False  # by itself
         self._control, control = socket.socketpair()
         self.line, line = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         keep_from_children(self._control, self.line)
@@ -169,7 +170,8 @@ class ProcessHost:
             try:
                 send(self._control, (number, method, arguments, options))
             except OSError:
-                del self._waiting[number]
+                self.ended = True
+                self._waiting.pop(number, None)
                 raise StoppedError("The gateway process has ended.") from None
         return answer.result()
 
@@ -211,6 +213,7 @@ class ProcessHost:
                 (answer.set_result if good else answer.set_exception)(value)
         with self._lock:
             by_itself, self._stopped = not self._stopped, True
+            self.ended = by_itself
             waiting = list(self._waiting.values())
             self._waiting.clear()
         for answer in waiting:

@@ -36,7 +36,7 @@ __all__ = ["DEFAULT_TIMEOUT", "Inquiry", "Routes", "Served", "find", "find_only"
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_TIMEOUT = 60.0  # seconds; a request may name less in its header X-Request-Timeout
+DEFAULT_TIMEOUT = 60.0  # seconds; a request may name others in its header X-Request-Timeout
 _LARGE = 2**18  # bytes of body from which it is read on another thread, so that the loop goes on
 _MOST_PARTS = 5  # of a path
 
@@ -124,7 +124,7 @@ def predict(service: ModelService, form: Form, inquiry: Inquiry) -> None:
         return
     try:
         query, encode = form.read(inquiry, service.live.version.signature)
-        timeout = _timeout(inquiry)
+        timeout = _timeout(inquiry, service)
     except MlnbError as error:
         service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
         return
@@ -137,7 +137,7 @@ _tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weak
 async def _predict_large(service: ModelService, form: Form, inquiry: Inquiry, received: float) -> None:
     try:
         query, encode = await _read_large(service, form, inquiry)
-        timeout = _timeout(inquiry)
+        timeout = _timeout(inquiry, service)
     except MlnbError as error:
         service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
         return
@@ -197,9 +197,9 @@ def too_large(inquiry: Inquiry) -> None:
     _respond_error(inquiry, _NATIVE, error)
 
 
-def _timeout(inquiry: Inquiry) -> float:
+def _timeout(inquiry: Inquiry, service: ModelService) -> float:
     text = inquiry.header(b"x-request-timeout")
-    return DEFAULT_TIMEOUT if not text else _seconds(text)
+    return _seconds(text) if text else service.live.pool.timeout
 
 
 @lru_cache(64)

@@ -126,7 +126,7 @@ def test_what_is_slow_per_row_gets_small_batches_and_a_fixed_cost_large_ones() -
         slow.observe(rows, 0.01 * rows)
         fixed.observe(rows, 0.004)
         dear.observe(rows, 0.1 + 0.01 * rows)
-    assert slow.most_rows == 2
+    assert slow.most_rows == 4
     assert fixed.most_rows == 4096
     assert dear.most_rows == 30  # which takes four times what one costs anyway
 
@@ -198,3 +198,23 @@ def test_who_is_refused_is_told_why_and_when_to_come_again(
 ) -> None:
     refused = refusal(Admission(), now=now, waiting=waiting, per_row=per_row, replicas=replicas)
     assert refused is None or (refused.retry_after >= 1 and "rows wait already" in refused.reason)
+
+
+def test_a_few_noisy_batches_do_not_end_in_batches_of_one_row_for_good() -> None:
+    times = PredictTimes()
+    for _ in range(50):
+        times.observe(1, 0.016)
+    for _ in range(2):
+        times.observe(2, 0.034)  # as if there were no fixed cost
+    assert times.most_rows >= 2
+    for _ in range(30):  # what it is really like
+        times.observe(times.most_rows, 0.016 + 0.0001 * times.most_rows)
+    assert times.most_rows > 64
+
+
+@pytest.mark.parametrize(("per_row", "least", "most"), [(0.001, 4, 100), (0.02, 4, 4), (3.0, 2, 2)])
+def test_slow_rows_are_still_tried_a_few_together(per_row: float, least: int, most: int) -> None:
+    times = PredictTimes()
+    for rows in (1, 2) * 30:
+        times.observe(rows, per_row * rows)
+    assert least <= times.most_rows <= most

@@ -35,7 +35,7 @@ def serving(registry: ModelRegistry, *options: str) -> Iterator[tuple[subprocess
         str(port),
         *options,
     ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_until(lambda: process.poll() is not None or is_ready(url), seconds=60)
@@ -69,8 +69,8 @@ def test_it_answers_and_ends_cleanly(stored: ModelRegistry, tumour: Fitted, opti
         assert len(family) == (3 if "2" in options else 0)  # a zygote and two replicas
         process.terminate()
         assert process.wait(30) == 0
-        assert process.stderr is not None
-        said = process.stderr.read()
+        assert process.stdout is not None
+        said = process.stdout.read()
     assert f"tumour:1 answers at {url}/models/tumour/predict" in said
     assert ("ONNX" in said or "times" in said or "x faster" in said) is ("--accelerate" in options)
     assert not [one for one in family if one.is_running()]
@@ -127,6 +127,7 @@ def test_killed_it_leaves_no_replica(stored: ModelRegistry) -> None:
         (["tumour:7"], 1, "has no version 7"),
         (["tumour", "--replicas", "-1"], 2, "whole number from 0 to 64"),
         (["tumour", "--timeout", "soon"], 2, "number of seconds"),
+        (["tumour", "--timeout", "0"], 2, "number of seconds above 0"),
         (["tumour", "--policy", "best"], 1, "There are: least_loaded"),
         (["tumour", "--port", "70000"], 1, "Port 70000 does not exist"),
     ],
