@@ -18,6 +18,7 @@ _DECAY = 0.98  # weight of what was measured before, at each new measurement
 _AIM = 0.025  # seconds that a batch may take, so that nobody waits long behind one ..
 _FIXED_COSTS = 4  # .. unless the model's fixed cost is that large: then as many times that cost
 _FEWEST, _FEW, _FEW_TAKE = 2, 4, 0.1  # rows that may always be together: 4, fewer where 4 take longer than that
+_COSTLY, _LINGER = 0.001, 0.2  # seconds of fixed cost from which those who come back are awaited; what part of it
 _UNKNOWN, _MOST = 64, 4096  # rows, before anything was measured, and ever
 
 _MOST_WAITING = 200_000  # rows: what one queue may hold in memory
@@ -155,6 +156,15 @@ class PredictTimes:
     def estimate(self, rows: int) -> float:
         """Return the seconds that a batch of ``rows`` rows will take; infinity before anything was measured."""
         return self._fixed + self._per_row * rows if self.count else inf
+
+    @property
+    def linger(self) -> float:
+        """Seconds that a busy model may wait for those who were just answered to ask again.
+
+        A batch costs its fixed part however few rows it has, and clients come back together: without this they fall
+        into two groups, each of which waits while the other is answered. 0 where the fixed part is small.
+        """
+        return self._fixed * _LINGER if self._fixed >= _COSTLY else 0.0
 
     def _line(self) -> tuple[float, float]:
         mean_rows, mean_seconds = self._rows / self._weight, self._seconds / self._weight

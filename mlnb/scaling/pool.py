@@ -125,6 +125,8 @@ class ReplicaPool:
         self._next_key = 1
         self._pump_due = False
         self._ticking: asyncio.TimerHandle | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self._answered_at, self._answered_jobs = 0.0, 0  # the last batch that was answered
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._closed = False
@@ -174,6 +176,9 @@ class ReplicaPool:
     def _pump(self) -> None:
         self._pump_due = False
         while self._waiting and self._idle:
+            if self._lingers():
+                break
+            self._answered_jobs = 0
             jobs = [job for job in self._take() if not job.told and not job.gone()]
             if jobs:
                 self._dispatch(jobs)
@@ -183,6 +188,22 @@ class ReplicaPool:
                 self._quiet.set()
         if (self._waiting or self._running) and self._ticking is None:
             self._ticking = self._loop.call_later(_TICK, self._tick)
+
+    def _lingers(self) -> bool:
+        """Say whether those who were just answered are worth waiting for, a moment long; see PredictTimes.linger."""
+        if len(self._waiting) >= self._answered_jobs:
+            return False
+        rest = self._answered_at + self.times.linger - self._loop.time()
+        if rest <= 0:
+            return False
+        if self._lingering is None:
+            self._lingering = self._loop.call_later(rest, self._lingered)
+        return True
+
+    def _lingered(self) -> None:
+        self._lingering = None
+        self._answered_jobs = 0
+        self._pump_soon()
 
     def _take(self) -> list[Job]:
         jobs = take_batch(self._waiting, most=self.times.most_rows)
@@ -245,6 +266,7 @@ class ReplicaPool:
         self.times.observe(running.rows, seconds)
         count.batches += 1
         count.rows += running.rows
+        self._answered_at, self._answered_jobs = self._loop.time(), len(running.jobs)
         self.answered(running.jobs, outcome)
 
     def _failed(self, running: _Running, error: BaseException) -> None:
@@ -451,8 +473,9 @@ class ReplicaPool:
         self.desired = 0
         for task in self._tasks:
             task.cancel()
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for timer in (self._ticking, self._lingering):
+            if timer is not None:
+                timer.cancel()
         jobs = [*self._waiting, *(job for running in self._running.values() for job in running.jobs)]
         replicas = [*self._idle, *self._running]
         self._waiting.clear()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mlnb.errors import MlnbError, NotDeployedError, PortInUseError, StoppedError
@@ -18,6 +19,7 @@ from mlnb.serving.server import HOST, bind
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from mlnb.monitoring.monitor import Series
     from mlnb.registry import ModelRegistry, ModelVersion
@@ -150,13 +152,15 @@ class Hosting:
             wanted = self._hosted | {name: hosted.scaled(replicas)}
             beside = any(one.replicas for one in wanted.values())
             before, self._hosted = self._hosted, wanted
+            stays = self.beside is beside
             try:
-                if self.beside is not beside:
+                if not stays:
                     self._on(hosted, beside=beside)
                 elif beside:
                     self._running().call("scale", name, max(1, replicas))
             except BaseException:
-                self._hosted = before
+                if stays or self.beside is not beside:  # an interrupt comes behind the move
+                    self._hosted = before
                 raise
 
     def withdraw(self, name: str, *, within: float) -> None:
@@ -201,6 +205,8 @@ class Hosting:
             return host.call(method, *arguments)
         except (StoppedError, NotDeployedError):
             with self._lock:  # a move ends first
+                if isinstance(host, ProcessHost) and host.ended:
+                    self._lost(host)
                 if self._host is host:
                     raise
                 return self._running().call(method, *arguments)
@@ -242,15 +248,18 @@ class Hosting:
 
     def _move(self, new: Host) -> None:
         old, self._host = self._host, new
-        if old is None:
-            return
-        cast("Any", old).hand_over(new)  # one is here and one beside
-        for name in self._hosted:
-            try:
+        if old is not None:
+            _to_the_end(partial(self._leave, old, new))
+
+    def _leave(self, old: Host, new: Host) -> None:
+        try:
+            cast("Any", old).hand_over(new)  # one is here and one beside
+            for name in self._hosted:
                 new.call("absorb", name, old.call("monitor", name))
-            except MlnbError:
-                _log.warning("The metrics of %s were left behind", name, exc_info=True)
-        old.stop()
+        except (MlnbError, OSError, ValueError):  # the line between the two is closed
+            _log.warning("Connections or metrics were left behind: the old server has ended", exc_info=True)
+        finally:
+            old.stop()
 
     def _settle(self) -> None:
         if not self._hosted:
@@ -273,7 +282,7 @@ class Hosting:
                     threading.Event().wait(wait)
                 try:
                     self._host = self._started(next(iter(self._hosted.values())), beside=True)
-                except MlnbError:
+                except (MlnbError, OSError):
                     _log.exception("The gateway process did not start again")
 
     def _spec(self, hosted: Hosted, *, beside: bool) -> Spec:
@@ -284,3 +293,26 @@ class Hosting:
             version=version, registry=place, reference=reference, manner=effective.manner,
             acceleration=hosted.acceleration,
         )  # fmt: skip
+
+
+def _to_the_end(function: Callable[[], None]) -> None:
+    """Call it; an interrupt, which meets only the main thread, is raised when it is over: half of it would be worse."""
+    over = threading.Event()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - raised where it was called
+            failures.append(error)
+        finally:
+            over.set()
+
+    threading.Thread(target=run, name="mlnb move", daemon=True).start()
+    while not over.is_set():
+        try:
+            over.wait()
+        except KeyboardInterrupt as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]

@@ -181,6 +181,25 @@ def test_a_batch_keeps_to_the_limit_of_rows() -> None:
     play(story)
 
 
+def test_those_who_come_back_together_are_one_batch_where_a_batch_is_costly() -> None:
+    async def story(scene: Scene) -> None:
+        for _ in range(5):
+            scene.pool.times.observe(1, 0.5)
+            scene.pool.times.observe(8, 0.5)
+        assert await answers(scene, [scene.ask(1.0), scene.ask(2.0)]) == [[2.0], [4.0]]
+        back = [scene.ask(3.0)]
+        await asyncio.sleep(0.01)  # the other one is awaited
+        assert scene.started[0].batches == [[1.0, 2.0]]
+        back.append(scene.ask(4.0))
+        await answers(scene, back)
+        assert scene.started[0].batches == [[1.0, 2.0], [3.0, 4.0]]
+        alone = scene.ask(5.0)  # comes alone after two: it is let go when the moment is over
+        await scene.said(alone)
+        assert scene.started[0].batches[-1] == [5.0]
+
+    play(story)
+
+
 def test_probabilities_are_another_batch_and_come_to_those_who_asked() -> None:
     async def story(scene: Scene) -> None:
         numbers = [scene.ask(1.0), scene.ask(2.0, probabilities=True), scene.ask(3.0)]

@@ -164,6 +164,47 @@ def test_a_request_whose_bytes_come_during_a_move_is_answered(moves: tuple[int, 
     moving.join()
 
 
+@pytest.mark.parametrize("moves", [(0, 1), (1, 0)])
+def test_an_interrupt_of_a_move_leaves_no_connection_behind(moves: tuple[int, int]) -> None:
+    deployment = numbered(replicas=moves[0])
+    mlnb.deploy(Numbered(2, seconds=3), name="numbered", example=[[0.5]])
+    with httpx.Client(timeout=20) as client, ThreadPoolExecutor() as pool:
+        asking = pool.submit(client.post, f"{deployment.url}/predict", json={"features": [3.0]})
+        wait_until(lambda: any(one.in_flight for one in deployment.snapshot().replicas))
+        threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            deployment.scale(moves[1])
+        assert asking.result().json()["prediction"] == [2e6 + 3]
+        numbered(number=3)
+        answer = client.post(f"{deployment.url}/predict", json={"features": [4.0]})
+        assert answer.json()["prediction"] == [3e6 + 4]
+        assert len(processes()) == (3 if deployment.snapshot().place == "1 process" else 0)
+        assert sum("server" in name or "gateway" in name for name in mlnb_threads()) == 1
+
+
+@pytest.mark.parametrize("moves", [(0, 1), (1, 0)])
+def test_a_gateway_killed_during_a_move(moves: tuple[int, int]) -> None:
+    deployment = numbered(replicas=moves[0])
+    mlnb.deploy(Numbered(2, seconds=3), name="numbered", example=[[0.5]])
+    with httpx.Client(timeout=30) as client, ThreadPoolExecutor() as pool:
+        asking = pool.submit(client.post, f"{deployment.url}/predict", json={"features": [3.0]})
+        wait_until(lambda: any(one.in_flight for one in deployment.snapshot().replicas))
+        moving = pool.submit(deployment.scale, moves[1])
+        if moves[1]:
+            wait_until(lambda: deployment._workspace._hosting.beside)
+        gateway(deployment).kill()
+        moving.result()
+        if moves[1]:  # the kernel had it
+            assert asking.result().json()["prediction"] == [2e6 + 3]
+        else:
+            with pytest.raises(httpx.TransportError):
+                asking.result()
+        numbered(number=3)
+        answer = client.post(f"{deployment.url}/predict", json={"features": [4.0]})
+        assert answer.json()["prediction"] == [3e6 + 4]
+        assert deployment.snapshot().place == ("1 process" if moves[1] else "in kernel")
+
+
 # ---- nothing is left ----
 
 
@@ -177,7 +218,7 @@ def memory() -> float:
     return psutil.Process().memory_full_info().uss / 2**20
 
 
-@pytest.mark.parametrize(("cycles", "scales"), [(50, ()), (8, (1, 0)), (5, (2, 1, 0, 1))])
+@pytest.mark.parametrize(("cycles", "scales"), [(50, ()), (6, (1, 0)), (3, (2, 1, 0, 1))])
 def test_nothing_is_left_of_many_cycles(cycles: int, scales: tuple[int, ...]) -> None:
     """50 in the kernel; fewer with processes, each of which takes most of a second."""
 
@@ -238,10 +279,11 @@ PROGRAM = """
 import os, signal, sys, threading, time
 import mlnb
 from loading import Numbered, processes
-deployment = mlnb.deploy(Numbered(1), name="numbered", example=[[0.5]], registry=sys.argv[2], port=int(sys.argv[3]), replicas=2)
+way, registry, port = sys.argv[1:]
+deployment = mlnb.deploy(Numbered(1), name="numbered", example=[[0.5]], registry=registry, port=int(port), replicas=2)
 assert deployment.predict([[1.0]]).tolist() == [1e6 + 1]
 found = [str(one.pid) for one in processes()]
-if sys.argv[1] == "leaves a forked child":
+if way == "leaves a forked child":
     child = os.fork()
     if child == 0:
         os.close(1)
@@ -250,7 +292,7 @@ if sys.argv[1] == "leaves a forked child":
     found = [str(child), *found]
 print(deployment.url, *found, flush=True)
 sys.stdin.readline()
-match sys.argv[1]:
+match way:
     case "raises":
         raise ValueError("on purpose")
     case "exits at once":
@@ -301,7 +343,7 @@ def test_two_programs_serve_the_same_version_at_once(tmp_path: Path) -> None:
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     programs = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "returns", str(tmp_path / "registry"), str(free_port())], stdin=subprocess.PIPE,
+            [sys.executable, "-c", PROGRAM, "returns", str(tmp_path), str(free_port())], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path},
         )
         for _ in range(2)
