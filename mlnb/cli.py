@@ -201,7 +201,8 @@ def _serve(given: Namespace) -> int:
             zygotes=zygotes, say=_say,
         ).run()  # fmt: skip
     finally:
-        zygotes.keep(())
+        for spawner in zygotes.release():
+            spawner.close()
     return 0
 
 

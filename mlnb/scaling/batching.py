@@ -24,7 +24,7 @@ _UNKNOWN, _MOST = 64, 4096  # rows, before anything was measured, and ever
 _MOST_WAITING = 200_000  # rows: what one queue may hold in memory
 _BURST = 1.0  # seconds that a burst may wait
 _STANDING = 0.1  # seconds since the queue was last empty, after which it is no burst; CoDel's interval
-_BATCHES = 2  # batch times that a standing queue may wait
+_BATCHES, _PATIENT = 2, 0.1  # batch times that a standing queue may wait, and seconds that any may
 
 
 class Prediction(NamedTuple):
@@ -228,7 +228,7 @@ class Admission:
         batch = times.estimate(most)
         wait = waiting / most * batch / max(1, replicas)
         burst = times.alike or now - self._empty_at <= _STANDING  # a new queue's first batches tell nothing yet
-        allowed = _BURST if burst else min(_BURST, max(_AIM, _BATCHES * batch))
+        allowed = _BURST if burst else min(_BURST, max(_PATIENT, _BATCHES * batch))
         if wait <= allowed:
             return None
         return Refusal(f"{waiting:,} rows wait already, for about {wait:.2g} s", max(1, ceil(wait)))

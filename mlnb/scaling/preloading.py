@@ -34,8 +34,7 @@ class Zygotes:
             self._spawners[modules] = Spawner(preload=preload)
         return self._spawners[modules]
 
-    def keep(self, needed: Iterable[frozenset[str]]) -> None:
-        """End those that no model needs any more."""
+    def release(self, needed: Iterable[frozenset[str]] = ()) -> list[Spawner]:
+        """Forget those that no model needs any more, and return them: closing one may take a second."""
         kept = set(needed)
-        for modules in [modules for modules in self._spawners if modules not in kept]:
-            self._spawners.pop(modules).close()
+        return [self._spawners.pop(modules) for modules in list(self._spawners) if modules not in kept]

@@ -73,20 +73,23 @@ class KernelReplica:
     key : int
     name : str
         Of the thread.
+    inline : bool
+        Whether quick predictions may be made on the loop: one that hangs there stops it.
     """
 
     pid: int | None = None
     weight = 1.0
 
     def __init__(
-        self, answering: Answering, *, loop: asyncio.AbstractEventLoop, times: PredictTimes, key: int, name: str
-    ) -> None:
+        self, answering: Answering, *, loop: asyncio.AbstractEventLoop, times: PredictTimes, key: int, name: str,
+        inline: bool = True,
+    ) -> None:  # fmt: skip
         self.key = key
         self.in_flight = 0
         self._answering = answering
         self._loop = loop
         self._times = times
-        self._inline = True
+        self._inline = inline
         self._failed_inline = False
         self._stopped = False
         self._running: Callable[[Prediction | BaseException], None] | None = None

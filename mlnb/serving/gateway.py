@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mlnb.scaling.spawner import Spawner
     from mlnb.serving.service import Answer
 
+_LIBRARIES = frozenset({"lightgbm", "onnx", "sklearn", "xgboost"})
+
 __all__ = ["Gateway", "Manner", "ServiceSnapshot", "Spec"]
 
 
@@ -155,7 +157,7 @@ class Gateway:
                 entry.spec = spec
             finally:
                 self._coming.remove(modules)
-                self._keep_zygotes()
+                await self._end_zygotes()
 
     async def scale(self, name: str, replicas: int) -> None:
         """Have as many replica processes; return when those that are new are ready.
@@ -179,7 +181,7 @@ class Gateway:
         entry = self._entries.pop(name)
         async with entry.lock:
             done = await one.service.close(within=within)
-        self._keep_zygotes()
+        await self._end_zygotes()
         return done
 
     async def answer(self, name: str, query: Query) -> Answer:
@@ -230,7 +232,7 @@ class Gateway:
     async def close(self, *, within: float) -> None:
         """Answer what is in flight ``within`` as many seconds, and end all replicas."""
         await asyncio.gather(*(self.withdraw(name, within=within) for name in list(self.served)))
-        self._zygotes.keep(())
+        await self._end_zygotes()
 
     def _find(self, name: str) -> Served:
         try:
@@ -238,10 +240,13 @@ class Gateway:
         except KeyError:
             raise NotDeployedError(f"{name!r} is not deployed here any more.") from None
 
-    def _keep_zygotes(self) -> None:
+    async def _end_zygotes(self) -> None:
+        """End those that no deployment needs any more, without keeping the loop."""
         specs = [entry.spec for entry in self._entries.values()]
         needed = [modules_of(spec.version) for spec in specs if spec.manner.replicas]
-        self._zygotes.keep([*needed, *self._coming])
+        for spawner in self._zygotes.release([*needed, *self._coming]):
+            self._processes.pop(spawner, None)
+            await asyncio.to_thread(spawner.close)
 
     async def _line(self, spec: Spec, model: Any) -> Line:
         start = partial(self._start_process, spec) if spec.manner.replicas else partial(self._start_here, spec, model)
@@ -262,7 +267,7 @@ class Gateway:
         answers = predictor(model) if spec.acceleration is None else spec.acceleration.restore(model)
         return KernelReplica(
             Answering(answers, spec.version.signature, name=str(spec.version)), loop=asyncio.get_running_loop(),
-            times=times, key=key, name=f"mlnb {spec.version}",
+            times=times, key=key, name=f"mlnb {spec.version}", inline=_is_known(spec),
         )  # fmt: skip
 
     async def _start_process(self, spec: Spec, pools: list[ReplicaPool], key: int, _: PredictTimes) -> Replica:
@@ -276,6 +281,13 @@ class Gateway:
         if spawner not in self._processes:
             self._processes[spawner] = Processes(spawner)
         return await self._processes[spawner].start(key, task, ended=pool.suspend, lost=lost)
+
+
+def _is_known(spec: Spec) -> bool:
+    """Say whether a model's code is a library's, which computes and returns; one's own may hang, and a loop with it."""
+    return spec.version.model_type.partition(".")[0] in _LIBRARIES or bool(
+        spec.acceleration and spec.acceleration.kind != "none"
+    )
 
 
 def threads_each(replicas: int) -> int:

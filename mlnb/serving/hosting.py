@@ -275,15 +275,22 @@ class Hosting:
 
     def _lost(self, host: ProcessHost) -> None:
         """Start another gateway process on the same socket, after one has ended by itself."""
+        over = False
+        while not over:
+            time.sleep(self._backoff.ended(time.monotonic()))  # without the lock: it may be stopped meanwhile
+            over = self._restored(host)
+
+    def _restored(self, host: ProcessHost) -> bool:
+        """Say whether there is no more to do about a host that ended: another is there, or none is needed."""
         with self._lock:
-            while self._host is host and self._hosted:
-                wait = self._backoff.ended(time.monotonic())
-                if wait:
-                    threading.Event().wait(wait)
-                try:
-                    self._host = self._started(next(iter(self._hosted.values())), beside=True)
-                except (MlnbError, OSError):
-                    _log.exception("The gateway process did not start again")
+            if self._host is not host or not self._hosted:
+                return True
+            try:
+                self._host = self._started(next(iter(self._hosted.values())), beside=True)
+            except (MlnbError, OSError):
+                _log.exception("The gateway process did not start again")
+                return False
+            return True
 
     def _spec(self, hosted: Hosted, *, beside: bool) -> Spec:
         version, registry = hosted.version, hosted.registry

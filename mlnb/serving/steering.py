@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 from mlnb.errors import MlnbError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READY", "run"]
 
+_GIVEN_UP = 20.0  # seconds that ending may take
 READY = -1  # the number of the message that says so
 
 
@@ -68,6 +70,7 @@ class _Steering(asyncio.Protocol):
         task = asyncio.ensure_future(self._gateway.close(within=0))
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._server.stop())
+        asyncio.get_running_loop().call_later(_GIVEN_UP, os._exit, 1)  # nobody else could end this
 
     async def _do(self, number: int, method: str, arguments: Any, options: Any) -> None:
         try:
