@@ -6,7 +6,7 @@ import atexit
 import re
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -355,7 +355,7 @@ class Workspace:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._deployments: dict[str, Deployment] = {}  # stopped ones too: a name keeps its handle
-        self._deploying = 0  # deployments on their way, which need the server
+        self._deploying = 0  # deployments on their way, and such as are being stopped, which need the server
         self._turns: dict[str, threading.Lock] = {}  # deployments of one name take turns
 
     @cached_property
@@ -582,18 +582,21 @@ class Workspace:
         return deployment
 
     def _stop(self, chosen: list[Deployment]) -> None:
-        for deployment in self._take_down(chosen, timeout=_PATIENCE):
-            deployment.registry.record(deployment.version, "stopped")
+        with ExitStack() as turns:  # a deployment of that name which is on its way is there first
+            for name in sorted({one.name for one in chosen}):
+                turns.enter_context(self._turns[name])
+            for deployment in self._take_down(chosen, timeout=_PATIENCE):
+                deployment.registry.record(deployment.version, "stopped")
 
     def _take_down(self, chosen: list[Deployment], *, timeout: float) -> list[Deployment]:
         """Unpublish at once, then wait for what is in flight; return those that were live."""
         with self._lock:
             detached = [one for one in chosen if one._detach()]
-        for one in detached:
-            self._hosting.withdraw(one.name, within=timeout)
-        with self._lock:
-            if detached and not self._deploying:
-                self._hosting.rest()
+        if not detached:
+            return []
+        with self._server_needed(), ExitStack() as steps:  # all of them, whatever becomes of one: it may be interrupted
+            for one in detached:
+                steps.callback(self._hosting.withdraw, one.name, within=timeout)
         return detached
 
     def _registry_for(self, registry: ModelRegistry | str | Path | None, name: str | None) -> ModelRegistry:
@@ -607,8 +610,16 @@ class Workspace:
     @contextmanager
     def _server_on(self, port: int | None) -> Iterator[None]:
         """Have a socket on ``port`` until the block has ended, and on as long as something is served."""
+        with ExitStack() as need:
+            with self._lock:
+                self._hosting.listen(port)
+                need.enter_context(self._server_needed())
+            yield
+
+    @contextmanager
+    def _server_needed(self) -> Iterator[None]:
+        """Let the server live until the block has ended."""
         with self._lock:
-            self._hosting.listen(port)
             self._deploying += 1
         try:
             yield

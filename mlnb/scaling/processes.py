@@ -60,6 +60,7 @@ class ProcessReplica(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Tell whoever waits."""
         del error
+        self._transport = None  # uvloop's raises on what is still written
         if self._stopped:
             self.ready.cancel()
         elif not self.ready.done():

@@ -44,6 +44,11 @@ class Acceptor:
         self._warned = False
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def opening(self) -> bool:
+        """Whether connections were accepted that no protocol has yet."""
+        return bool(self._tasks)
+
     def start(self) -> None:
         """Accept from now on."""
         self._sock.settimeout(0)

@@ -178,9 +178,10 @@ class Gateway:
         one = self.served.pop(name, None)
         if one is None:
             return True
-        entry = self._entries.pop(name)
+        entry = self._entries[name]  # until its replicas have ended, so that their zygote lives on
         async with entry.lock:
             done = await one.service.close(within=within)
+            del self._entries[name]
         await self._end_zygotes()
         return done
 

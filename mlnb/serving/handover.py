@@ -28,7 +28,7 @@ async def hand_over(server: Server, line: socket.socket) -> None:
     give = partial(_give, line)
     asked = set()
     end = asyncio.get_running_loop().time() + _IDLE
-    while connections := server.connections:
+    while (connections := server.connections) or server.acceptor.opening:
         for connection in connections:
             if connection not in asked and isinstance(connection, PredictProtocol):
                 connection.hand_over(give)
@@ -37,7 +37,7 @@ async def hand_over(server: Server, line: socket.socket) -> None:
         if asyncio.get_running_loop().time() > end:
             for connection in server.connections:
                 connection.shutdown()
-            while any(getattr(one, "busy", False) for one in server.connections):  # noqa: ASYNC110 - each ends by itself
+            while any(one.busy for one in server.connections):  # noqa: ASYNC110 - each ends by itself
                 await asyncio.sleep(_LOOK)
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import threading
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from mlnb.errors import MlnbError, ServerStartError, StoppedError
-from mlnb.scaling.frames import FrameReader, receive, send
+from mlnb.errors import InvalidInputError, MlnbError, ServerStartError, StoppedError
+from mlnb.scaling.frames import FrameReader, pack, receive
 from mlnb.scaling.inheritance import keep_from_children
 from mlnb.serving.app import create_app
 from mlnb.serving.gateway import Gateway
@@ -92,6 +94,9 @@ class KernelHost:
         if loop is None or loop.is_closed():
             coroutine.close()
             raise StoppedError("The server was stopped.")
+        if self.server.is_here:  # a model that predicts on the loop asks another; the pool asks it again on a thread
+            coroutine.close()
+            raise MlnbError("The event loop of the server cannot wait for itself.")
         result = asyncio.run_coroutine_threadsafe(coroutine, loop)
         while not wait([result], timeout=_LOOK).done:  # what comes as the loop ends is never run
             if loop.is_closed():
@@ -135,7 +140,10 @@ class ProcessHost:
         keep_from_children(self._control, self.line)
         with control, line:
             self._process = _start(control, line, sock, preload)
+        self._outgoing: SimpleQueue[list[bytes | memoryview] | None] = SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name=f"mlnb writer {self.pid}", daemon=True)
         self._thread = threading.Thread(target=self._read, name=f"mlnb gateway {self.pid}", daemon=True)
+        self._writer.start()
         self._thread.start()
         try:
             ready.result(_PATIENCE)
@@ -159,20 +167,19 @@ class ProcessHost:
         Raises
         ------
         MlnbError
-            What the method raises; StoppedError if the process has ended.
+            What the method raises; StoppedError if the process has ended; InvalidInputError if the arguments cannot
+            be sent to it.
         """
+        try:
+            parts = pack((method, arguments, options))
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise InvalidInputError(f"What was given cannot be sent to the gateway process: {error}.") from None
         answer: Future[Any] = Future()
         with self._lock:
             if self._stopped:
                 raise StoppedError("The gateway process was stopped.")
-            number = next(self._numbers)
-            self._waiting[number] = answer
-            try:
-                send(self._control, (number, method, arguments, options))
-            except OSError:
-                self.ended = True
-                self._waiting.pop(number, None)
-                raise StoppedError("The gateway process has ended.") from None
+            self._waiting[next(self._numbers)] = answer  # it counts what comes, too
+            self._outgoing.put(parts)
         return answer.result()
 
     def open(self) -> None:
@@ -202,8 +209,20 @@ class ProcessHost:
             self._process.wait()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+        self._close()
+
+    def _close(self) -> None:
+        self._outgoing.put(None)
+        self._writer.join()
         self._control.close()
         self.line.close()
+
+    def _write(self) -> None:
+        """Send what is put, on a thread that no interrupt meets: behind half a message nothing could be read."""
+        with suppress(OSError):  # the process has ended, as those who wait learn
+            while (parts := self._outgoing.get()) is not None:
+                for part in parts:
+                    self._control.sendall(part)
 
     def _read(self) -> None:
         """Give answers to those who wait, until the process ends."""
@@ -220,8 +239,7 @@ class ProcessHost:
             answer.set_exception(StoppedError("The gateway process has ended."))
         if by_itself:
             self._process.wait()
-            self._control.close()
-            self.line.close()
+            self._close()
             self._lost(self)
 
 

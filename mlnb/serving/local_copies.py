@@ -19,17 +19,18 @@ class LocalCopies:
 
     def __init__(self) -> None:
         self._folder = ""
-        self._known: dict[str, str] = {}
+        self._known: dict[tuple[str, str], str] = {}
 
     def of(self, registry: ModelRegistry, version: ModelVersion) -> tuple[str, str]:
         """Return a folder that has a version, and its reference there: the registry itself if it is a folder."""
         if "://" not in registry.url:
             return registry.url, str(version)
         self._folder = self._folder or tempfile.mkdtemp(prefix="mlnb-")
-        if version.digest not in self._known:
+        key = registry.url, str(version)  # not its digest: the same files may have another signature
+        if key not in self._known:
             local = ModelRegistry(self._folder)
-            self._known[version.digest] = str(registry.copy(str(version), local))
-        return self._folder, self._known[version.digest]
+            self._known[key] = str(registry.copy(str(version), local))
+        return self._folder, self._known[key]
 
     def close(self) -> None:
         """Remove them. Again is harmless."""

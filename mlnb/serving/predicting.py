@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 DEFAULT_TIMEOUT = 60.0  # seconds; a request may name others in its header X-Request-Timeout
 _LARGE = 2**18  # bytes of body from which it is read on another thread, so that the loop goes on
 _MOST_PARTS = 5  # of a path
+_LONGEST = 512  # bytes of a path: of a name's 63 characters each may be sent as three
 
 
 class Served(NamedTuple):
@@ -99,7 +100,7 @@ class Routes:
 
     def __call__(self, path: bytes) -> Callable[[Inquiry], None] | None:
         """Return the handler of a path that leads to a model which is served."""
-        place = _place(path)
+        place = _place(path) if len(path) <= _LONGEST else None  # what is remembered must not be large
         if place is None:
             return None
         name, number, form = place
@@ -111,7 +112,7 @@ class Routes:
         one = served.get(name)
         if one is None or number not in (None, str(one.service.version.number)):
             return None
-        return partial(predict, one.service, form)
+        return partial(predict, one.service, form if number is None else _Only(form, one.service))
 
 
 def predict(service: ModelService, form: Form, inquiry: Inquiry) -> None:
@@ -313,6 +314,26 @@ def _whole(text: bytes) -> int | None:
     return int(text)
 
 
+class _Only:
+    """A form for one version alone, which is the live one when the head of the request comes, if not at its end."""
+
+    def __init__(self, form: Form, service: ModelService) -> None:
+        self._form = form
+        self._service = service
+        self._version = service.version
+        self.problem = form.problem
+
+    def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
+        live = self._service.version
+        if live.number != self._version.number:
+            raise NotDeployedError(_not_live(self._version.name, self._version.number, live.number))
+        return self._form.read(inquiry, signature)
+
+
+def _not_live(name: str, number: str | int, live: str | int) -> str:
+    return f"Version {number} of {name!r} is not live; version {live} is."
+
+
 _NATIVE, _V2 = _Native(), _InferenceV2()
 
 
@@ -346,7 +367,7 @@ def find(served: Mapping[str, Served], name: str, number: str | None = None) -> 
         raise NotDeployedError(f"No model {name!r} is deployed here; {nearest(name, list(served))}.")
     live = str(one.service.version.number)
     if number not in (None, live):
-        raise NotDeployedError(f"Version {number} of {name!r} is not live; version {live} is.")
+        raise NotDeployedError(_not_live(name, number, live))
     return one
 
 

@@ -405,6 +405,11 @@ class _Uvicorn(HttpToolsProtocol):
     owner: PredictProtocol
     between = True  # two requests
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self.cycle is not None and not self.cycle.response_complete
+
     def on_message_begin(self) -> None:
         self.between = False
         super().on_message_begin()

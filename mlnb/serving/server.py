@@ -150,6 +150,11 @@ class Server:
         return f"http://{HOST}:{self.port}"
 
     @property
+    def is_here(self) -> bool:
+        """Whether the thread that asks is the one it runs on."""
+        return threading.current_thread() is self._thread
+
+    @property
     def acceptor(self) -> Acceptor:
         """What accepts its connections, once it runs."""
         assert self._uvicorn.acceptor is not None  # noqa: S101 - for the type checker

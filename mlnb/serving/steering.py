@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from mlnb.errors import MlnbError
+from mlnb.errors import InvalidInputError, MlnbError
 from mlnb.scaling.frames import FrameReader, pack
 from mlnb.serving.app import create_app
 from mlnb.serving.gateway import Gateway
@@ -42,6 +43,7 @@ class _Steering(asyncio.Protocol):
         self._server = server
         self._line = line
         self._reader = FrameReader()
+        self._numbers = itertools.count()  # of what the kernel asks, as it comes
         self._transport: asyncio.WriteTransport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -60,10 +62,17 @@ class _Steering(asyncio.Protocol):
         self._send(READY, good=True, value=None)
 
     def data_received(self, data: bytes) -> None:
-        for number, method, arguments, options in self._reader.feed(data):
-            task = asyncio.ensure_future(self._do(number, method, arguments, options))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        try:
+            for method, arguments, options in self._reader.feed(data):
+                task = asyncio.ensure_future(self._do(next(self._numbers), method, arguments, options))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        except Exception as error:  # noqa: BLE001 - whatever unpickling somebody's class raises
+            told = InvalidInputError(
+                f"What was given cannot be read beside the kernel: {type(error).__name__}: {error}."
+            )
+            self._send(next(self._numbers), good=False, value=told)
+            self.data_received(b"")  # what has come behind it
 
     def connection_lost(self, _: Exception | None) -> None:
         """End: the kernel has, or wants this to."""
@@ -75,11 +84,10 @@ class _Steering(asyncio.Protocol):
     async def _do(self, number: int, method: str, arguments: Any, options: Any) -> None:
         try:
             value = await self._method(method)(*arguments, **options)
+            self._send(number, good=True, value=value)
         except Exception as error:  # noqa: BLE001 - the kernel raises it
             told = error if isinstance(error, MlnbError) else MlnbError(f"{type(error).__name__}: {error}")
             self._send(number, good=False, value=told)
-        else:
-            self._send(number, good=True, value=value)
 
     def _method(self, name: str) -> Any:
         return {"open": self._open, "hand_over": self._hand_over}.get(name) or getattr(self._gateway, name)

@@ -1,23 +1,28 @@
-"""A replica that has just ended is told nothing more."""
+"""A replica that has just ended is told nothing more: scaling goes on while its end is being explained."""
 
 from __future__ import annotations
 
-import os
-import signal
+import asyncio
+import socket
 
-from loading import Numbered
-from waiting import wait_until
+import uvloop
 
-import mlnb
+from mlnb.scaling.processes import ProcessReplica
 
 
-def test_scaling_in_the_moment_after_a_replica_died() -> None:
-    deployment = mlnb.deploy(Numbered(1), name="numbered", example=[[0.5]], replicas=3)
-    for _ in range(3):
-        wait_until(lambda: sum(one.state == "ready" for one in deployment.snapshot().replicas) == 3)
-        pid = deployment.snapshot().replicas[0].pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        for count in (2, 3, 2, 3):
-            deployment.scale(count)
-        assert deployment.predict([[7.0]]).tolist() == [1e6 + 7]
+def test_sharing_the_cores_in_the_moment_after_a_replica_died() -> None:
+    async def main() -> None:
+        lost: list[ProcessReplica] = []
+        replica = ProcessReplica(key=1, lost=lost.append)
+        near, far = socket.socketpair()
+        near.settimeout(0)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: replica, near)
+        replica.ready.set_result(None)
+        far.close()
+        while not lost:  # noqa: ASYNC110 - a callback tells
+            await asyncio.sleep(0.001)
+        replica.limit_threads(2)
+        replica.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -14,9 +14,13 @@ from mlnb.serving.server import Server, bind
 
 def test_a_connection_accepted_in_the_turn_of_the_loop_before() -> None:
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with near, far, bind(0) as listening, Server(
-        FastAPI(), sock=listening, accepting=False, routes=Routes({})
-    ) as server, socket.create_connection(listening.getsockname()):
+    with (
+        near,
+        far,
+        bind(0) as listening,
+        Server(FastAPI(), sock=listening, accepting=False, routes=Routes({})) as server,
+        socket.create_connection(listening.getsockname()),
+    ):
 
         async def accepted_then_moved() -> None:
             listening.settimeout(0)

@@ -47,7 +47,7 @@ def test_an_interrupt_while_rows_are_sent_leaves_the_line_whole() -> None:
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            deployment.predict(np.ones((200_000, 1)))
+            deployment.predict(np.ones((50_000, 1)))
     finally:
         process.resume()
         thread.join()
