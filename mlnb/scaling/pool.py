@@ -246,14 +246,23 @@ class ReplicaPool:
         running.replica.run(checked, running.rows, probabilities=running.jobs[0].probabilities, done=done)
 
     def _refused(self, running: _Running, error: Exception) -> None:
-        """Say so to the one whose row does not fit; first find out which of several it is."""
+        """Say so to those whose rows do not fit; the others are the next batch."""
         if self._running.get(running.replica) is not running:
             return  # given up meanwhile
         self._release(running)
         if len(running.jobs) == 1:
             running.jobs[0].tell(error)
-        else:
-            self._again(running.jobs)
+            return
+        fitting = [job for job in running.jobs if self._fits(job)]
+        self._again(fitting, alone=len(fitting) == len(running.jobs))
+
+    def _fits(self, job: Job) -> bool:
+        try:
+            self.signature.check(job.rows)
+        except Exception as error:  # noqa: BLE001 - the one who sent the row gets it
+            job.tell(error)
+            return False
+        return True
 
     def _finished(self, running: _Running, outcome: Prediction | BaseException, seconds: float) -> None:
         if self._running.get(running.replica) is not running:
@@ -276,9 +285,9 @@ class ReplicaPool:
         for job in running.jobs:
             job.tell(error)
 
-    def _again(self, jobs: list[Job]) -> None:
+    def _again(self, jobs: list[Job], *, alone: bool = True) -> None:
         for job in jobs:
-            job.alone = True
+            job.alone = alone
         self._waiting.extendleft(reversed(jobs))
         self._waiting_rows += sum(job.count for job in jobs)
         self._quiet.clear()

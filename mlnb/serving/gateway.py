@@ -166,7 +166,8 @@ class Gateway:
         ------
         MlnbError
         """
-        entry, one = self._entries[name], self._find(name)
+        one = self._find(name)
+        entry = self._entries[name]
         async with entry.lock:
             pool = one.service.live.pool
             await pool.scale(replicas)

@@ -206,7 +206,7 @@ class Hosting:
         except (StoppedError, NotDeployedError):
             with self._lock:  # a move ends first
                 if isinstance(host, ProcessHost) and host.ended:
-                    self._lost(host)
+                    self._restored(host)
                 if self._host is host:
                     raise
                 return self._running().call(method, *arguments)
@@ -264,12 +264,14 @@ class Hosting:
     def _settle(self) -> None:
         if not self._hosted:
             host, self._host = self._host, None
-            if host is not None:
-                host.stop()
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
-            self._copies.close()
+            sock, self._socket = self._socket, None
+            try:
+                if host is not None:
+                    host.stop()
+            finally:  # an interrupt must not keep the port
+                if sock is not None:
+                    sock.close()
+                self._copies.close()
         elif self.beside and not any(one.replicas for one in self._hosted.values()):
             self._on(next(iter(self._hosted.values())), beside=False)
 

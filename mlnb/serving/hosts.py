@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import pickle
 import socket
@@ -28,6 +29,8 @@ from mlnb.serving.steering import READY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Host", "KernelHost", "ProcessHost"]
 
@@ -84,10 +87,12 @@ class KernelHost:
         if self._stopped:
             return
         self._stopped = True
-        with suppress(MlnbError):
-            self._run(self.gateway.close(within=0))
-        self.server.stop()
-        sys.setswitchinterval(self._interval)
+        try:
+            with suppress(MlnbError):
+                self._run(self.gateway.close(within=0))
+        finally:
+            self.server.stop()
+            sys.setswitchinterval(self._interval)
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         loop = self.server.loop
@@ -226,10 +231,14 @@ class ProcessHost:
 
     def _read(self) -> None:
         """Give answers to those who wait, until the process ends."""
-        for number, good, value in receive(self._control, FrameReader()):
-            answer = self._waiting.pop(number, None)
-            if answer is not None:
-                (answer.set_result if good else answer.set_exception)(value)
+        try:
+            for number, good, value in receive(self._control, FrameReader()):
+                answer = self._waiting.pop(number, None)
+                if answer is not None:
+                    (answer.set_result if good else answer.set_exception)(value)
+        except Exception:  # noqa: BLE001 - of what cannot be unpickled here; where the next begins is not known then
+            _log.exception("The gateway process said what cannot be read")
+            self._process.kill()
         with self._lock:
             by_itself, self._stopped = not self._stopped, True
             self.ended = by_itself
@@ -247,7 +256,7 @@ def _start(
     control: socket.socket, line: socket.socket, listening: socket.socket, preload: frozenset[str]
 ) -> subprocess.Popen[bytes]:
     descriptors = [sock.fileno() for sock in (control, line, listening)]
-    path = os.pathsep.join([str(Path.cwd()) if place == "" else place for place in sys.path])
+    path = os.pathsep.join([str(Path.cwd()) if place == "" else str(place) for place in sys.path])
     program = "from mlnb.serving.beside import main; main()"
     return subprocess.Popen(  # noqa: S603 - this very Python
         [sys.executable, "-c", program, *map(str, descriptors), ",".join(sorted(preload))],

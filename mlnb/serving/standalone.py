@@ -96,7 +96,7 @@ class Standalone:
         try:
             spec, model = await asyncio.to_thread(self._spec)
             await self._gateway.deploy(spec, model)
-        except BaseException as error:  # noqa: BLE001 - run() raises it
+        except Exception as error:  # noqa: BLE001 - run() raises it
             self._failure = error
             self._server.stop()
             return

@@ -256,6 +256,7 @@ def test_one_bad_row_fails_alone() -> None:
         assert (first, last) == ([2.0], [6.0])
         assert isinstance(bad, InvalidInputError)
         assert bad.details["row"] == 1
+        assert scene.started[0].batches == [[1.0, 3.0]]  # the others stay together
 
     play(story)
 
