@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import mmap
+import os
 import struct
 import subprocess
 import sys
@@ -51,6 +52,23 @@ class Numbered:
         if self.seconds and firsts[0] >= 1:  # the example is quick
             time.sleep(self.seconds)
         return firsts + 1e6 * self.number
+
+
+class Awaited(Numbered):
+    """Takes its time to load in another process: says ``loading`` by a file in ``folder``, and waits for one ``go``."""
+
+    def __init__(self, number: int, folder: str) -> None:
+        super().__init__(number)
+        self.folder = folder
+        self.home = os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if os.getpid() != self.home:
+            Path(self.folder, "loading").touch()
+            end = time.monotonic() + 30
+            while not Path(self.folder, "go").exists() and time.monotonic() < end:
+                time.sleep(0.01)  # between two looks
 
 
 class Fragile:

@@ -133,12 +133,24 @@ class Hosting:
         with self._lock:
             wanted = self._hosted | {name: hosted}
             host = self._on(hosted, beside=any(one.replicas for one in wanted.values()))
+            spec = self._spec(hosted, beside=host.beside)
             try:
-                host.call("deploy", self._spec(hosted, beside=host.beside), None if host.beside else model)
-            except BaseException:
+                _to_the_end(lambda: host.call("deploy", spec, None if host.beside else model))
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):  # it has gone live all the same
+                    self._take_back(host, name)
                 self._settle()
                 raise
             self._hosted = wanted
+
+    def _take_back(self, host: Host, name: str) -> None:
+        """Serve again what was live under a name before, or nothing."""
+        before = self._hosted.get(name)
+        if before is None:
+            host.call("withdraw", name, within=0)
+            return
+        model = None if host.beside else before.registry.load(before.version)
+        host.call("deploy", self._spec(before, beside=host.beside), model)
 
     def scale(self, name: str, replicas: int) -> None:
         """Have as many replica processes; 0: the kernel, unless other deployments have replicas.

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from loading import Load, Numbered, failures, gateway, lives, pids, processes
+from loading import Awaited, Load, Numbered, failures, gateway, lives, pids, processes
 from sklearn.dummy import DummyRegressor
 from threads import mlnb_threads
 from waiting import free_port, is_open, wait_until
@@ -178,8 +178,39 @@ def test_an_interrupt_of_a_move_leaves_no_connection_behind(moves: tuple[int, in
         numbered(number=3)
         answer = client.post(f"{deployment.url}/predict", json={"features": [4.0]})
         assert answer.json()["prediction"] == [3e6 + 4]
-        assert len(processes()) == (3 if deployment.snapshot().place == "1 process" else 0)
+        expected = 3 if deployment.snapshot().place == "1 process" else 0
+        wait_until(lambda: len(processes()) == expected)
         assert sum("server" in name or "gateway" in name for name in mlnb_threads()) == 1
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_an_interrupt_of_a_deploy_leaves_what_was_live(
+    live: bool, tmp_path: Path, registry: mlnb.ModelRegistry
+) -> None:
+    other = mlnb.deploy(Numbered(7), name="other", example=[[0.5]], replicas=1)
+    if live:
+        deployment = numbered(replicas=1)
+
+    def interrupt() -> None:
+        wait_until((tmp_path / "loading").exists, seconds=30)
+        os.kill(os.getpid(), signal.SIGINT)
+        (tmp_path / "go").touch()
+
+    with ThreadPoolExecutor() as pool:
+        interrupting = pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            mlnb.deploy(Awaited(2, str(tmp_path)), name="numbered", example=[[0.5]], replicas=1)
+        interrupting.result()
+    assert other.predict([[1.0]]).tolist() == [7e6 + 1]
+    assert registry.live("numbered") == (1 if live else None)
+    if live:
+        assert deployment.version.number == 1
+        assert httpx.post(f"{deployment.url}/predict", json={"features": [4.0]}).json()["version"] == 1
+    else:
+        assert mlnb.deployments() == [other]
+        assert (
+            httpx.post(f"{other.url.replace('other', 'numbered')}/predict", json={"features": [4.0]}).status_code == 404
+        )
 
 
 @pytest.mark.parametrize("moves", [(0, 1), (1, 0)])
@@ -278,7 +309,7 @@ def test_large_arrays_are_shared_by_the_replicas() -> None:
 PROGRAM = """
 import os, signal, sys, threading, time
 import mlnb
-from loading import Numbered, processes
+from loading import Awaited, Numbered, processes
 way, registry, port = sys.argv[1:]
 deployment = mlnb.deploy(Numbered(1), name="numbered", example=[[0.5]], registry=registry, port=int(port), replicas=2)
 assert deployment.predict([[1.0]]).tolist() == [1e6 + 1]
