@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shlex
@@ -183,6 +184,7 @@ def _trust(given: Namespace) -> int:
 
 
 def _serve(given: Namespace) -> int:
+    gc.disable()  # until all is imported
     from mlnb.scaling.preloading import Zygotes, modules_of
 
     registry = _registry(given).assume_trusted()  # whoever starts this names the registry it serves from

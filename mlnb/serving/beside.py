@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ def main() -> None:
     """Start the zygote, then all else: they import their libraries side by side."""
     from mlnb.scaling.preloading import Zygotes
 
+    gc.disable()  # until all is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     *descriptors, modules = sys.argv[1:]
     control, line, listening = (socket.socket(fileno=int(text)) for text in descriptors)

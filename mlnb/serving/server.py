@@ -195,11 +195,6 @@ class Server:
         """Run on this thread until :meth:`stop` is called."""
         self._uvicorn.run(sockets=[])
 
-    def run_alone(self) -> None:
-        """Run on this thread, in a process that does nothing else."""
-        rest_collector()
-        self.run()
-
     def stop(self) -> None:
         """Finish the requests in flight, at most some seconds, and free the port. Again is harmless."""
         self._uvicorn.should_exit = True
@@ -230,11 +225,12 @@ class Server:
 def rest_collector() -> None:
     """Let the garbage collector pass over what is there now, and look at the rest seldom.
 
-    Requests leave no cycles behind, and looking for some took as long as answering.
+    Requests leave no cycles behind, and looking for some took as long as answering. While the libraries are imported it
+    may be off altogether.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_SELDOM, 20, 20)
+    gc.enable()
 
 
 def bind(port: int | None) -> socket.socket:

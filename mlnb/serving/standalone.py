@@ -80,7 +80,7 @@ class Standalone:
         """
         try:
             with self._socket:
-                self._server.run_alone()
+                self._server.run()
         finally:
             self._copies.close()
         if self._failure is not None:

@@ -13,7 +13,7 @@ from mlnb.serving.app import create_app
 from mlnb.serving.gateway import Gateway
 from mlnb.serving.handover import Adopting, hand_over
 from mlnb.serving.predicting import Routes
-from mlnb.serving.server import Server
+from mlnb.serving.server import Server, rest_collector
 
 if TYPE_CHECKING:
     import socket
@@ -32,7 +32,8 @@ def run(control: socket.socket, line: socket.socket, listening: socket.socket, z
     server = Server(create_app(gateway.served), sock=listening, accepting=False, routes=Routes(gateway.served))
     steering = _Steering(gateway, server, line)
     server.on_start(lambda: asyncio.ensure_future(steering.connect(control)))
-    server.run_alone()
+    rest_collector()
+    server.run()
 
 
 class _Steering(asyncio.Protocol):
