@@ -183,9 +183,7 @@ class ReplicaPool:
             if jobs:
                 self._dispatch(jobs)
         if not self._waiting:
-            self._admission.emptied(self._loop.time())
-            if not self._running:
-                self._quiet.set()
+            self._rested()
         if (self._waiting or self._running) and self._ticking is None:
             self._ticking = self._loop.call_later(_TICK, self._tick)
 
@@ -249,12 +247,14 @@ class ReplicaPool:
         """Say so to those whose rows do not fit; the others are the next batch."""
         if self._running.get(running.replica) is not running:
             return  # given up meanwhile
-        self._release(running)
-        if len(running.jobs) == 1:
-            running.jobs[0].tell(error)
-            return
-        fitting = [job for job in running.jobs if self._fits(job)]
-        self._again(fitting, alone=len(fitting) == len(running.jobs))
+        try:
+            if len(running.jobs) == 1:
+                running.jobs[0].tell(error)
+                return
+            fitting = [job for job in running.jobs if self._fits(job)]
+            self._again(fitting, alone=len(fitting) == len(running.jobs))
+        finally:
+            self._release(running)
 
     def _fits(self, job: Job) -> bool:
         try:
@@ -268,15 +268,17 @@ class ReplicaPool:
         if self._running.get(running.replica) is not running:
             return  # given up meanwhile
         count = self._counts[running.replica.key]
-        self._release(running)
-        if isinstance(outcome, BaseException):
-            self._failed(running, outcome)
-            return
-        self.times.observe(running.rows, seconds)
-        count.batches += 1
-        count.rows += running.rows
-        self._answered_at, self._answered_jobs = self._loop.time(), len(running.jobs)
-        self.answered(running.jobs, outcome)
+        try:
+            if isinstance(outcome, BaseException):
+                self._failed(running, outcome)
+                return
+            self.times.observe(running.rows, seconds)
+            count.batches += 1
+            count.rows += running.rows
+            self._answered_at, self._answered_jobs = self._loop.time(), len(running.jobs)
+            self.answered(running.jobs, outcome)
+        finally:
+            self._release(running)
 
     def _failed(self, running: _Running, error: BaseException) -> None:
         if isinstance(error, PredictionError) and len(running.jobs) > 1:
@@ -294,13 +296,22 @@ class ReplicaPool:
         self._pump_soon()
 
     def _release(self, running: _Running) -> None:
+        """Let the replica of a batch go on; after those who asked were told, who are the ones in a hurry."""
         replica = running.replica
         del self._running[replica]
         if replica in self._leaving:
             self._dismiss(replica)
         else:
             self._idle.append(replica)
-        self._pump_soon()
+        if self._waiting:
+            self._pump_soon()
+        else:
+            self._rested()
+
+    def _rested(self) -> None:
+        self._admission.emptied(self._loop.time())
+        if not self._running:
+            self._quiet.set()
 
     def _tick(self) -> None:
         """Tell those whose time is over, and give up replicas that hang."""
