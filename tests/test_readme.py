@@ -30,7 +30,9 @@ def cells(line: str) -> list[str]:
 @pytest.mark.parametrize("ours", SERVERS)
 def test_a_row_of_the_serving_table_is_what_was_measured(ours: str) -> None:
     results = (ROOT / "tests/benchmarks/RESULTS.md").read_text(encoding="utf-8")
-    _, logistic, forest = re.split(r"^## (?:LogisticRegression|RandomForestClassifier\(100\))$", results, flags=re.M)
+    _, logistic, forest = re.split(
+        r"^## (?:LogisticRegression|RandomForestClassifier\(100\))$", results, flags=re.MULTILINE
+    )
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (row,) = [cells(line)[1:] for line in readme.splitlines() if line.startswith(f"| {ours} |")]
 
