@@ -16,6 +16,11 @@ from waiting import wait_until
 import mlnb
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let those with a browser come last: Playwright keeps its processes, and a running loop on the main thread."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
 @pytest.fixture(scope="session")
 def tumour() -> Fitted:
     """Breast cancer as a DataFrame, labels as text, a forest."""
