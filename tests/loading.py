@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import mmap
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -201,7 +202,7 @@ def processes() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if lives(child) and __file__ not in child.cmdline():
+            if lives(child) and any(re.search(r"mlnb\.(serving|scaling)", part) for part in child.cmdline()):
                 found.append(child)
     return found
 

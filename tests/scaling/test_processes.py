@@ -24,7 +24,7 @@ from mlnb.scaling.processes import Processes, ProcessReplica
 from mlnb.scaling.spawner import Spawner
 from mlnb.scaling.worker import Task
 
-LARGE = 4_000_000  # numbers
+LARGE = 16_000_000  # numbers, 128 MB: far more than a process has by itself
 
 
 class Temper:
