@@ -94,7 +94,7 @@ def faster(form: Form, steps: Sequence[Callable[[Array], Array]], own: Predictor
         laid = table(rows)
         if not form.takes(laid):
             return own.probabilities(rows)  # type: ignore[misc]  # used where the model has them alone
-        return form.probabilities(form.scores(laid))  # type: ignore[misc]
+        return form.probabilities(form.scores(laid))  # type: ignore[misc]  # used where the form has them
 
     gives = own.probabilities is not None and form.probabilities is not None
     return Predictor(predict, probabilities if gives else own.probabilities)
