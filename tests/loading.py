@@ -77,6 +77,7 @@ class Fragile:
 
     def __init__(self, *, doomed: bool = False) -> None:
         self.doomed = doomed
+        self.home = os.getpid()
 
     def predict(self, rows: Any) -> Any:
         firsts = np.asarray(rows, float)[:, 0].tolist()
@@ -92,7 +93,7 @@ class Fragile:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self.doomed and "mlnb.scaling.zygote" in sys.modules:  # not where it is deployed, but in each replica
+        if self.doomed and os.getpid() != self.home:  # not where it is deployed, but in each replica
             ctypes.string_at(0)
 
 
