@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlnb.errors import MlnbError
     from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.registry.ensembles import Ensemble
     from mlnb.serving.load_balancer import LoadBalancer
     from mlnb.widgets import DeploymentPanel as DeploymentPanel
     from mlnb.widgets import RegistryPanel as RegistryPanel
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # Without what needs the notebook's libraries (the panels), so that a star import works in a container.
 __all__ = [
     "Deployment",
+    "Ensemble",
     "LoadBalancer",
     "MlnbError",
     "ModelRegistry",
@@ -40,6 +42,7 @@ logging.getLogger("mlnb").addHandler(
 _HOMES = {
     "Deployment": "mlnb.workspace",
     "DeploymentPanel": "mlnb.widgets",
+    "Ensemble": "mlnb.registry.ensembles",
     "LoadBalancer": "mlnb.serving.load_balancer",
     "MlnbError": "mlnb.errors",
     "ModelRegistry": "mlnb.registry",

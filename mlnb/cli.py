@@ -193,7 +193,7 @@ def _serve(given: Namespace) -> int:
     if given.replicas:
         zygotes.start(modules_of(version))  # it imports the model's libraries while this one imports the server's
     from mlnb.scaling.balancing import policy_named
-    from mlnb.serving.gateway import Manner
+    from mlnb.serving.plan import Manner
     from mlnb.serving.standalone import Standalone
 
     try:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AliasMovedError",
+    "AlreadyLabelledError",
     "AmbiguousDeploymentError",
     "DeadlineError",
     "EnvironmentWarning",
@@ -34,6 +35,8 @@ __all__ = [
     "ServerStartError",
     "StoppedError",
     "TooLargeError",
+    "UndecidedError",
+    "UnknownRequestError",
     "UnsupportedMediaTypeError",
     "UntrustedError",
     "VersionInUseError",
@@ -273,6 +276,27 @@ class ReplicaError(MlnbError, RuntimeError):
 
     status = 503
     title = "No replica"
+
+
+class UnknownRequestError(MlnbError, LookupError):
+    """No request of that id is remembered, so its outcome cannot be noted."""
+
+    status = 404
+    title = "No such request"
+
+
+class AlreadyLabelledError(MlnbError, ValueError):
+    """The request was given its label or outcome before."""
+
+    status = 409
+    title = "Already labelled"
+
+
+class UndecidedError(MlnbError, RuntimeError):
+    """An experiment has no winner yet."""
+
+    status = 409
+    title = "Not decided yet"
 
 
 class EnvironmentWarning(UserWarning):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["PredictionEvent", "PredictionListener"]
 
@@ -30,6 +33,10 @@ class PredictionEvent(NamedTuple):
         HTTP status of the answer.
     error : str or None
         One line for the person who runs the model, None for a good answer.
+    inputs : list of rows, ndarray or table, or None
+        The rows as they came; None when the request was refused.
+    prediction : ndarray or None
+        ``(n, ...)``: the answer.
     """
 
     model: str
@@ -40,6 +47,8 @@ class PredictionEvent(NamedTuple):
     rows: int
     status: int
     error: str | None = None
+    inputs: Any = None
+    prediction: np.ndarray[Any, Any] | None = None
 
 
 PredictionListener = Callable[[Sequence[PredictionEvent]], None]

@@ -344,7 +344,7 @@ class Slow:
 def test_while_one_stops_slowly_the_others_are_seen_and_a_second_stop_is_harmless(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mlnb.workspace._PATIENCE", 0.5)
+    monkeypatch.setattr("mlnb.workspace.workspace._PATIENCE", 0.5)
     slow = mlnb.deploy(Slow(), name="slow", example=[[0.0]])
     mlnb.deploy(constant(1.0), name="c", example=[[0.0]])
     with ThreadPoolExecutor() as pool:

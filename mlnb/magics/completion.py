@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["candidates", "complete"]
 
 _LINE = re.compile(
-    r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_benchmark|model_rollback|model_scale|model_stop|model_versions)\s(.*)$",
+    r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_(?:benchmark|canary|experiment|promote|rollback|scale|split|stop|versions))"
+    r"\s(.*)$",
     re.DOTALL,
 )
 _OPTIONS = {
@@ -35,8 +36,11 @@ _OPTIONS = {
         "--serializer",
     ),
     "model_benchmark": ("--connections", "--input", "--seconds"),
+    "model_canary": ("--guard", "--hold", "--steps"),
+    "model_promote": ("--reason",),
+    "model_rollback": ("--reason", "--to"),
+    "model_split": ("--key", "--shadow", "--share"),
     "model_versions": ("--all",),
-    "model_rollback": ("--to",),
 }
 
 
@@ -108,6 +112,11 @@ def _numbers(before: list[str], _: object) -> list[tuple[str, str]]:
         return []
 
 
+def _fields(before: list[str], _: object) -> list[tuple[str, str]]:
+    names = [one.version.signature.names for one in mlnb.deployments() if one.name == before[0]]
+    return [(name, "field") for found in names for name in found]
+
+
 def _arrays(_: object, namespace: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, "variable") for name, value in _public(namespace) if hasattr(value, "shape")]
 
@@ -130,20 +139,31 @@ _SUBJECTS: dict[str, Callable[[str, dict[str, Any]], list[tuple[str, str]]]] = {
     "deploy_model": _models,
     "model_versions": _stored,
     "model_benchmark": _deployed,
+    "model_canary": _deployed,
+    "model_experiment": _deployed,
+    "model_promote": _deployed,
     "model_rollback": _deployed,
     "model_scale": _deployed,
+    "model_split": _deployed,
     "model_stop": _deployed,
 }
 _VALUES: dict[str, Callable[[list[str], dict[str, Any]], list[tuple[str, str]]]] = {
     "--connections": _nothing,
     "--description": _nothing,
+    "--guard": _mappings,
+    "--hold": _nothing,
     "--input": _arrays,
+    "--key": _fields,
     "--metrics": _mappings,
     "--name": _stored,
     "--port": _nothing,
+    "--reason": _nothing,
     "--replicas": _nothing,
     "--seconds": _nothing,
     "--serializer": _formats,
+    "--shadow": _numbers,
+    "--share": _nothing,
+    "--steps": _nothing,
     "--to": _numbers,
 }
 

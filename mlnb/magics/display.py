@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeploymentDisplay"]
 
-_DEPLOYMENT = "mlnb.workspace.Deployment"  # by name, so that %load_ext does not import it
+_DEPLOYMENT = "mlnb.workspace.deployment.Deployment"  # by name, so that %load_ext does not import it
 _BENCHMARK = "mlnb.monitoring.load.result.BenchmarkResult"
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlnb.magics.display import DeploymentDisplay
+    from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.registry.tables import VersionTable
     from mlnb.workspace import Deployment
@@ -126,12 +127,80 @@ class ModelMagics(Magics):
     @magic_arguments()
     @argument("name", metavar="NAME", help="a live model")
     @argument("--to", metavar="V", help="version number; default: the one that was live before")
+    @argument("--reason", metavar="TEXT", default="", help="why, for the history")
     @no_var_expand
     @line_magic
     @_parsed
     def model_rollback(self, given: Namespace) -> Deployment:
-        """Make the version live that was live before; no request fails because of it."""
-        return mlnb.rollback(unquote(given.name), to=_whole("--to", given.to))
+        """Make the version live, alone, that was live before; also out of a split or a canary. No request fails."""
+        return mlnb.rollback(unquote(given.name), to=_whole("--to", given.to), reason=unquote(given.reason))
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", help="a live model")
+    @argument("weights", metavar="REF=WEIGHT", nargs="*", help="for instance champion=90 challenger=10, or 3=90 4=10")
+    @argument("--key", metavar="FIELD", help="field by which requests meet the same version again")
+    @argument("--shadow", metavar="REF", help="version that sees a copy of the requests; none ends it")
+    @argument("--share", metavar="PERCENT", help="of the requests that the shadow sees; default: 100")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_split(self, given: Namespace) -> Deployment:
+        """Share the requests out to several versions: an A/B test; or let a version see a copy of them."""
+        name = unquote(given.name)
+        if not given.weights and given.shadow is None:
+            raise UsageError(f"Give weights, as in %model_split {name} champion=90 challenger=10, or --shadow REF.")
+        deployment = _deployed(name)
+        if given.weights:
+            weights = dict(_weight(unquote(word)) for word in given.weights)
+            if len(weights) < len(given.weights):
+                raise UsageError("A version is there twice; give each one weight.")
+            deployment.split(weights, key=None if given.key is None else unquote(given.key))
+        if given.shadow is not None:
+            share = 100.0 if given.share is None else _number("--share", given.share)
+            shadow = unquote(given.shadow)
+            deployment.shadow(None if shadow.lower() == "none" else shadow, share=share)
+        return deployment
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", help="a live model")
+    @argument("version", metavar="REF", help="the version to make live: 4, NAME:4 or an alias")
+    @argument("--steps", metavar="P,P,..", default="1,5,25,100", help="its shares in percent; default: 1,5,25,100")
+    @argument(
+        "--hold", metavar="TIME", default="1m", help="how long each step lasts at least, for instance 30s; default: 1m"
+    )
+    @argument("--guard", metavar="G", help='what must hold, for instance {"errors": 0.01, "p99": 50}')
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_canary(self, given: Namespace) -> Deployment:
+        """Make a version live step by step while its guards hold; else it is taken back by itself."""
+        steps = (
+            (1, 5, 25, 100) if given.steps is None else tuple(_number("--steps", one) for one in given.steps.split(","))
+        )
+        return _deployed(unquote(given.name)).canary(
+            unquote(given.version), steps=steps, hold=unquote(given.hold), guard=self._value("--guard", given.guard)
+        )
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", help="a live model whose requests are split")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_experiment(self, given: Namespace) -> Experiment:
+        """Show how the versions of a split compare by the labels that came back; one may look at any time."""
+        return _deployed(unquote(given.name)).experiment()
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", help="a live model")
+    @argument("version", metavar="REF", nargs="?", help="default: the canary, or the winner of the experiment")
+    @argument("--reason", metavar="TEXT", default="", help="why, for the history")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_promote(self, given: Namespace) -> Deployment:
+        """Make one of the versions that share the requests live, alone."""
+        version = None if given.version is None else unquote(given.version)
+        return _deployed(unquote(given.name)).promote(version, reason=unquote(given.reason))
 
     @magic_arguments()
     @argument("name", metavar="NAME", help="a live model")
@@ -229,6 +298,20 @@ def _seconds(option: str, word: str | None) -> float:
         return 1.0 if word is None else float(word)
     except ValueError:
         raise UsageError(f"{option} {word}: a number of seconds is needed.") from None
+
+
+def _number(option: str, word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise UsageError(f"{option} {word}: a number is needed.") from None
+
+
+def _weight(word: str) -> tuple[str, float]:
+    reference, separator, weight = word.rpartition("=")
+    if not separator or not reference:
+        raise UsageError(f"{word}: write a version and its weight, as in champion=90.")
+    return reference, _number(word, weight)
 
 
 def _counted(option: str, word: str) -> int:

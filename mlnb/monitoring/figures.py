@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import cycle
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from mlnb.errors import MissingLibraryError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from plotly.graph_objects import Figure
 
+    from mlnb.monitoring.experiment import Band, Experiment
     from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.monitoring.monitor import Series
 
-__all__ = ["benchmark_figure", "plotly_javascript", "traffic_figure"]
+__all__ = ["benchmark_figure", "experiment_figure", "plotly_javascript", "traffic_figure"]
 
 # Okabe and Ito's palette: told apart with any colour vision, on white and on dark (https://jfly.uni-koeln.de/color/).
 _RATE, _MEDIAN, _TAIL, _ERRORS = "#0072B2", "#009E73", "#E69F00", "#D55E00"
+_ARMS = (_RATE, _TAIL, _MEDIAN, "#CC79A7", _ERRORS, "#56B4E9")
 _GRID = "rgba(128, 128, 128, 0.22)"
 _HEIGHT = 340  # pixels
 _MINUTE = 60
 _MUTED = "#767676"  # text that is read on white and on dark, where no page sets its colour
 _MOST_TICKS = 12
+_WIDE = 84  # characters of a line of a title that is read at 600 pixels
 _LINE = 18  # pixels of a line of the title
 
 
@@ -132,3 +141,78 @@ def benchmark_figure(result: BenchmarkResult) -> Figure:
         },
     )  # fmt: skip
     return figure
+
+
+def experiment_figure(experiment: Experiment) -> Figure:
+    """Draw each arm's mean score with its confidence sequence over the number of outcomes.
+
+    The verdict is the title. The background is transparent, so that the page's own theme shows.
+
+    Raises
+    ------
+    MissingLibraryError
+        If plotly is not installed.
+    """
+    try:
+        import plotly.graph_objects as go
+    except ImportError:
+        raise MissingLibraryError("The figure needs plotly. Run: pip install 'mlnb[lab]'") from None
+
+    bands = experiment.bands()
+    factor, unit = (100.0, " %") if experiment.proportion else (1.0, "")
+    figure = go.Figure()
+    for band, colour in zip(bands, cycle(_ARMS)):
+        figure.add_scatter(
+            x=[*band.outcomes, *reversed(band.outcomes)],
+            y=[factor * value for value in (*band.high, *reversed(band.low))],
+            fill="toself", mode="lines", line={"width": 0}, fillcolor=colour, opacity=0.18, hoverinfo="skip",
+            showlegend=False, legendgroup=band.name, name=f"{escape(band.name, quote=False)}, interval",
+        )  # fmt: skip
+    for band, colour in zip(bands, cycle(_ARMS)):
+        low, mean, high = ([factor * value for value in line] for line in (band.low, band.mean, band.high))
+        figure.add_scatter(
+            x=band.outcomes, y=mean, name=escape(band.name, quote=False), legendgroup=band.name,
+            mode="lines" if len(mean) > 1 else "markers", line={"color": colour, "width": 2},
+            marker={"color": colour, "size": 7}, customdata=list(zip(low, high, strict=True)),
+            hovertemplate=f"%{{y:.4~g}}{unit} (%{{customdata[0]:.4~g}} to %{{customdata[1]:.4~g}})",
+        )  # fmt: skip
+    lines = [escape(line, quote=False) for line in wrap(experiment.verdict.words, _WIDE)]
+    title = {"font": {"color": _MUTED}, "showarrow": False, "xref": "paper", "x": 0, "xanchor": "left"} | {
+        "yref": "paper", "y": 1, "yanchor": "bottom", "align": "left",
+    }  # fmt: skip
+    label = f"{escape(experiment.metric, quote=False)}{', %' if experiment.proportion else ''}"
+    figure.add_annotation(title, text=label, font_size=12, yshift=4)
+    figure.add_annotation(title, text="<br>".join(lines), font_size=13, yshift=28)
+    shown = _shown(bands, factor)
+    figure.update_yaxes(
+        range=shown, visible=shown is not None, nticks=6, gridcolor=_GRID, zerolinecolor=_GRID, fixedrange=True
+    )
+    ticks = [digit * 10**power for power in range(1, 10) for digit in (1, 2, 5)]
+    figure.update_xaxes(
+        type="log", tickmode="array", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks], gridcolor=_GRID,
+        zeroline=False, fixedrange=True, visible=shown is not None, title={"text": "outcomes", "standoff": 8},
+    )  # fmt: skip
+    space = _LINE * len(lines)
+    figure.update_layout(
+        template="none", height=_HEIGHT + space, margin={"l": 52, "r": 22, "t": 40 + space, "b": 44},
+        hovermode="x unified", uirevision="keep",
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"size": 11, "color": _MUTED},
+        legend={
+            "x": 1, "y": 1, "xanchor": "right", "yanchor": "bottom", "orientation": "h", "bgcolor": "rgba(0,0,0,0)",
+        },
+    )  # fmt: skip
+    return figure
+
+
+def _shown(bands: Sequence[Band], factor: float) -> list[float] | None:
+    """Return the range of scores that shows the last nine tenths of the outcomes, where the intervals are narrow."""
+    last = max((band.outcomes[-1] for band in bands if band.outcomes), default=0)
+    shown = [
+        factor * value
+        for band in bands
+        for at, low, high in zip(band.outcomes, band.low, band.high, strict=True)
+        if at >= last / 10
+        for value in (low, high)
+    ]
+    room = 0.04 * (max(shown) - min(shown)) if shown else 0.0
+    return [min(shown) - room, max(shown) + room] if shown else None

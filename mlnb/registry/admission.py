@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlnb.errors import InvalidInputError, MlnbError, NotServableError
 from mlnb.registry.predictors import predictor
 from mlnb.registry.proofs.golden import ask, disagreements
-from mlnb.registry.serializers import CloudpickleSerializer, candidates, type_name, why_not_picklable
+from mlnb.registry.serializers import CloudpickleSerializer, type_name, why_not_picklable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,7 +145,7 @@ def check_fitted(model: object) -> None:
 
 
 def stored_form(
-    model: Any, *, wanted: str | None, signature: Signature, golden: GoldenRows | None
+    model: Any, *, formats: Sequence[ModelSerializer], signature: Signature, golden: GoldenRows | None
 ) -> tuple[ModelSerializer, dict[str, Buffer], GoldenRows | None]:
     """Return the first format in which the model comes back and answers the same, with its files.
 
@@ -154,8 +154,8 @@ def stored_form(
     Parameters
     ----------
     model : object
-    wanted : str or None
-        A format by name, if only that will do.
+    formats : sequence of ModelSerializer
+        Those to try, best first.
     signature : Signature
     golden : GoldenRows or None
         The model's own answers.
@@ -170,14 +170,13 @@ def stored_form(
     NotServableError
         With what is wrong, and which part of the model cannot be stored.
     """
-    tried = candidates(model, wanted=wanted)
     example = None if golden is None else signature.coerce(golden.rows)
-    for serializer in tried:
+    for serializer in formats:
         try:
             files = serializer.dump(model, example=example)
             return serializer, files, _compared(model, serializer, files, signature, golden)
         except Exception as error:
-            if serializer is tried[-1]:
+            if serializer is formats[-1]:
                 raise _refusal(model, serializer, error) from error
             _log.info("%s is not stored as %s: %s", type_name(model), serializer.name, error)
     raise AssertionError("unreachable: there is always a format to try")

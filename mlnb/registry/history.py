@@ -11,9 +11,13 @@ from mlnb.errors import InvalidInputError, RegistryFormatError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Action", "HistoryEvent", "aliases", "live", "live_stack", "moment", "previous", "proofs", "until"]
+__all__ = ["Action", "HistoryEvent", "aliases", "last_split", "live", "live_stack", "moment", "previous", "proofs", "until"]
 
-Action = Literal["registered", "aliased", "unaliased", "deployed", "rolled back", "stopped", "proved", "deleted"]
+Action = Literal[
+    "registered", "aliased", "unaliased", "deployed", "rolled back", "stopped", "proved", "deleted",
+    "split", "shadowed", "unshadowed", "canary", "promoted", "taken back",
+]  # fmt: skip
+_LIVE = ("deployed", "rolled back", "split", "promoted")  # make a version live, or leave it so
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,10 @@ class HistoryEvent:
         Who did it, as ``user@host``.
     proof : dict or None
         For ``proved``: the stored form of a :class:`~mlnb.registry.proofs.proof.Proof`.
+    reason : str
+        Why, where somebody said so: of a roll back, or a canary that was taken back.
+    traffic : dict or None
+        For ``split``, ``shadowed`` and ``canary``: how the requests were shared out from then on.
     """
 
     number: int
@@ -43,11 +51,15 @@ class HistoryEvent:
     alias: str | None = None
     by: str = ""
     proof: dict[str, Any] | None = None
+    reason: str = ""
+    traffic: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the stored form."""
         stored = {"action": self.action, "version": self.version, "at": self.at.isoformat(), "by": self.by}
-        optional = {"alias": self.alias, "proof": self.proof}
+        optional = {
+            "alias": self.alias, "proof": self.proof, "reason": self.reason or None, "traffic": self.traffic,
+        }  # fmt: skip
         return stored | {key: value for key, value in optional.items() if value is not None}
 
     @classmethod
@@ -64,7 +76,7 @@ class HistoryEvent:
             raise RegistryFormatError(f"The history has an event {action!r} that this mlnb does not know. Update mlnb.")
         return cls(
             number, action, stored["version"], datetime.fromisoformat(stored["at"]), stored.get("alias"), stored["by"],
-            stored.get("proof"),
+            stored.get("proof"), stored.get("reason", ""), stored.get("traffic"),
         )  # fmt: skip
 
 
@@ -83,7 +95,7 @@ def live(events: Iterable[HistoryEvent]) -> int | None:
     """Return the version that is live at the end of the events, None if none is."""
     number = None
     for event in events:
-        if event.action in ("deployed", "rolled back"):
+        if event.action in _LIVE:
             number = event.version
         elif event.action == "stopped":
             number = None
@@ -103,7 +115,7 @@ def proofs(events: Iterable[HistoryEvent]) -> dict[int, dict[str, Any]]:
 def live_stack(events: Iterable[HistoryEvent]) -> tuple[int, ...]:
     """Return the versions one can roll back through, the last one live.
 
-    Deploying a version puts it on top; rolling back takes off what lies above the version rolled back to. So two roll
+    Deploying or promoting a version puts it on top; rolling back takes off what lies above the version rolled back to. So two roll
     backs in a row go two versions back instead of to and fro.
 
     Examples
@@ -118,7 +130,7 @@ def live_stack(events: Iterable[HistoryEvent]) -> tuple[int, ...]:
     for event in events:
         if event.action == "rolled back" and event.version in stack:
             del stack[len(stack) - stack[::-1].index(event.version) :]
-        elif event.action in ("deployed", "rolled back") and stack[-1:] != [event.version]:
+        elif event.action in _LIVE and stack[-1:] != [event.version]:
             stack.append(event.version)
     return tuple(stack)
 
@@ -127,6 +139,11 @@ def previous(events: Iterable[HistoryEvent]) -> int | None:
     """Return the version that was live before the last one, or None."""
     stack = live_stack(events)
     return stack[-2] if len(stack) > 1 else None
+
+
+def last_split(events: Iterable[HistoryEvent]) -> dict[str, Any] | None:
+    """Return the stored form of the last split, None if there was none."""
+    return next((event.traffic for event in reversed([*events]) if event.action == "split"), None)
 
 
 def moment(given: datetime | str | None) -> datetime | None:

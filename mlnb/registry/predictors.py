@@ -6,7 +6,7 @@ import copy
 import re
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,12 +16,28 @@ from mlnb.registry.serializers import library, type_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Predictor", "evaluating", "parameters", "predictor", "to_tensor"]
+__all__ = ["Predictor", "Together", "evaluating", "parameters", "predictor", "to_tensor"]
 
 Array = np.ndarray[Any, Any]
 
 _MAX_TEXT = 120
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+class Together(Protocol):
+    """What a model of several says at once."""
+
+    @property
+    def values(self) -> Array:
+        """The answers, ``(n, ...)``."""
+
+    @property
+    def probabilities(self) -> Array | None:
+        """Those of the classes, ``(n, classes)``, where there are any."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the parts that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +51,14 @@ class Predictor:
         from several threads where the model is.
     probabilities : callable or None
         From rows to ``(n, classes)``, or ``(n, outputs, classes)``; None where the model gives none.
+    together : callable or None
+        From rows to both at once, with the names of the parts of the model that failed; for a model of several, which
+        would be asked twice otherwise, and not be the same ones each time.
     """
 
     predict: Callable[[Any], Array]
     probabilities: Callable[[Any], Array] | None = None
+    together: Callable[[Any], Together] | None = None
 
 
 def predictor(model: Any) -> Predictor:
@@ -209,7 +229,7 @@ def _tensor(rows: Any, dtype: Any, device: Any) -> Any:
     return torch.tensor(table, dtype=dtype, device=device)
 
 
-# Boosters and graphs -------------------------------------------------------------------------------------------------
+# Boosters, graphs and ensembles -------------------------------------------------------------------------------------
 
 
 def _xgboost_booster(booster: Any) -> Predictor:
@@ -239,8 +259,14 @@ def _onnx_graph(graph: Any) -> Predictor:
     return _plain(OnnxModel(graph))
 
 
+def _ensemble(model: Any) -> Predictor:
+    answers: Predictor = model.predictor()
+    return answers
+
+
 _MAKERS: dict[str, Callable[[Any], Predictor]] = {
     "lightgbm.basic.Booster": _lightgbm_booster,
+    "mlnb.registry.ensembles.ensemble.Ensemble": _ensemble,
     "onnx.onnx_ml_pb2.ModelProto": _onnx_graph,
     "torch.export.exported_program.ExportedProgram": _exported_program,
     "torch.nn.modules.module.Module": _module,

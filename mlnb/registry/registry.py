@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,6 +37,21 @@ from mlnb.registry.admission import (
     plain_example,
     stored_form,
 )
+from mlnb.registry.ensembles.ensemble import Ensemble
+from mlnb.registry.ensembles.members import rows_for, stored_member
+from mlnb.registry.ensembles.stored import (
+    MANIFEST,
+    EnsembleSerializer,
+    Pointer,
+    check_registrable,
+    described,
+    is_ensemble,
+    modules,
+    own_format,
+    pointers,
+    redirected,
+    runs_code,
+)
 from mlnb.registry.ledger import Ledger
 from mlnb.registry.lineage import LineageProbe
 from mlnb.registry.predictors import parameters, predictor
@@ -45,19 +63,23 @@ from mlnb.registry.proofs.verification import verify
 from mlnb.registry.reference import ModelReference, ranges, validate_name
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.serializers import by_value as stored_by_value
-from mlnb.registry.serializers import serializer_named, type_name
+from mlnb.registry.serializers import candidates, serializer_named, type_name
+from mlnb.registry.sharing import shared as shared_models
 from mlnb.registry.signature import Signature
 from mlnb.registry.storage.blobs import Blobs
 from mlnb.registry.storage.store import open_store
 from mlnb.registry.version import ModelVersion, StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
     from mlnb.registry.card import ModelCard
     from mlnb.registry.diff import VersionDiff
+    from mlnb.registry.ensembles.members import Member
     from mlnb.registry.history import Action, HistoryEvent
+    from mlnb.registry.serializers import Buffer
     from mlnb.registry.storage.blobs import Collected
 
 __all__ = ["ModelRegistry", "default_folder"]
@@ -170,32 +192,11 @@ class ModelRegistry:
         ``MLNB_PROVE=off`` turns the background's proofs off.
         """
         validate_name(name)
-        model, example = opened(model), plain_example(example)
-        answering, known = predictor(model), checked_metrics(metrics)
-        check_description(description)
-        check_modules(by_value)
-        signature = infer_signature(model, example)
-        check_fitted(model)
-        golden = golden_rows(answering, signature, example)
-        with LineageProbe(example) as lineage, stored_by_value(by_value):
-            chosen, files, golden = stored_form(model, wanted=serializer, signature=signature, golden=golden)
-            contents = [*files.values(), orjson.dumps(signature.to_json())]
-            contents += [] if golden is None else [golden.to_json()]
-            self._found()
-            digests = self._blobs.put(contents)
-            stored = tuple(
-                StoredFile(path, digest, memoryview(content).nbytes)
-                for (path, content), digest in zip(files.items(), digests, strict=False)
-            )
-            version = ModelVersion(
-                name=name, number=0, created=datetime.now(UTC), metrics=known, description=description,
-                model_type=type_name(model), format=chosen.name, files=stored, signature_digest=digests[len(stored)],
-                golden_digest=None if golden is None else digests[-1], parameters=parameters(model),
-                environment=environment.describe(model), lineage=lineage.result(),
-                read_signature=self._read_signature,
-            )  # fmt: skip
-        self._registered_here.add(version.digest)
-        return self._add(version, contents)
+        with self._draft(
+            opened(model), name, example=plain_example(example), metrics=metrics, description=description,
+            serializer=serializer, by_value=by_value,
+        ) as draft:  # fmt: skip
+            return self._write(self._whole(draft, by_value=by_value))
 
     def load(
         self,
@@ -204,6 +205,7 @@ class ModelRegistry:
         as_of: datetime | str | None = None,
         mapped: bool = False,
         allow_mismatch: bool = False,
+        shared: bool = False,
     ) -> Any:
         """Return the model of a version, its digests checked before anything is unpickled.
 
@@ -218,6 +220,9 @@ class ModelRegistry:
             files must stay on this machine's disk meanwhile.
         allow_mismatch : bool
             Return the model even if it no longer gives the recorded answers to its golden rows.
+        shared : bool
+            Return the same object that others in this process have who asked for a shared one, if they still hold it.
+            It must not be changed. Members of ensembles are always shared.
 
         Raises
         ------
@@ -237,21 +242,12 @@ class ModelRegistry:
             If Python or the packages that the model uses differ from those recorded.
         """
         version = reference if isinstance(reference, ModelVersion) else self.version(reference, as_of=as_of)
-        serializer = serializer_named(version.format)
-        if serializer.runs_code:
-            self._check_trusted(version)
-        try:
-            model = serializer.load(self._contents(version, mapped=mapped))
-        except MlnbError:
-            raise
-        except ImportError as error:
-            raise MissingLibraryError(f"{version} needs {error.name or 'a library'}: {error}. Install it.") from error
-        except Exception as error:
-            differing = environment.differences(version.environment, requirements={})
-            raise IntegrityError(
-                f"{version} cannot be rebuilt here: {type(error).__name__}: {error}. It was stored under Python "
-                f"{version.python}{''.join(f'; {one}' for one in differing)}."
-            ) from error
+        self._check_trusted(version)
+        if shared:
+            key = (self.url, str(version), version.digest)
+            model = shared_models.get(key, lambda: self._loaded(version, mapped=mapped, allow_mismatch=allow_mismatch))
+        else:
+            model = self._loaded(version, mapped=mapped, allow_mismatch=allow_mismatch)
         verify(
             version, model, requirements=self._requirements(version), read_golden=lambda: self.golden(version),
             allow_mismatch=allow_mismatch,
@@ -282,8 +278,7 @@ class ModelRegistry:
             If the child cannot read the registry. Nothing is recorded then.
         """
         version = reference if isinstance(reference, ModelVersion) else self.version(reference)
-        if serializer_named(version.format).runs_code:
-            self._check_trusted(version)
+        self._check_trusted(version)
         asked = datetime.now(UTC)
         with prover.running:
             proof = self._last_proof(version, since=asked)  # of another thread, while this one waited
@@ -420,9 +415,11 @@ class ModelRegistry:
         """Return what happened to a model, oldest first; empty for a name that is not there."""
         return self._ledger.history(validate_name(name))
 
-    def record(self, version: ModelVersion, action: Action) -> HistoryEvent:
-        """Append to the history of ``version.name`` that something was done with a version."""
-        return self._ledger.record(version, action)
+    def record(
+        self, version: ModelVersion, action: Action, *, reason: str = "", traffic: dict[str, Any] | None = None
+    ) -> HistoryEvent:
+        """Append to the history of ``version.name`` that something was done with a version, and why."""
+        return self._ledger.record(version, action, reason=reason, traffic=traffic)
 
     def rollback(self, name: str, *, to: int | None = None) -> ModelVersion:
         """Record that the version live before, or version ``to``, is live again, and return it.
@@ -472,7 +469,7 @@ class ModelRegistry:
         reference : str
         force : bool
             Delete it even if it is live by the history, for instance because the kernel that served it was killed, or
-            has an alias, which then means nothing.
+            has an alias, which then means nothing. An ensemble that points to it can then not be loaded any more.
 
         Raises
         ------
@@ -480,7 +477,7 @@ class ModelRegistry:
             If the reference has no number.
         ModelNotFoundError
         VersionInUseError
-            If it is live, or an alias means it.
+            If it is live, an alias means it, or an ensemble has it as a member.
         """
         if ModelReference.parse(reference).number is None:
             raise InvalidNameError(
@@ -495,6 +492,9 @@ class ModelRegistry:
                 f"{version} is live: deploy another version, or stop it, first. If the process that served it is gone: "
                 "registry.delete(..., force=True)."
             )
+        ensemble = None if force else self._pointing_at(version)
+        if ensemble is not None:
+            raise VersionInUseError(f"{version} is a member of the ensemble {ensemble}: delete that first.")
         self._ledger.delete(version)
         return version
 
@@ -514,6 +514,8 @@ class ModelRegistry:
     def copy(self, reference: str, to: ModelRegistry | str | Path) -> ModelVersion:
         """Copy a version, digests checked on both sides, as the next version of its name in another registry.
 
+        The members of an ensemble are copied first, but for those that the other registry has already.
+
         Raises
         ------
         ModelNotFoundError, IntegrityError
@@ -526,9 +528,7 @@ class ModelRegistry:
         version = self.version(reference)
         if other.url == self.url:
             raise InvalidInputError(f"{version} is in {self.url} already; give another registry to copy it to.")
-        if serializer_named(version.format).runs_code:
-            self._check_trusted(version)
-        return other._adopt(version, self._blobs.get(version.contents), source=self.url)  # noqa: SLF001 - its own kind
+        return self._copied(version, other)
 
     def diff(self, old: str, new: str) -> VersionDiff:
         """Compare two versions: parameters, schema, metrics, size, requirements, golden answers.
@@ -588,6 +588,148 @@ class ModelRegistry:
         self._assumed_trusted = True
         return self
 
+    @contextmanager
+    def _draft(
+        self, model: Any, name: str, *, example: Any, metrics: Mapping[str, float] | None, description: str,
+        serializer: str | None, by_value: Sequence[ModuleType],
+    ) -> Iterator[_Draft]:  # fmt: skip
+        """Check a model and make its files; nothing is written. Git and the example's digest are awaited later."""
+        answering, known = predictor(model), checked_metrics(metrics)
+        check_description(description)
+        check_modules(by_value)
+        signature = infer_signature(model, example)
+        check_fitted(model)
+        golden = golden_rows(answering, signature, example)
+        ensemble = model if isinstance(model, Ensemble) else None
+        found = environment.describe(model)
+        if ensemble is None:
+            formats = candidates(model, wanted=serializer)
+        else:
+            formats, found = own_format(ensemble, wanted=serializer), found | {"modules": modules(ensemble)}
+        with LineageProbe(example) as lineage, stored_by_value(by_value):
+            chosen, files, golden = stored_form(model, formats=formats, signature=signature, golden=golden)
+            yield _Draft(
+                name=name, model_type=type_name(model), metrics=known, description=description, format=chosen.name,
+                files=files, signature=signature, golden=golden, parameters=parameters(model),
+                environment=found, lineage=lineage, example=example, ensemble=ensemble,
+            )  # fmt: skip
+
+    def _write(self, draft: _Draft, *, reuse: bool = False) -> ModelVersion:
+        """Store what was drafted as the next version; with ``reuse`` return the newest one if it is the same model."""
+        contents = [*draft.files.values(), orjson.dumps(draft.signature.to_json())]
+        contents += [] if draft.golden is None else [draft.golden.to_json()]
+        self._found()
+        digests = self._blobs.put(contents)
+        stored = tuple(
+            StoredFile(path, digest, memoryview(content).nbytes)
+            for (path, content), digest in zip(draft.files.items(), digests, strict=False)
+        )
+        version = ModelVersion(
+            name=draft.name, number=0, created=datetime.now(UTC), metrics=draft.metrics, description=draft.description,
+            model_type=draft.model_type, format=draft.format, files=stored, signature_digest=digests[len(stored)],
+            golden_digest=None if draft.golden is None else digests[-1], parameters=draft.parameters,
+            environment=draft.environment, lineage=draft.lineage.result(), read_signature=self._read_signature,
+        )  # fmt: skip
+        newest = self._ledger.versions(draft.name)[-1:] if reuse else []
+        if newest and newest[0].digest == version.digest and newest[0].signature.names == draft.signature.names:
+            return newest[0]
+        self._registered_here.add(version.digest)
+        return self._add(version, contents)
+
+    def _whole(self, draft: _Draft, *, by_value: Sequence[ModuleType] = ()) -> _Draft:
+        """Return what can be written: of an ensemble, when its members are."""
+        return draft if draft.ensemble is None else self._with_members(draft, by_value=by_value)
+
+    def _member_draft(
+        self, member: Member, draft: _Draft, *, by_value: Sequence[ModuleType]
+    ) -> AbstractContextManager[_Draft]:
+        rows = None if draft.example is None else rows_for(member, draft.signature.coerce(draft.example))
+        return self._draft(
+            member.model, f"{draft.name}-{member.name}", example=rows, metrics=None,
+            description=f"Member {member.name} of {draft.name}.", serializer=None, by_value=by_value,
+        )  # fmt: skip
+
+    def _with_members(self, draft: _Draft, *, by_value: Sequence[ModuleType]) -> _Draft:
+        """Store the members of an ensemble that are no versions yet, once all were checked, and point to them."""
+        assert draft.ensemble is not None  # noqa: S101 - for the type checker: it is asked for ensembles alone
+        members = list(draft.ensemble.members.values())
+        check_registrable(draft.name, members, url=self.url)
+        with ExitStack() as stack:
+            drafts = {
+                member.name: stack.enter_context(self._member_draft(member, draft, by_value=by_value))
+                for member in members
+                if member.version is None
+            }
+            written = {name: self._write(self._whole(one), reuse=True) for name, one in drafts.items()}
+        targets = [Pointer.to(member.name, written.get(member.name, member.version)) for member in members]
+        manifest = redirected(draft.files[MANIFEST], targets)
+        return replace(draft, files=draft.files | {MANIFEST: manifest}, parameters=described(manifest))
+
+    def _loaded(self, version: ModelVersion, *, mapped: bool, allow_mismatch: bool) -> Any:
+        """Return the model of a version that may be loaded."""
+        try:
+            serializer = serializer_named(version.format)
+            if is_ensemble(version):
+                serializer = EnsembleSerializer(partial(self._member, mapped=mapped, allow_mismatch=allow_mismatch))
+            return serializer.load(self._contents(version, mapped=mapped))
+        except MlnbError:
+            raise
+        except ImportError as error:
+            raise MissingLibraryError(f"{version} needs {error.name or 'a library'}: {error}. Install it.") from error
+        except Exception as error:
+            differing = environment.differences(version.environment, requirements={})
+            raise IntegrityError(
+                f"{version} cannot be rebuilt here: {type(error).__name__}: {error}. It was stored under Python "
+                f"{version.python}{''.join(f'; {one}' for one in differing)}."
+            ) from error
+
+    def _member(self, pointer: Pointer, *, mapped: bool, allow_mismatch: bool) -> Member:
+        """Return the member of an ensemble that a pointer means."""
+        version = self._target(pointer)
+        model = self.load(version, mapped=mapped, allow_mismatch=allow_mismatch, shared=True)
+        return stored_member(pointer.member, model, version, self.url)
+
+    def _target(self, pointer: Pointer) -> ModelVersion:
+        version = self.version(str(pointer))
+        if version.digest != pointer.digest:
+            raise IntegrityError(f"{version} is not the version that the ensemble was registered with.")
+        return version
+
+    def _pointers(self, version: ModelVersion) -> list[Pointer]:
+        """Return which versions a version points to; none unless it is an ensemble."""
+        if not is_ensemble(version):
+            return []
+        manifest = next(file.digest for file in version.files if file.path == MANIFEST)
+        return pointers(self._blobs.get([manifest])[0])
+
+    def _pointing_at(self, version: ModelVersion) -> ModelVersion | None:
+        """Return an ensemble that has a version as a member."""
+        for name in self._ledger.names():
+            with suppress(IntegrityError):  # what is damaged protects nothing
+                for other in self._ledger.versions(name):
+                    if any(str(pointer) == str(version) for pointer in self._pointers(other)):
+                        return other
+        return None
+
+    def _copied(self, version: ModelVersion, other: ModelRegistry, *, reuse: bool = False) -> ModelVersion:
+        """Copy a version, members first; with ``reuse`` return one that the other registry has of the same model."""
+        self._check_trusted(version)
+        contents = dict(zip(version.contents, self._blobs.get(version.contents), strict=True))
+        if is_ensemble(version):
+            targets = [
+                Pointer.to(pointer.member, self._copied(self._target(pointer), other, reuse=True))
+                for pointer in self._pointers(version)
+            ]
+            version, contents = _redirected(version, contents, targets)
+        there = other._twin(version) if reuse else None
+        return there or other._adopt(version, list(contents.values()), source=self.url)
+
+    def _twin(self, version: ModelVersion) -> ModelVersion | None:
+        """Return the newest version here of the same name and with the same files and signature."""
+        known = (version.digest, version.signature_digest)
+        same = [one for one in self._ledger.versions(version.name) if (one.digest, one.signature_digest) == known]
+        return same[-1] if same else None
+
     def _adopt(self, version: ModelVersion, contents: Sequence[memoryview], *, source: str) -> ModelVersion:
         self._found()
         if self._blobs.put(contents) != list(version.contents):
@@ -627,7 +769,8 @@ class ModelRegistry:
         return {digest for version in versions for digest in version.contents}
 
     def _check_trusted(self, version: ModelVersion) -> None:
-        if not self.trusted and version.digest not in self._registered_here:
+        """Refuse what may run code of somebody else."""
+        if runs_code(version) and not self.trusted and version.digest not in self._registered_here:
             raise UntrustedError(
                 f"{version} was not loaded: as {version.format} it runs code of whoever wrote it, and {self.url} is "
                 "neither a registry that you made nor one you trust. If you know its writers: "
@@ -665,6 +808,38 @@ class ModelRegistry:
         if not self._ledger.found(identity):
             trust.forget(self.url, identity)  # another writer made it
         self._identity = self._ledger.identity()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """A version before it is written: it was checked, and its files are made."""
+
+    name: str
+    model_type: str
+    metrics: dict[str, float]
+    description: str
+    format: str
+    files: dict[str, Buffer]
+    signature: Signature
+    golden: GoldenRows | None
+    parameters: dict[str, str]
+    environment: dict[str, Any]
+    lineage: LineageProbe
+    example: Any
+    ensemble: Ensemble | None
+
+
+def _redirected(
+    version: ModelVersion, contents: Mapping[str, memoryview], targets: Sequence[Pointer]
+) -> tuple[ModelVersion, dict[str, memoryview]]:
+    """Return an ensemble's version and its contents by digest, with pointers to other versions of the members."""
+    old = next(file for file in version.files if file.path == MANIFEST)
+    manifest = redirected(contents[old.digest], targets)
+    new = StoredFile(MANIFEST, hashlib.sha256(manifest).hexdigest(), len(manifest))
+    files = tuple(new if file is old else file for file in version.files)
+    changed = replace(version, files=files, parameters=described(manifest))
+    known = {**contents, new.digest: memoryview(manifest)}
+    return changed, {digest: known[digest] for digest in changed.contents}
 
 
 def _version_text(number: int | None) -> str:

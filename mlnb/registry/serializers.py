@@ -150,6 +150,7 @@ def _tensor(array: Any, dtype: Any, requires_grad: bool) -> Any:  # noqa: FBT001
 
 _BUILT_IN = {
     "cloudpickle": "mlnb.registry.serializers:CloudpickleSerializer",
+    "ensemble": "mlnb.registry.ensembles.stored:EnsembleSerializer",
     "lightgbm": "mlnb.registry.frameworks:LightGBMSerializer",
     "onnx": "mlnb.registry.frameworks:OnnxSerializer",
     "skops": "mlnb.registry.frameworks:SkopsSerializer",

@@ -42,15 +42,20 @@ class Answering:
             If the model fails, or gives another number of answers than rows.
         """
         try:
-            built = self._signature.build(checked)
-            values = self._predictor.predict(built)
-            found = None
-            if probabilities and self._predictor.probabilities is not None:
-                found = self._predictor.probabilities(built)
+            answer = self._ask(self._signature.build(checked), probabilities=probabilities)
         except (Exception, SystemExit) as error:  # SystemExit would end the server's event loop
             _log.warning("%s failed to predict", self._name, exc_info=True)
             raise PredictionError(f"{type(error).__name__}: {error}") from error
-        for answers in (values, found):
+        for answers in (answer.values, answer.probabilities):
             if answers is not None and answers.shape[:1] != (rows,):
                 raise PredictionError(f"ValueError: predict returned the shape {answers.shape} for {rows} rows")
-        return Prediction(values, found)
+        return answer
+
+    def _ask(self, rows: Any, *, probabilities: bool) -> Prediction:
+        predictor = self._predictor
+        if predictor.together is not None:
+            said = predictor.together(rows)
+            return Prediction(said.values, said.probabilities if probabilities else None, said.missing)
+        asked = predictor.probabilities if probabilities else None
+        values = predictor.predict(rows)
+        return Prediction(values, None if asked is None else asked(rows))

@@ -36,10 +36,13 @@ class Prediction(NamedTuple):
         ``(n, ...)``
     probabilities : ndarray or None
         ``(n, classes)``, where asked for.
+    missing : tuple of str
+        The members of an ensemble that failed for this batch; the others answered.
     """
 
     values: np.ndarray[Any, Any]
     probabilities: np.ndarray[Any, Any] | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -240,8 +243,9 @@ def answer_each(jobs: Sequence[Job], prediction: Prediction) -> None:
         jobs[0].tell(prediction)
         return
     start = 0
-    values, probabilities = prediction
+    values, probabilities, missing = prediction
     for job in jobs:
         end = start + job.count
-        job.tell(Prediction(values[start:end], None if probabilities is None else probabilities[start:end]))
+        part = None if probabilities is None else probabilities[start:end]
+        job.tell(Prediction(values[start:end], part, missing))
         start = end

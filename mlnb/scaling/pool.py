@@ -167,6 +167,14 @@ class ReplicaPool:
         self._quiet.clear()
         self._pump_soon()
 
+    def give_up_waiting(self) -> list[Job]:
+        """Return what waits and is not begun, for others to answer."""
+        jobs = [job for job in self._waiting if not job.told]
+        self._waiting.clear()
+        self._waiting_rows = 0
+        self._rested()
+        return jobs
+
     def _pump_soon(self) -> None:
         """Form a batch when this turn of the loop is over: what else has arrived in it joins."""
         if not self._pump_due:

@@ -15,10 +15,10 @@ __all__ = ["Zygotes", "modules_of"]
 
 
 def modules_of(version: ModelVersion) -> frozenset[str]:
-    """Return the modules that a model needs: its class's own, and the packages it came from."""
-    own = version.model_type.rpartition(".")[0]
+    """Return the modules that a model needs: its class's own, for an ensemble its members', and their packages."""
+    own = [version.model_type.rpartition(".")[0], *version.environment.get("modules", ())]
     packages = version.environment.get("packages", {})
-    return frozenset({*packages, *([own] if own.partition(".")[0] in packages else [])})
+    return frozenset({*packages, *(module for module in own if module.partition(".")[0] in packages)})
 
 
 class Zygotes:

@@ -33,12 +33,15 @@ class Task:
     threads : int
         That the libraries of the model may use: the cores are shared with the other replicas.
     acceleration : Acceleration or None
+    background : bool
+        Whether it runs only when nothing else on the machine wants to.
     """
 
     registry: str
     reference: str
     threads: int
     acceleration: Acceleration | None = None
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def serve(sock: socket.socket, argument: bytes) -> int:
     warnings.simplefilter("ignore")  # what differs here was said where the version was deployed
     task: Task = pickle.loads(argument)
     send(sock, Loading(os.getpid()))
+    if task.background:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     try:
         answering = _load(task)
     except Exception as error:  # noqa: BLE001 - whatever it is, the one who started this is told

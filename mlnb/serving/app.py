@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
@@ -20,6 +21,7 @@ from starlette.routing import Route
 from mlnb.errors import MalformedBodyError, TooLargeError
 from mlnb.serving import problems
 from mlnb.serving.codecs import MAX_BODY_BYTES, to_json
+from mlnb.serving.feedback import read_feedback
 from mlnb.serving.inference_v2 import model_metadata, server_metadata
 from mlnb.serving.openapi import paths_of
 from mlnb.serving.predicting import Routes, find, find_only
@@ -74,11 +76,12 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
     @app.get("/models/{name}", include_in_schema=False)
     @app.get("/models/{name}/info", include_in_schema=False)
     async def info(name: str) -> Response:
-        return _json(describe(find(served, name).service.version))
+        service = find(served, name).service
+        return _json(describe(service.version) | {"shares": service.shares})
 
     @app.get("/models/{name}/stats", include_in_schema=False)
     async def stats(name: str) -> Response:
-        snapshot = asdict(find(served, name).monitor.snapshot(now=time.time()))
+        snapshot = asdict(find(served, name).observer.monitor.snapshot(now=time.time()))
         del snapshot["last_error"]  # the model's own words are for its owner
         return _json(snapshot)
 
@@ -90,8 +93,18 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
     for path in ("/models/{name}/predict", "/predict", "/v2/models/{name}/infer",
                  "/v2/models/{name}/versions/{number}/infer"):  # fmt: skip
         app.router.routes.append(Route(path, predict, methods=["POST"], include_in_schema=False))
+    _add_feedback(app, served)
     _add_inference_v2(app, served, is_ready)
     return app
+
+
+def _add_feedback(app: FastAPI, served: Mapping[str, Served]) -> None:
+    """Add where it is said what became of requests."""
+
+    @app.post("/models/{name}/feedback", tags=["feedback"], summary="What became of requests", openapi_extra=_FEEDBACK)
+    async def feedback(name: str, request: Request) -> Response:
+        outcomes = find(served, name).observer.outcomes
+        return _json({"model": name, "noted": outcomes.label(read_feedback(_parsed(await _read(request))))})
 
 
 def _add_inference_v2(app: FastAPI, served: Mapping[str, Served], is_ready: Callable[[], bool]) -> None:
@@ -211,6 +224,29 @@ async def _read(request: Request) -> bytes:
             f"The body has more than {MAX_BODY_BYTES // 2**20} MiB; send the rows in parts.", accepted=MAX_BODY_BYTES
         )
     return b"".join(chunks)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBodyError(f"The body is not JSON: {error}.") from None
+
+
+_FEEDBACK = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "examples": {
+                    "one": {"value": {"request_id": "0f3a9c21d4e7", "label": "malignant"}},
+                    "many": {"value": {"feedback": [{"request_id": "0f3a9c21d4e7", "outcome": 1}]}},
+                },
+            }
+        },
+    }
+}
 
 
 def _json(document: object, *, status: int = 200) -> Response:

@@ -13,6 +13,7 @@ from mlnb.serving.arrow import read_arrow_file, read_arrow_stream
 from mlnb.serving.npy import read_npy
 from mlnb.serving.service import Query
 from mlnb.serving.text_csv import Header, read_csv
+from mlnb.serving.traffic import key_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +51,15 @@ def decode(content_type: str, body: bytes, signature: Signature, *, probabilitie
     wanted = document.pop("probabilities", probabilities)
     if not isinstance(wanted, bool):
         raise InvalidInputError(f"'probabilities' is true or false, not a JSON {_json_type(wanted)}.")
-    return Query(_rows(document, signature), wanted)
+    key = _key(document.pop("key", ""))
+    return Query(_rows(document, signature), wanted, key)
+
+
+def _key(given: Any) -> bytes:
+    """Return what the request belongs to, for a split."""
+    if not isinstance(given, (str, int, float)) or isinstance(given, bool):
+        raise InvalidInputError(f"'key' is text or a number, not a JSON {_json_type(given)}.")
+    return key_text(given)
 
 
 def _one_row(body: bytes) -> list[Any] | None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlnb.errors import MlnbError, NotDeployedError
-from mlnb.monitoring import ModelMonitor
+from mlnb.errors import MlnbError, NotDeployedError, StoppedError
+from mlnb.monitoring.comparison import Comparison
+from mlnb.registry.compatibility import misfit
 from mlnb.registry.predictors import predictor
 from mlnb.scaling.answering import Answering
 from mlnb.scaling.balancing import policy_named
@@ -20,65 +21,92 @@ from mlnb.scaling.preloading import Zygotes, modules_of
 from mlnb.scaling.processes import Processes
 from mlnb.scaling.replicas import KernelReplica
 from mlnb.scaling.worker import Task
-from mlnb.serving.predicting import DEFAULT_TIMEOUT, Served
+from mlnb.serving.mirror import Mirror
+from mlnb.serving.observing import Observer
+from mlnb.serving.predicting import Served
+from mlnb.serving.rollout import Change, Rollout
 from mlnb.serving.service import Line, ModelService, Query
+from mlnb.serving.traffic import Split
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlnb.events import PredictionEvent
     from mlnb.monitoring import MetricsSnapshot
+    from mlnb.monitoring.comparison import ComparisonSummary
+    from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.monitor import Series
-    from mlnb.registry import ModelVersion
-    from mlnb.scaling.acceleration.acceleration import Acceleration
+    from mlnb.monitoring.outcomes import Label
     from mlnb.scaling.batching import PredictTimes
     from mlnb.scaling.pool import ReplicaSnapshot
     from mlnb.scaling.processes import ProcessReplica
     from mlnb.scaling.replicas import Replica
     from mlnb.scaling.spawner import Spawner
+    from mlnb.serving.canary import CanaryDecision
+    from mlnb.serving.observing import Observed, VersionCount
+    from mlnb.serving.plan import Plan, Shadow, Spec
+    from mlnb.serving.rollout import CanarySnapshot
     from mlnb.serving.service import Answer
 
 _LIBRARIES = frozenset({"lightgbm", "onnx", "sklearn", "xgboost"})
+_ALL = 100.0  # percent
 
-__all__ = ["Gateway", "Manner", "ServiceSnapshot", "Spec"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """How a version is served.
-
-    Attributes
-    ----------
-    replicas : int
-        Processes; 0: in the process of the server itself.
-    policy : str
-        By which idle replicas are chosen; a key of :data:`~mlnb.scaling.balancing.POLICIES`.
-    timeout : float
-        Seconds after which a prediction is given up, and its replica replaced.
-    """
-
-    replicas: int = 0
-    policy: str = "least_loaded"
-    timeout: float = DEFAULT_TIMEOUT
+__all__ = ["Gateway", "Handed", "ServiceSnapshot", "ShadowSnapshot", "TrafficSnapshot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """What is to be served, and how.
+class ShadowSnapshot:
+    """A shadow at one moment.
 
     Attributes
     ----------
-    version : ModelVersion
-    registry : str
-        A folder on this machine that has the version's files.
-    reference : str
-        The version there.
-    manner : Manner
-    acceleration : Acceleration or None
+    version : int
+    share : float
+        Of the requests, in percent.
+    summary : ComparisonSummary
+    replicas : tuple of ReplicaSnapshot
+    trouble : str
+        Why the last replica ended by itself, "" if none did.
     """
 
-    version: ModelVersion
-    registry: str
-    reference: str
-    manner: Manner
-    acceleration: Acceleration | None = None
+    version: int
+    share: float
+    summary: ComparisonSummary
+    replicas: tuple[ReplicaSnapshot, ...]
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSnapshot:
+    """How the requests of a deployment are shared out, at one moment.
+
+    Attributes
+    ----------
+    live : int
+    shares : dict of int to float
+        By version number, from 0 to 1.
+    counts : dict of int to VersionCount
+        What each version answered.
+    key : str or None
+        The field that a split goes by.
+    shadow : ShadowSnapshot or None
+    canary : CanarySnapshot or None
+    last : Change or None
+        What the last canary came to.
+    """
+
+    live: int
+    shares: dict[int, float]
+    counts: dict[int, VersionCount]
+    key: str | None = None
+    shadow: ShadowSnapshot | None = None
+    canary: CanarySnapshot | None = None
+    last: Change | None = None
+
+    @property
+    def simple(self) -> bool:
+        """Whether the live version is alone."""
+        return len(self.shares) == 1 and self.shadow is None and self.canary is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +117,42 @@ class ServiceSnapshot:
     ----------
     metrics : MetricsSnapshot
     replicas : tuple of ReplicaSnapshot
+        Of the live version.
+    traffic : TrafficSnapshot
     trouble : str
         Why the last replica ended by itself, "" if none did.
     """
 
     metrics: MetricsSnapshot
     replicas: tuple[ReplicaSnapshot, ...]
+    traffic: TrafficSnapshot
     trouble: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Handed:
+    """What one gateway tells another that goes on with its deployment.
+
+    Attributes
+    ----------
+    observed : Observed
+    changes : list of Change
+        That canaries made.
+    """
+
+    observed: Observed
+    changes: list[Change]
 
 
 @dataclass(slots=True)
 class _Entry:
-    spec: Spec
+    plan: Plan
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    specs: dict[int, Spec] = field(default_factory=dict)  # of the lines that answer
+    shadow: Shadow | None = None
+    changes: list[Change] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)  # a change, or the end of a canary
+    handed: bool = False  # to another gateway
 
 
 class Gateway:
@@ -124,43 +175,195 @@ class Gateway:
         self._zygotes = zygotes or Zygotes()
         self._processes: dict[Spawner, Processes] = {}
         self._coming: list[frozenset[str]] = []  # what those need that are on their way
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._rng = random.Random()  # noqa: S311 - shares out work, keeps no secret
 
-    async def deploy(self, spec: Spec, model: Any = None) -> None:
-        """Serve a version under its name: a new deployment, or the next version of one.
+    async def deploy(self, plan: Plan, models: Mapping[int, Any] | None = None) -> None:
+        """Serve what a plan says under its name: a new deployment, or a change of one.
+
+        Versions that are served already, in the same manner, go on. The others are made ready first; then all changes
+        between two requests.
 
         Parameters
         ----------
-        spec : Spec
-        model : object, optional
-            The loaded model, for a replica in this process.
+        plan : Plan
+        models : mapping of int to object, optional
+            The loaded models by version number, for replicas in this process; of versions that are not served yet.
 
         Raises
         ------
         MlnbError
             If no replica can be started; what was live stays live.
         """
-        name = spec.version.name
-        entry = self._entries.get(name) or _Entry(spec)
-        modules = modules_of(spec.version)
+        name = plan.live.version.name
+        entry = self._entries.get(name) or _Entry(plan)
+        modules = [modules_of(spec.version) for spec in _processed(plan)]
         async with entry.lock:
-            self._coming.append(modules)
+            self._coming += modules
             try:
-                line = await self._line(spec, model)
-                one = self.served.get(name)
-                if one is None:
-                    monitor = ModelMonitor()
-                    self.served[name] = Served(ModelService(line, listener=monitor.observe), monitor)
-                    self._entries[name] = entry
-                else:
-                    await one.service.swap(line, within=spec.manner.timeout)
-                entry.spec = spec
+                await self._change(name, entry, plan, models or {})
             finally:
-                self._coming.remove(modules)
+                for one in modules:
+                    self._coming.remove(one)
                 await self._end_zygotes()
 
+    async def _change(self, name: str, entry: _Entry, plan: Plan, models: Mapping[int, Any]) -> None:
+        new: dict[int, Line] = {}
+        mirror = None
+        try:
+            while missing := self._missing(name, plan, new):  # again: one may have been taken back meanwhile
+                new[missing.version.number] = await self._line(missing, models.get(missing.version.number))
+            if plan.shadow is not None and (entry.shadow != plan.shadow or name not in self.served):
+                mirror = await self._mirror(plan.shadow)
+        except BaseException:
+            for line in new.values():
+                await line.pool.drain(within=0)
+            raise
+        there = {} if name not in self.served else self.served[name].service.lines
+        live, *others = [(there | new)[spec.version.number] for spec in plan.specs]
+        await self._go(name, entry, plan, live, others, mirror)
+
+    def _missing(self, name: str, plan: Plan, new: Mapping[int, Line]) -> Spec | None:
+        """Return the first spec of a plan for which nothing is ready, None if all is."""
+        return next(
+            (one for one in plan.specs if one.version.number not in new and not self._is_there(name, one)), None
+        )
+
+    def _is_there(self, name: str, spec: Spec) -> bool:
+        """Say whether a version answers already as its spec says."""
+        one, number = self.served.get(name), spec.version.number
+        if one is None or self._entries[name].specs.get(number) != spec:
+            return False
+        return number in one.service.lines and one.service.lines[number].pool.ready
+
+    async def _go(
+        self, name: str, entry: _Entry, plan: Plan, live: Line, others: list[Line], mirror: Mirror | None
+    ) -> None:
+        """Let versions that are ready answer, and end those that answer no more."""
+        one = self.served.get(name)
+        gone: list[Line] = []
+        if one is None:
+            observer = Observer(live.version.signature)
+            one = Served(ModelService(live, listener=observer.observe), observer)
+            self._entries[name] = entry
+        observer = one.observer
+        if observer.rollout is not None:
+            observer.rollout.stop()
+            observer.rollout = None
+        before = one.service.live
+        gone = one.service.route(live, others, split=plan.split)
+        entry.plan, entry.specs = plan, {spec.version.number: spec for spec in plan.specs}
+        old_mirror = observer.mirror if entry.shadow != plan.shadow else None
+        if entry.shadow != plan.shadow:
+            observer.mirror, entry.shadow = mirror, plan.shadow
+        elif mirror is not None:
+            observer.mirror = mirror
+        self._begin(name, entry, one)
+        self.served[name] = one
+        self._tell(entry)
+        if old_mirror is not None:
+            await old_mirror.close()
+        await self._leave(one.service, gone, before=before, within=plan.live.manner.timeout)
+
+    def _begin(self, name: str, entry: _Entry, one: Served) -> None:
+        """Begin the canary and the trial of a plan."""
+        plan, observer = entry.plan, one.observer
+        numbers = [spec.version.number for spec in plan.specs]
+        baseline = numbers[0]
+        names = {number: plan.names.get(number, f"v{number}") for number in numbers}
+        observer.outcomes.trial(names if len(numbers) > 1 else None, baseline=baseline)
+        if plan.canary is not None:
+            observer.rollout = Rollout(
+                plan.canary, live=baseline, outcomes=observer.outcomes, mirror=observer.mirror,
+                decided=partial(self._decided, name),
+            )  # fmt: skip
+            one.service.split = _canary_split(plan, plan.canary.steps[0])
+
+    async def _leave(self, service: ModelService, gone: Sequence[Line], *, before: Line, within: float) -> None:
+        """End lines that answer no more; what waits for one of several goes to the one that is live."""
+        for line in gone:
+            if (line is not before or service.live is not before) and misfit(
+                line.version.signature, service.live.version.signature
+            ) is None:
+                service.take_over(line)
+        await asyncio.gather(*(line.pool.drain(within=within) for line in gone))
+
+    def _decided(self, name: str, decision: CanaryDecision) -> None:
+        """Do at once what was decided on a canary: nobody is asked, and nothing is awaited."""
+        one, entry = self.served[name], self._entries[name]
+        rollout = one.observer.rollout
+        assert rollout is not None  # noqa: S101 - for the type checker
+        if decision.kind == "advance":
+            rollout.advance()
+            one.service.split = _canary_split(entry.plan, rollout.share)
+            self._note(entry, "advanced", rollout, decision.reason)
+            return
+        self._note(entry, "promoted" if decision.kind == "promote" else "taken back", rollout, decision.reason)
+        self._finish(name)
+
+    def _finish(self, name: str) -> None:
+        """End a canary as its last change says."""
+        one, entry = self.served[name], self._entries[name]
+        if one.observer.rollout is not None:
+            one.observer.rollout.stop()
+            one.observer.rollout = None
+        plan, kind = entry.plan, entry.changes[-1].kind
+        assert plan.canary is not None  # noqa: S101 - for the type checker
+        number = plan.canary.version if kind == "promoted" else plan.live.version.number
+        before = one.service.live
+        entry.plan = replace(plan.simple, live=plan.of(number))
+        gone = one.service.route(one.service.lines[number])
+        entry.specs = {number: plan.of(number)}
+        one.observer.outcomes.trial(None)
+        self._tell(entry)
+        mirror, one.observer.mirror, entry.shadow = one.observer.mirror, None, None
+        self._spawn(self._clear(one.service, gone, mirror, before=before, within=plan.live.manner.timeout))
+
+    async def _clear(
+        self, service: ModelService, gone: Sequence[Line], mirror: Mirror | None, *, before: Line, within: float
+    ) -> None:
+        if mirror is not None:
+            await mirror.close()
+        await self._leave(service, gone, before=before, within=within)
+        await self._end_zygotes()
+
+    def _note(self, entry: _Entry, kind: Any, rollout: Rollout, reason: str) -> None:
+        number = entry.changes[-1].number + 1 if entry.changes else 1
+        entry.changes.append(
+            Change(
+                number=number,
+                kind=kind,
+                version=rollout.plan.version,
+                share=rollout.share,
+                at=time.time(),
+                reason=reason,
+            )
+        )
+        self._tell(entry)
+
+    def _tell(self, entry: _Entry) -> None:
+        """Wake those who follow."""
+        entry.news.set()
+        entry.news = asyncio.Event()
+
+    async def follow(self, name: str, after: int) -> list[Change]:
+        """Wait for changes that a canary makes, and return those with a number above ``after``.
+
+        An empty list says that there is no canary any more.
+        """
+        while True:
+            entry = self._entries.get(name)
+            if entry is None:
+                return []
+            if entry.handed:
+                raise StoppedError("Another server goes on with this.")
+            changes = [change for change in entry.changes if change.number > after]
+            if changes or entry.plan.canary is None:
+                return changes
+            await entry.news.wait()
+
     async def scale(self, name: str, replicas: int) -> None:
-        """Have as many replica processes; return when those that are new are ready.
+        """Have as many replica processes of each version that answers; return when those that are new are ready.
 
         Raises
         ------
@@ -169,10 +372,19 @@ class Gateway:
         one = self._find(name)
         entry = self._entries[name]
         async with entry.lock:
-            pool = one.service.live.pool
-            await pool.scale(replicas)
-            entry.spec = replace(entry.spec, manner=replace(entry.spec.manner, replicas=replicas))
-            _share_cores(pool.replicas)
+            pools = [line.pool for line in one.service.lines.values()]
+            before = [pool.desired for pool in pools]
+            try:
+                for pool in pools:
+                    await pool.scale(replicas)
+            except BaseException:
+                for pool, desired in zip(pools, before, strict=True):
+                    await pool.scale(min(desired, pool.desired))
+                raise
+            entry.plan = entry.plan.scaled(replicas)
+            entry.specs = {spec.version.number: spec for spec in entry.plan.specs}
+            for pool in pools:
+                _share_cores(pool.replicas, len(pools))
 
     async def withdraw(self, name: str, *, within: float) -> bool:
         """Serve a name no more; say whether what was in flight was answered ``within`` as many seconds."""
@@ -180,9 +392,14 @@ class Gateway:
         if one is None:
             return True
         entry = self._entries[name]  # until its replicas have ended, so that their zygote lives on
+        if one.observer.rollout is not None:
+            one.observer.rollout.stop()
         async with entry.lock:
             done = await one.service.close(within=within)
+            if one.observer.mirror is not None:
+                await one.observer.mirror.close()
             del self._entries[name]
+        self._tell(entry)
         await self._end_zygotes()
         return done
 
@@ -204,36 +421,87 @@ class Gateway:
             else:
                 future.set_result(outcome)
 
+        timeout = self._entries[name].plan.live.manner.timeout
         one.service.submit(
-            query, timeout=self._entries[name].spec.manner.timeout, received=time.perf_counter(), answered=answered,
-            gone=future.cancelled,
-        )  # fmt: skip
+            query, timeout=timeout, received=time.perf_counter(), answered=answered, gone=future.cancelled
+        )
         return await future
 
     async def snapshot(self, name: str) -> ServiceSnapshot:
-        """Return metrics and replicas."""
+        """Return metrics, replicas and traffic."""
         one = self._find(name)
         pool = one.service.live.pool
         return ServiceSnapshot(
-            metrics=one.monitor.snapshot(now=time.time()), replicas=pool.snapshot(), trouble=pool.last_end
-        )
+            metrics=one.observer.monitor.snapshot(now=time.time()), replicas=pool.snapshot(), trouble=pool.last_end,
+            traffic=self._traffic(one, self._entries[name]),
+        )  # fmt: skip
+
+    def _traffic(self, one: Served, entry: _Entry) -> TrafficSnapshot:
+        service, observer = one.service, one.observer
+        counts = {number: count for number, count in observer.counts.items() if number in service.lines}
+        return TrafficSnapshot(
+            live=service.version.number, shares=service.shares, counts=counts,
+            key=None if service.split is None else service.split.key,
+            shadow=None if observer.mirror is None else _shadow_snapshot(observer.mirror),
+            canary=None if observer.rollout is None else observer.rollout.snapshot(),
+            last=entry.changes[-1] if entry.changes else None,
+        )  # fmt: skip
 
     async def series(self, name: str) -> Series:
         """Return what happened second by second."""
-        return self._find(name).monitor.series(now=time.time())
+        return self._find(name).observer.monitor.series(now=time.time())
 
-    async def monitor(self, name: str) -> ModelMonitor:
-        """Return what was observed so far."""
-        return self._find(name).monitor
+    async def feedback(self, name: str, labels: Sequence[Label]) -> int:
+        """Take what became of requests, all of it or nothing; return how many.
 
-    async def absorb(self, name: str, monitor: ModelMonitor) -> None:
-        """Count what was observed elsewhere."""
-        if name in self.served:
-            self.served[name].monitor.absorb(monitor)
+        Raises
+        ------
+        MlnbError
+        """
+        return self._find(name).observer.outcomes.label(labels)
+
+    async def experiment(self, name: str) -> Experiment | None:
+        """Return how the versions that share the requests compare, None if there is but one."""
+        return self._find(name).observer.outcomes.experiment()
+
+    async def comparison(self, name: str) -> Comparison | None:
+        """Return how the shadow's answers differ, None without a shadow."""
+        mirror = self._find(name).observer.mirror
+        return None if mirror is None else mirror.comparison
+
+    async def recent(self, name: str, since: float, until: float) -> list[PredictionEvent]:
+        """Return the requests answered between two times, in seconds since the epoch, as far back as they are kept."""
+        return self._find(name).observer.recent.between(since, until)
+
+    async def hand(self, name: str) -> Handed:
+        """Return what was observed so far; a canary decides nothing more here."""
+        one = self._find(name)
+        if one.observer.rollout is not None:
+            one.observer.rollout.stop()
+        entry = self._entries[name]
+        entry.handed = True
+        self._tell(entry)
+        return Handed(observed=one.observer.observed(), changes=entry.changes)
+
+    async def absorb(self, name: str, handed: Handed) -> None:
+        """Go on from what was observed elsewhere."""
+        if name not in self.served:
+            return
+        one, entry = self.served[name], self._entries[name]
+        one.observer.absorb(handed.observed)
+        entry.changes = handed.changes + entry.changes
+        if one.observer.rollout is None:
+            return
+        if handed.observed.progress is not None:
+            one.observer.rollout.resume(handed.observed.progress)
+            one.service.split = _canary_split(entry.plan, one.observer.rollout.share)
+        elif handed.changes:
+            self._finish(name)
 
     async def close(self, *, within: float) -> None:
         """Answer what is in flight ``within`` as many seconds, and end all replicas."""
         await asyncio.gather(*(self.withdraw(name, within=within) for name in list(self.served)))
+        await asyncio.gather(*self._tasks)
         await self._end_zygotes()
 
     def _find(self, name: str) -> Served:
@@ -244,11 +512,21 @@ class Gateway:
 
     async def _end_zygotes(self) -> None:
         """End those that no deployment needs any more, without keeping the loop."""
-        specs = [entry.spec for entry in self._entries.values()]
-        needed = [modules_of(spec.version) for spec in specs if spec.manner.replicas]
+        specs = [spec for entry in self._entries.values() for spec in _processed(entry.plan)]
+        needed = [modules_of(spec.version) for spec in specs]
         for spawner in self._zygotes.release([*needed, *self._coming]):
             self._processes.pop(spawner, None)
             await asyncio.to_thread(spawner.close)
+
+    async def _mirror(self, shadow: Shadow) -> Mirror:
+        line = await self._line(shadow.spec, None)
+        comparison = Comparison(names=shadow.spec.version.signature.names)
+        return Mirror(line, share=shadow.share, comparison=comparison, rng=self._rng)
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _line(self, spec: Spec, model: Any) -> Line:
         start = partial(self._start_process, spec) if spec.manner.replicas else partial(self._start_here, spec, model)
@@ -274,7 +552,8 @@ class Gateway:
 
     async def _start_process(self, spec: Spec, pools: list[ReplicaPool], key: int, _: PredictTimes) -> Replica:
         (pool,) = pools
-        task = Task(spec.registry, spec.reference, threads_each(pool.desired), spec.acceleration)
+        threads = 1 if spec.manner.background else threads_each(pool.desired)
+        task = Task(spec.registry, spec.reference, threads, spec.acceleration, background=spec.manner.background)
 
         def lost(replica: ProcessReplica, reason: str) -> None:
             pool.lost(replica, reason)
@@ -303,6 +582,27 @@ def threads_each(replicas: int) -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(1, replicas) if hasattr(os, "sched_getaffinity") else 1)
 
 
-def _share_cores(replicas: list[Any]) -> None:
+def _share_cores(replicas: list[Any], versions: int) -> None:
     for replica in replicas:
-        replica.limit_threads(threads_each(len(replicas)))
+        replica.limit_threads(threads_each(len(replicas) * versions))
+
+
+def _processed(plan: Plan) -> list[Spec]:
+    """Return what runs in processes of its own."""
+    shadow = [] if plan.shadow is None else [plan.shadow.spec]
+    return [spec for spec in (*plan.specs, *shadow) if spec.manner.replicas]
+
+
+def _canary_split(plan: Plan, share: float) -> Split:
+    """Return the split in which a plan's canary has a share, in percent."""
+    assert plan.canary is not None  # noqa: S101 - for the type checker
+    version = plan.live.version
+    return Split.of({version.number: _ALL - share, plan.canary.version: share}, salt=version.name)
+
+
+def _shadow_snapshot(mirror: Mirror) -> ShadowSnapshot:
+    pool = mirror.line.pool
+    return ShadowSnapshot(
+        version=mirror.line.version.number, share=mirror.share, summary=mirror.comparison.summary(),
+        replicas=pool.snapshot(), trouble=pool.last_end,
+    )  # fmt: skip

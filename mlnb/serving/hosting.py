@@ -5,56 +5,109 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mlnb.errors import MlnbError, NotDeployedError, PortInUseError, StoppedError
 from mlnb.scaling.backoff import Backoff
 from mlnb.scaling.preloading import modules_of
-from mlnb.serving.gateway import Spec
 from mlnb.serving.hosts import KernelHost, ProcessHost
 from mlnb.serving.local_copies import LocalCopies
+from mlnb.serving.plan import Manner, Plan, Shadow, Spec
 from mlnb.serving.server import HOST, bind
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from mlnb.events import PredictionEvent
+    from mlnb.monitoring.comparison import Comparison
+    from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.monitor import Series
+    from mlnb.monitoring.outcomes import Label
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
-    from mlnb.serving.gateway import Manner, ServiceSnapshot
+    from mlnb.serving.canary import CanaryPlan
+    from mlnb.serving.gateway import ServiceSnapshot
     from mlnb.serving.hosts import Host
+    from mlnb.serving.rollout import Change
     from mlnb.serving.service import Answer, Query
+    from mlnb.serving.traffic import Split
 
-__all__ = ["Hosted", "Hosting"]
+__all__ = ["Hosted", "Hosting", "Variant"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A version with its faster form, if it was asked for.
+
+    Attributes
+    ----------
+    version : ModelVersion
+    acceleration : Acceleration or None
+    """
+
+    version: ModelVersion
+    acceleration: Acceleration | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hosted:
-    """A version that is to be served, and how.
+    """What is to be served under a name, and how.
 
     Attributes
     ----------
     registry : ModelRegistry
-    version : ModelVersion
+    live : Variant
     manner : Manner
-        With no replicas the kernel answers, unless another deployment has brought the server beside it: then one does.
-    acceleration : Acceleration or None
+        Of all that answer. With no replicas the kernel answers, unless another deployment has brought the server beside
+        it: then one does.
+    others : tuple of Variant
+        Further versions that answer.
+    split : Split or None
+        Over all of them.
+    shadow : Variant or None
+        Sees a copy of the requests.
+    shadow_share : float
+        Of the requests that the shadow sees, in percent.
+    canary : CanaryPlan or None
+        For one of the others.
+    names : dict of int to str
+        What people call versions that share the requests, by number.
     """
 
     registry: ModelRegistry
-    version: ModelVersion
+    live: Variant
     manner: Manner
-    acceleration: Acceleration | None
+    others: tuple[Variant, ...] = ()
+    split: Split | None = None
+    shadow: Variant | None = None
+    shadow_share: float = 100.0
+    canary: CanaryPlan | None = None
+    names: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> ModelVersion:
+        """The live version."""
+        return self.live.version
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """All that answer, the live one first."""
+        return (self.live, *self.others)
 
     @property
     def replicas(self) -> int:
-        """Processes that are wanted."""
+        """Processes that are wanted, of each version."""
         return self.manner.replicas
+
+    @property
+    def simple(self) -> Hosted:
+        """The same with the live version alone."""
+        return Hosted(registry=self.registry, live=self.live, manner=self.manner)
 
     def scaled(self, replicas: int) -> Hosted:
         """Return the same with as many replicas."""
@@ -115,14 +168,14 @@ class Hosting:
                 self._socket = bind(None)  # the last port went to somebody else meanwhile
             self._last_port = self._socket.getsockname()[1]
 
-    def serve(self, hosted: Hosted, model: Any) -> None:
-        """Serve a version: a new deployment, or the next version of one.
+    def serve(self, hosted: Hosted, models: Mapping[int, Any] | None = None) -> None:
+        """Serve what is given under its name: a new deployment, or a change of one.
 
         Parameters
         ----------
         hosted : Hosted
-        model : object
-            Loaded, for a replica in the kernel.
+        models : mapping of int to object, optional
+            Loaded, by version number, for replicas in the kernel; what is not given is loaded here if it is needed.
 
         Raises
         ------
@@ -133,9 +186,10 @@ class Hosting:
         with self._lock:
             wanted = self._hosted | {name: hosted}
             host = self._on(hosted, beside=any(one.replicas for one in wanted.values()))
-            spec = self._spec(hosted, beside=host.beside)
             try:
-                _to_the_end(lambda: host.call("deploy", spec, None if host.beside else model))
+                plan = self._plan(hosted, beside=host.beside)
+                loaded = self._loaded(hosted, host, models or {})
+                _to_the_end(lambda: host.call("deploy", plan, loaded))
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):  # it has gone live all the same
                     self._take_back(host, name)
@@ -143,14 +197,36 @@ class Hosting:
                 raise
             self._hosted = wanted
 
+    def _loaded(self, hosted: Hosted, host: Host, models: Mapping[int, Any]) -> dict[int, Any]:
+        """Return the models of the versions that begin to answer in the kernel."""
+        if host.beside:
+            return {}
+        before = self._hosted.get(hosted.version.name)
+        there = [] if before is None else [variant.version for variant in before.variants]
+        new = [one.version for one in hosted.variants if one.version.number in models or one.version not in there]
+        return {
+            version.number: models[version.number] if version.number in models else load(hosted.registry, version)
+            for version in new
+        }
+
     def _take_back(self, host: Host, name: str) -> None:
         """Serve again what was live under a name before, or nothing."""
         before = self._hosted.get(name)
         if before is None:
             host.call("withdraw", name, within=0)
             return
-        model = None if host.beside else before.registry.load(before.version)
-        host.call("deploy", self._spec(before, beside=host.beside), model)
+        host.call("deploy", self._plan(before, beside=host.beside), self._all_loaded(before, beside=host.beside))
+
+    def _all_loaded(self, hosted: Hosted, *, beside: bool) -> dict[int, Any]:
+        if beside:
+            return {}
+        return {one.version.number: load(hosted.registry, one.version) for one in hosted.variants}
+
+    def settled(self, name: str, hosted: Hosted) -> None:
+        """Learn what the server has made of a canary by itself."""
+        with self._lock:
+            if name in self._hosted:
+                self._hosted = self._hosted | {name: hosted}
 
     def scale(self, name: str, replicas: int) -> None:
         """Have as many replica processes; 0: the kernel, unless other deployments have replicas.
@@ -167,7 +243,7 @@ class Hosting:
             stays = self.beside is beside
             try:
                 if not stays:
-                    self._on(hosted, beside=beside)
+                    self._on(wanted[name], beside=beside)
                 elif beside:
                     self._running().call("scale", name, max(1, replicas))
             except BaseException:
@@ -211,6 +287,41 @@ class Hosting:
         series: Series = self._ask("series", name)
         return series
 
+    def feedback(self, name: str, labels: Sequence[Label]) -> int:
+        """Take what became of requests; return how many."""
+        count: int = self._ask("feedback", name, labels)
+        return count
+
+    def experiment(self, name: str) -> Experiment | None:
+        """Return how the versions that share the requests compare."""
+        experiment: Experiment | None = self._ask("experiment", name)
+        return experiment
+
+    def comparison(self, name: str) -> Comparison | None:
+        """Return how a shadow's answers differ."""
+        comparison: Comparison | None = self._ask("comparison", name)
+        return comparison
+
+    def recent(self, name: str, since: float, until: float) -> list[PredictionEvent]:
+        """Return the requests that were answered between two times."""
+        events: list[PredictionEvent] = self._ask("recent", name, since, until)
+        return events
+
+    def follow(self, name: str, after: int) -> list[Change]:
+        """Wait for what a canary does; an empty list says that there is none any more."""
+        while True:  # not through _ask, which keeps others waiting
+            host = self._running()
+            try:
+                changes: list[Change] = host.call("follow", name, after)
+            except StoppedError:
+                with self._lock:  # a move ends first
+                    if isinstance(host, ProcessHost) and host.ended:
+                        self._restored(host)
+                    if self._host is host:
+                        raise
+            else:
+                return changes
+
     def _ask(self, method: str, *arguments: Any) -> Any:
         host = self._running()
         try:
@@ -250,8 +361,7 @@ class Hosting:
             host = KernelHost(self._socket)
         try:
             for hosted in self._hosted.values():
-                model = None if beside else hosted.registry.load(hosted.version)
-                host.call("deploy", self._spec(hosted, beside=beside), model)
+                host.call("deploy", self._plan(hosted, beside=beside), self._all_loaded(hosted, beside=beside))
             host.open()
         except BaseException:
             host.stop()
@@ -267,7 +377,7 @@ class Hosting:
         try:
             cast("Any", old).hand_over(new)  # one is here and one beside
             for name in self._hosted:
-                new.call("absorb", name, old.call("monitor", name))
+                new.call("absorb", name, old.call("hand", name))
         except (MlnbError, OSError, ValueError):  # the line between the two is closed
             _log.warning("Connections or metrics were left behind: the old server has ended", exc_info=True)
         finally:
@@ -299,6 +409,7 @@ class Hosting:
         with self._lock:
             if self._host is not host or not self._hosted:
                 return True
+            self._hosted = {name: _without_canary(hosted) for name, hosted in self._hosted.items()}
             try:
                 self._host = self._started(next(iter(self._hosted.values())), beside=True)
             except (MlnbError, OSError):
@@ -306,14 +417,37 @@ class Hosting:
                 return False
             return True
 
-    def _spec(self, hosted: Hosted, *, beside: bool) -> Spec:
-        version, registry = hosted.version, hosted.registry
-        place, reference = self._copies.of(registry, version) if beside else (registry.url, str(version))
-        effective = hosted.scaled(max(1, hosted.replicas) if beside else 0)
-        return Spec(
-            version=version, registry=place, reference=reference, manner=effective.manner,
-            acceleration=hosted.acceleration,
+    def _plan(self, hosted: Hosted, *, beside: bool) -> Plan:
+        manner = replace(hosted.manner, replicas=max(1, hosted.replicas) if beside else 0)
+        live, *others = (self._spec(hosted.registry, variant, manner, local=beside) for variant in hosted.variants)
+        return Plan(
+            live=live, others=tuple(others), split=hosted.split, canary=hosted.canary, shadow=self._shadow(hosted),
+            names=hosted.names,
         )  # fmt: skip
+
+    def _shadow(self, hosted: Hosted) -> Shadow | None:
+        """Return the shadow: in a process wherever the server is, since it must harm nobody."""
+        if hosted.shadow is None:
+            return None
+        manner = Manner(replicas=1, timeout=hosted.manner.timeout, background=True)
+        return Shadow(spec=self._spec(hosted.registry, hosted.shadow, manner, local=True), share=hosted.shadow_share)
+
+    def _spec(self, registry: ModelRegistry, variant: Variant, manner: Manner, *, local: bool) -> Spec:
+        version = variant.version
+        place, reference = self._copies.of(registry, version) if local else (registry.url, str(version))
+        return Spec(
+            version=version, registry=place, reference=reference, manner=manner, acceleration=variant.acceleration
+        )
+
+
+def load(registry: ModelRegistry, version: ModelVersion) -> Any:
+    """Return the model of a version for a replica in this process; the same object as long as somebody has it."""
+    return registry.load(version, shared=True)
+
+
+def _without_canary(hosted: Hosted) -> Hosted:
+    """Return what is served after a server that watched over a canary has ended: nobody knows how it went."""
+    return hosted if hosted.canary is None else hosted.simple
 
 
 def _to_the_end(function: Callable[[], None]) -> None:

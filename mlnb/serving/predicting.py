@@ -23,13 +23,13 @@ from mlnb.errors import (
 from mlnb.serving.answers import encoder_for
 from mlnb.serving.codecs import MAX_BODY_BYTES, MAX_ROWS, decode, to_json
 from mlnb.serving.inference_v2 import read_infer, write_infer
-from mlnb.serving.service import Query
+from mlnb.serving.service import Query, not_live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mlnb.monitoring import ModelMonitor
     from mlnb.registry.signature import Signature
+    from mlnb.serving.observing import Observer
     from mlnb.serving.service import Answer, ModelService
 
 __all__ = ["DEFAULT_TIMEOUT", "Inquiry", "Routes", "Served", "find", "find_only", "too_large"]
@@ -37,6 +37,7 @@ __all__ = ["DEFAULT_TIMEOUT", "Inquiry", "Routes", "Served", "find", "find_only"
 _log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 60.0  # seconds; a request may name others in its header X-Request-Timeout
+_KEY = b"x-routing-key"  # the header that says what a request belongs to, for a split
 _LARGE = 2**18  # bytes of body from which it is read on another thread, so that the loop goes on
 _MOST_PARTS = 5  # of a path
 _LONGEST = 512  # bytes of a path: of a name's 63 characters each may be sent as three
@@ -46,7 +47,7 @@ class Served(NamedTuple):
     """One deployment, as the routes see it."""
 
     service: ModelService
-    monitor: ModelMonitor
+    observer: Observer
 
 
 class Inquiry(Protocol):
@@ -110,16 +111,16 @@ class Routes:
                 return None
             name = next(iter(served))
         one = served.get(name)
-        if one is None or number not in (None, str(one.service.version.number)):
+        if one is None or (number is not None and number not in map(str, one.service.lines)):
             return None
-        return partial(predict, one.service, form if number is None else _Only(form, one.service))
+        return partial(predict, one.service, form, number=None if number is None else int(number))
 
 
-def predict(service: ModelService, form: Form, inquiry: Inquiry) -> None:
-    """Answer one request to predict, now or later."""
+def predict(service: ModelService, form: Form, inquiry: Inquiry, *, number: int | None = None) -> None:
+    """Answer one request to predict, now or later; by a version of that ``number`` if one is asked for."""
     received = time.perf_counter()
     if len(inquiry.body) >= _LARGE:
-        task = asyncio.get_running_loop().create_task(_predict_large(service, form, inquiry, received))
+        task = asyncio.get_running_loop().create_task(_predict_large(service, form, inquiry, received, number))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
         return
@@ -129,13 +130,15 @@ def predict(service: ModelService, form: Form, inquiry: Inquiry) -> None:
     except MlnbError as error:
         service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
         return
-    _submit(service, form, inquiry, query, encode, timeout=timeout, received=received)
+    _submit(service, form, inquiry, query, encode, timeout=timeout, received=received, number=number)
 
 
 _tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
 
-async def _predict_large(service: ModelService, form: Form, inquiry: Inquiry, received: float) -> None:
+async def _predict_large(
+    service: ModelService, form: Form, inquiry: Inquiry, received: float, number: int | None
+) -> None:
     try:
         query, encode = await _read_large(service, form, inquiry)
         timeout = _timeout(inquiry, service)
@@ -148,7 +151,7 @@ async def _predict_large(service: ModelService, form: Form, inquiry: Inquiry, re
             inquiry, form, MlnbError("The server failed on this request; its owner sees the reason in the log.")
         )
         return
-    _submit(service, form, inquiry, query, encode, timeout=timeout, received=received)
+    _submit(service, form, inquiry, query, encode, timeout=timeout, received=received, number=number)
 
 
 async def _read_large(
@@ -163,7 +166,7 @@ async def _read_large(
 
 def _submit(
     service: ModelService, form: Form, inquiry: Inquiry, query: Query,
-    encode: Callable[[Answer], tuple[bytes, bytes]], *, timeout: float, received: float,
+    encode: Callable[[Answer], tuple[bytes, bytes]], *, timeout: float, received: float, number: int | None,
 ) -> None:  # fmt: skip
     def answered(outcome: Answer | MlnbError) -> None:
         if isinstance(outcome, MlnbError):
@@ -180,7 +183,10 @@ def _submit(
         else:
             inquiry.respond(200, headers, body)
 
-    service.submit(query, timeout=timeout, received=received, answered=answered, gone=lambda: inquiry.gone)
+    key = b"" if service.split is None else inquiry.header(_KEY)
+    service.submit(
+        query, timeout=timeout, received=received, answered=answered, gone=lambda: inquiry.gone, key=key, number=number
+    )
 
 
 def _respond_error(inquiry: Inquiry, form: Form, error: MlnbError) -> None:
@@ -314,26 +320,6 @@ def _whole(text: bytes) -> int | None:
     return int(text)
 
 
-class _Only:
-    """A form for one version alone, which is the live one when the head of the request comes, if not at its end."""
-
-    def __init__(self, form: Form, service: ModelService) -> None:
-        self._form = form
-        self._service = service
-        self._version = service.version
-        self.problem = form.problem
-
-    def read(self, inquiry: Inquiry, signature: Signature) -> tuple[Query, Callable[[Answer], tuple[bytes, bytes]]]:
-        live = self._service.version
-        if live.number != self._version.number:
-            raise NotDeployedError(_not_live(self._version.name, self._version.number, live.number))
-        return self._form.read(inquiry, signature)
-
-
-def _not_live(name: str, number: str | int, live: str | int) -> str:
-    return f"Version {number} of {name!r} is not live; version {live} is."
-
-
 _NATIVE, _V2 = _Native(), _InferenceV2()
 
 
@@ -365,9 +351,8 @@ def find(served: Mapping[str, Served], name: str, number: str | None = None) -> 
     one = served.get(name)
     if one is None:
         raise NotDeployedError(f"No model {name!r} is deployed here; {nearest(name, list(served))}.")
-    live = str(one.service.version.number)
-    if number not in (None, live):
-        raise NotDeployedError(_not_live(name, number, live))
+    if number is not None and number not in map(str, one.service.lines):
+        raise NotDeployedError(not_live(name, number, one.service.lines))
     return one
 
 

@@ -1,4 +1,4 @@
-"""One deployment's answers: the live version, swapped between two requests."""
+"""One deployment's answers: the versions that share its requests, changed between two of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlnb.errors import InvalidInputError, MlnbError, PredictionError
+from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, PredictionError
 from mlnb.events import PredictionEvent
 from mlnb.scaling.batching import Job
+from mlnb.serving.traffic import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from mlnb.registry.signature import Signature
     from mlnb.scaling.batching import Prediction
     from mlnb.scaling.pool import ReplicaPool
+    from mlnb.serving.traffic import Split
 
-__all__ = ["Answer", "Line", "ModelService", "Query"]
+__all__ = ["Answer", "Line", "ModelService", "Query", "not_live"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,10 +43,13 @@ class Query(NamedTuple):
     rows : list, ndarray or table
         What :meth:`Signature.check` takes.
     probabilities : bool
+    key : bytes
+        What the body says that the request belongs to, for a split; empty if it says nothing.
     """
 
     rows: Any
     probabilities: bool = False
+    key: bytes = b""
 
     def joins(self, signature: Signature) -> bool:
         """Say whether the rows may be in one list with those of other requests."""
@@ -67,6 +72,8 @@ class Answer(NamedTuple):
     request_id : str
     seconds : float
         From the whole request to the answer.
+    missing : tuple of str
+        Members of an ensemble that failed, without which it answered.
     """
 
     prediction: np.ndarray[Any, Any]
@@ -74,6 +81,7 @@ class Answer(NamedTuple):
     version: ModelVersion
     request_id: str
     seconds: float
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +95,25 @@ class Line:
 class _Asker:
     """One request, from when it is submitted until it is told."""
 
-    __slots__ = ("answered", "received", "service", "version")
+    __slots__ = ("answered", "received", "request_id", "service", "version")
 
     def __init__(
         self, service: ModelService, version: ModelVersion, answered: Callable[[Answer | MlnbError], None],
-        received: float,
+        received: float, request_id: str,
     ) -> None:  # fmt: skip
         self.service = service
         self.version = version
         self.answered = answered
         self.received = received
+        self.request_id = request_id
 
     def failed(self, error: Prediction | BaseException) -> None:
         """Tell the error."""
         assert isinstance(error, BaseException)  # noqa: S101 - for the type checker: answers come in batches
-        self.service.refuse(_told(error), received=self.received, answered=self.answered, version=self.version)
+        self.service.refuse(
+            _told(error), received=self.received, answered=self.answered, version=self.version,
+            request_id=self.request_id,
+        )  # fmt: skip
 
 
 class ModelService:
@@ -114,10 +126,21 @@ class ModelService:
     listener : callable
         Given the :class:`~mlnb.events.PredictionEvent` of each request, those of one turn of the loop together. What
         it raises is logged.
+
+    Attributes
+    ----------
+    live : Line
+        The version that is live: alone, or with others that have a part of its requests.
+    lines : dict of int to Line
+        All that answer, by version number.
+    split : Split or None
+        Shares the requests out to them; None where the live one has all.
     """
 
     def __init__(self, line: Line, *, listener: PredictionListener) -> None:
         self.live = line
+        self.split: Split | None = None
+        self.lines = {line.version.number: line}
         line.pool.answered = self._answered
         self._listener = listener
         self._loop = asyncio.get_running_loop()
@@ -134,6 +157,11 @@ class ModelService:
         """Whether a replica is there to answer."""
         return self.live.pool.ready
 
+    @property
+    def shares(self) -> dict[int, float]:
+        """The part of the requests that each version has, from 0 to 1."""
+        return {self.version.number: 1.0} if self.split is None else self.split.shares
+
     def submit(
         self,
         query: Query,
@@ -142,8 +170,10 @@ class ModelService:
         received: float,
         answered: Callable[[Answer | MlnbError], None],
         gone: Callable[[], bool],
+        key: bytes = b"",
+        number: int | None = None,
     ) -> None:
-        """Let the live version answer.
+        """Let the live version answer, or the one that a split chooses.
 
         Parameters
         ----------
@@ -156,19 +186,36 @@ class ModelService:
             Given the answer or the error, once; perhaps before this returns.
         gone : callable
             Says whether the client has left; then nothing is computed, and ``answered`` is not called.
+        key : bytes
+            What the request belongs to, for a split. Default: what the body says, else the request itself.
+        number : int, optional
+            The version to answer, whatever the split says.
         """
-        line = self.live
+        request_id = ""
+        if number is not None and number not in self.lines:
+            error = NotDeployedError(not_live(self.version.name, number, self.lines))
+            self.refuse(error, received=received, answered=answered)
+            return
+        if number is not None:
+            line = self.lines[number]
+        elif self.split is None:
+            line = self.live
+        else:
+            key = key or query.key or self._field_key(self.split, query)
+            if not key:
+                request_id = self._request_id()
+            line = self.lines[self.split.choose(key or request_id.encode())]
         version = line.version
         if query.probabilities and not version.signature.probabilities:
             self.refuse(
                 InvalidInputError(f"{version.model_type} gives no probabilities; leave 'probabilities' out."),
-                received=received, answered=answered,
+                received=received, answered=answered, version=version,
             )  # fmt: skip
             return
 
         rows = query.rows
         count = len(rows) if hasattr(rows, "__len__") else 1
-        asker = _Asker(self, version, answered, received)
+        asker = _Asker(self, version, answered, received, request_id)
         job = Job(
             rows, count, query.probabilities, self._loop.time() + timeout, asker.failed, gone, asker,
             alone=not query.joins(version.signature),
@@ -180,7 +227,7 @@ class ModelService:
 
     def _answered(self, jobs: Sequence[Job], prediction: Prediction) -> None:
         """Tell all those of a batch: one loop, because tens of thousands are told in a second."""
-        values, probabilities = prediction
+        values, probabilities, missing = prediction
         if len(jobs) == 1:
             jobs[0].count = len(values)  # the model knows better than the one who asked
         now, clock, bits = time.time(), time.perf_counter(), self._random.getrandbits
@@ -193,11 +240,12 @@ class ModelService:
                 start = end
                 continue
             asker = job.asker
-            request_id = f"{bits(48):012x}"
+            request_id = asker.request_id or f"{bits(48):012x}"
             seconds = clock - asker.received
-            self._note(PredictionEvent(name, number, request_id, now, seconds, job.count, 200))
+            own = values[start:end]
+            self._note(PredictionEvent(name, number, request_id, now, seconds, job.count, 200, None, job.rows, own))
             part = None if probabilities is None else probabilities[start:end]
-            asker.answered(Answer(values[start:end], part, version, request_id, seconds))
+            asker.answered(Answer(own, part, version, request_id, seconds, missing))
             start = end
 
     def refuse(
@@ -207,10 +255,11 @@ class ModelService:
         received: float,
         answered: Callable[[Answer | MlnbError], None],
         version: ModelVersion | None = None,
+        request_id: str = "",
     ) -> None:
         """Answer with an error, and count it."""
         version = version or self.version
-        request_id = self._request_id()
+        request_id = request_id or self._request_id()
         error.details.setdefault("request_id", request_id)
         seconds = time.perf_counter() - received
         self._note(
@@ -220,20 +269,48 @@ class ModelService:
         )
         answered(error)
 
-    async def swap(self, line: Line, *, within: float) -> None:
-        """Let a version that is ready answer from the next request on; what waits is answered by the old one."""
-        line.pool.answered = self._answered
-        old, self.live = self.live, line
-        await old.pool.drain(within=within)
+    def route(self, live: Line, others: Sequence[Line] = (), *, split: Split | None = None) -> list[Line]:
+        """Let these versions answer from the next request on; return the lines that answer no more, to be drained.
+
+        Parameters
+        ----------
+        live : Line
+            Ready.
+        others : sequence of Line
+            Ready, too.
+        split : Split, optional
+            Over the numbers of all of them. Default: the live one has all requests.
+        """
+        before, self.lines = self.lines, {line.version.number: line for line in (live, *others)}
+        self.live, self.split = live, split
+        for line in self.lines.values():
+            line.pool.answered = self._answered
+        return [line for line in before.values() if line not in self.lines.values()]
+
+    def take_over(self, line: Line) -> None:
+        """Let the live version answer what waits for another one and is not begun; their signatures must fit."""
+        for job in line.pool.give_up_waiting():
+            job.asker.version = self.version
+            try:
+                self.live.pool.submit(job)
+            except MlnbError as error:
+                job.tell(error)
 
     async def close(self, *, within: float) -> bool:
         """Answer what is queued and take no more; say whether that was done ``within`` as many seconds.
 
         What was not gets a StoppedError.
         """
-        done = await self.live.pool.drain(within=within)
+        done = await asyncio.gather(*(line.pool.drain(within=within) for line in self.lines.values()))
         self._tell()
-        return done
+        return all(done)
+
+    def _field_key(self, split: Split, query: Query) -> bytes:
+        """Return the key that the split's field has in the first row, empty if there is none."""
+        names = self.version.signature.names
+        if split.key is None or split.key not in names:
+            return b""
+        return key_of(query.rows, split.key, names.index(split.key)) or b""
 
     def _request_id(self) -> str:
         return f"{self._random.getrandbits(48):012x}"
@@ -251,6 +328,13 @@ class ModelService:
             self._listener(events)
         except Exception:  # noqa: BLE001 - a listener is somebody else's code
             _log.exception("A listener failed on predictions of %s", events[0].model)
+
+
+def not_live(name: str, number: int | str, live: Iterable[int]) -> str:
+    """Say that a version is not live, and which are."""
+    numbers = sorted(live)
+    there = f"version {numbers[0]} is" if len(numbers) == 1 else f"versions {' and '.join(map(str, numbers))} are"
+    return f"Version {number} of {name!r} is not live; {there}."
 
 
 def _told(error: BaseException) -> MlnbError:

@@ -7,8 +7,9 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from mlnb.serving.app import create_app
-from mlnb.serving.gateway import Gateway, Spec
+from mlnb.serving.gateway import Gateway
 from mlnb.serving.local_copies import LocalCopies
+from mlnb.serving.plan import Plan, Spec
 from mlnb.serving.predicting import Routes
 from mlnb.serving.server import HOST, Server, bind, rest_collector
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.scaling.preloading import Zygotes
-    from mlnb.serving.gateway import Manner
+    from mlnb.serving.plan import Manner
 
 __all__ = ["Standalone"]
 
@@ -95,7 +96,7 @@ class Standalone:
     async def _deploy(self) -> None:
         try:
             spec, model = await asyncio.to_thread(self._spec)
-            await self._gateway.deploy(spec, model)
+            await self._gateway.deploy(Plan(live=spec), {spec.version.number: model})
         except Exception as error:  # noqa: BLE001 - run() raises it
             self._failure = error
             self._server.stop()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mlnb.registry.signature import Container, Kind, Output
 
-__all__ = ["infer_signature"]
+__all__ = ["infer_signature", "rewritten"]
 
 _OUTPUTS: dict[str, Output] = {
     "classifier": "class",
@@ -169,7 +169,7 @@ def _model_order(columns: list[str], names: list[str]) -> list[str]:
     """Return the model's order of the columns where it was fitted on them; a frame for another model is its own."""
     if set(columns) == set(names):
         return names
-    if [_rewritten(name) for name in columns] == names:
+    if [rewritten(name) for name in columns] == names:
         return columns
     missing = [name for name in names if name not in columns]
     if missing:
@@ -179,7 +179,7 @@ def _model_order(columns: list[str], names: list[str]) -> list[str]:
     return columns
 
 
-def _rewritten(name: str) -> str:
+def rewritten(name: str) -> str:
     """Return a column's name as LightGBM keeps it."""
     return name.replace(" ", "_")
 

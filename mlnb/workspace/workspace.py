@@ -1,352 +1,37 @@
-"""What this process has deployed: joins registry, serving and monitoring, and hands out deployments."""
+"""The deployments of this process, and the one server they share."""
 
 from __future__ import annotations
 
-import atexit
 import re
 import threading
-import time
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
-from mlnb.errors import InvalidInputError, InvalidNameError, MlnbError, NotDeployedError, StoppedError, nearest
-from mlnb.registry import ModelRegistry, history
+from mlnb.errors import InvalidInputError, InvalidNameError, MlnbError, NotDeployedError, nearest
+from mlnb.registry import ModelRegistry
 from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
 from mlnb.registry.tables import SHOWN, VersionTable, version_table
+from mlnb.workspace.deployment import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import ModuleType
 
-    import numpy as np
-
-    from mlnb.monitoring import MetricsSnapshot
-    from mlnb.monitoring.load.result import BenchmarkResult
-    from mlnb.monitoring.monitor import Series
+    from mlnb.monitoring.guards import Guard
     from mlnb.registry import ModelVersion
-    from mlnb.registry.history import Action, HistoryEvent
+    from mlnb.registry.history import Action
     from mlnb.scaling.acceleration.acceleration import Acceleration
-    from mlnb.scaling.pool import ReplicaSnapshot
-    from mlnb.serving.gateway import Manner
     from mlnb.serving.hosting import Hosted, Hosting
-    from mlnb.serving.service import Answer
+    from mlnb.serving.plan import Manner
+    from mlnb.serving.rollout import Change
+    from mlnb.workspace.traffic import Arrangement
 
 _PATIENCE = 5.0  # seconds that stopping waits for what is in flight
 _MOST_REPLICAS = 64
 
-__all__ = [
-    "Deployment",
-    "DeploymentSnapshot",
-    "Workspace",
-    "deploy",
-    "deployments",
-    "find",
-    "rollback",
-    "scale",
-    "stop",
-    "versions",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentSnapshot:
-    """One deployment at one moment: all that a panel draws.
-
-    Attributes
-    ----------
-    name, url, docs_url, place : str
-    state : {'live', 'stopped'}
-    version : ModelVersion
-        The live one.
-    since : datetime
-        When it became live, in UTC.
-    at : datetime
-        The moment of this snapshot, in UTC.
-    versions : tuple of ModelVersion
-        All of this model, newest first.
-    previous : int or None
-        The version number that a roll back would make live.
-    metrics : MetricsSnapshot
-    replicas : tuple of ReplicaSnapshot
-        None while it is stopped.
-    trouble : str
-        Why a replica ended by itself, "" if none did.
-    acceleration : Acceleration or None
-        The faster form of the model that answers, where it was asked for.
-    """
-
-    name: str
-    url: str
-    docs_url: str
-    place: str
-    state: Literal["live", "stopped"]
-    version: ModelVersion
-    since: datetime
-    at: datetime
-    versions: tuple[ModelVersion, ...]
-    previous: int | None
-    metrics: MetricsSnapshot
-    replicas: tuple[ReplicaSnapshot, ...] = ()
-    trouble: str = ""
-    acceleration: Acceleration | None = None
-
-
-class Deployment:
-    """A model that is being served, under one name. As a context manager it stops at the end.
-
-    :func:`mlnb.deploy` makes it. There is one for each name: deploying a name again gives the same object, live again
-    if it was stopped.
-
-    Attributes
-    ----------
-    name : str
-    registry : ModelRegistry
-    url : str
-        ``http://127.0.0.1:PORT/models/NAME``; the same for every version.
-    version : ModelVersion
-        The one that is live, or was last.
-    replicas : int
-        Processes that answer; 0: the kernel does.
-    acceleration : Acceleration or None
-        What was found when a faster form of the model was asked for.
-    """
-
-    def __init__(self, workspace: Workspace, registry: ModelRegistry, version: ModelVersion) -> None:
-        self.name = version.name
-        self.registry = registry
-        self.version = version
-        self.url = ""
-        self.replicas = 0
-        self.acceleration: Acceleration | None = None
-        self._workspace = workspace
-        self._live = False
-        self._hosted: Hosted | None = None
-        self._last_metrics: MetricsSnapshot | None = None
-        self._own: list[int] = []  # numbers of the events in the registry's history that are this deployment's
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def __repr__(self) -> str:
-        return f"<Deployment {self.version}, {self.state}{f' at {self.url}' if self.state == 'live' else ''}>"
-
-    @property
-    def state(self) -> Literal["live", "stopped"]:
-        """Whether it answers."""
-        return "live" if self._live else "stopped"
-
-    def predict(self, rows: Any) -> np.ndarray[Any, Any]:
-        """Return the live version's predictions, on the way that requests take, without HTTP.
-
-        Parameters
-        ----------
-        rows : array of shape (n, features), DataFrame, list of lists or list of dicts
-            Where the model's fields are known, a flat list or a dict is one row.
-
-        Returns
-        -------
-        ndarray of shape (n, ...)
-
-        Raises
-        ------
-        InvalidInputError
-            If a row does not fit.
-        PredictionError
-            If the model itself failed; its exception is the cause.
-        StoppedError
-            If the deployment was stopped.
-        """
-        return self.answer(rows).prediction
-
-    def answer(self, rows: Any, *, probabilities: bool = False) -> Answer:
-        """Return predictions with their version, request id, time taken and, if asked for, probabilities.
-
-        Raises
-        ------
-        InvalidInputError, PredictionError, StoppedError
-        """
-        from mlnb.serving.service import Query
-
-        if not self._live:
-            raise StoppedError(f"{self.name!r} was stopped. Deploy it again: mlnb.deploy({str(self.version)!r}).")
-        return self._workspace._hosting.answer(self.name, Query(rows, probabilities))
-
-    def info(self) -> dict[str, Any]:
-        """Return what ``GET {url}/info`` answers: version, metrics, signature, example row."""
-        from mlnb.serving.app import describe
-
-        return describe(self.version)
-
-    def metrics(self) -> MetricsSnapshot:
-        """Return requests, errors and latency so far."""
-        return self.snapshot().metrics
-
-    def series(self) -> Series:
-        """Return requests, errors and latency second by second over the last five minutes."""
-        from mlnb.monitoring import ModelMonitor
-
-        if self._live:
-            with suppress(StoppedError, NotDeployedError):
-                return self._workspace._hosting.series(self.name)
-        return ModelMonitor().series(now=time.time())
-
-    def scale(self, replicas: int) -> Deployment:
-        """Answer from as many processes beside the kernel; 0: from the kernel. No request fails because of it.
-
-        Parameters
-        ----------
-        replicas : int
-            While another deployment has replicas, 0 means one as well: they share a server.
-
-        Raises
-        ------
-        InvalidInputError
-            If it is no whole number from 0.
-        MlnbError
-            If a replica does not start; then all stays as it was.
-        """
-        return self._workspace.scale(self.name, replicas)
-
-    def rollback(self, *, to: int | None = None) -> Deployment:
-        """Make the version live that was live before, or version ``to``. No request fails because of it.
-
-        Raises
-        ------
-        NoPreviousVersionError, ModelNotFoundError, NotDeployedError
-        """
-        return self._workspace.rollback(self.name, to=to)
-
-    def benchmark(
-        self, rows: Any = None, *, connections: Sequence[int] = (1, 2, 4, 8, 16, 32, 64), seconds: float = 1.0
-    ) -> BenchmarkResult:
-        """Find out what this endpoint takes: load on it, step by step, from a process beside this one.
-
-        Parameters
-        ----------
-        rows : list of rows, optional
-            What each request sends, as ``instances``. Default: the example row of the signature.
-        connections : sequence of int
-            Kept-alive connections of each step, each asking again when it is answered.
-        seconds : float
-            Of each step.
-
-        Raises
-        ------
-        StoppedError
-        InvalidInputError
-            If there is no example row and none was given, or the load is out of bounds.
-        """
-        from mlnb.monitoring.load.benchmark import run
-        from mlnb.serving.codecs import to_json
-
-        example = self.version.signature.example
-        if self.state == "stopped":
-            raise StoppedError(f"{self.name!r} was stopped. Deploy it again: mlnb.deploy({str(self.version)!r}).")
-        if rows is None and example is None:
-            raise InvalidInputError(f"{self.version} has no example row; give rows to send.")
-        body = to_json({"instances": [example] if rows is None else rows})
-        return run(f"{self.url}/predict", body, connections=connections, seconds=seconds)
-
-    def start(self) -> Deployment:
-        """Serve the last version again after :meth:`stop`; nothing happens if it is live.
-
-        Raises
-        ------
-        ModelNotFoundError, IntegrityError, ServerStartError
-        """
-        if self.state == "live" or self._hosted is None:
-            return self
-        manner = self._hosted.manner
-        return self._workspace.deploy(
-            str(self.version), registry=self.registry, replicas=manner.replicas, policy=manner.policy,
-            timeout=manner.timeout, accelerate=self.acceleration is not None,
-        )  # fmt: skip
-
-    def stop(self) -> None:
-        """Take no more requests and answer those in flight, for at most 5 seconds. Again is harmless."""
-        self._workspace._stop([self])
-
-    def snapshot(self) -> DeploymentSnapshot:
-        """Return what a panel draws; no file is read."""
-        metrics, replicas, trouble = self._observed()
-        return DeploymentSnapshot(
-            name=self.name, url=self.url, docs_url=f"{self.url.removesuffix(f'/models/{self.name}')}/docs",
-            place=self._place(replicas), state=self.state, version=self.version, since=self._since,
-            at=datetime.now(UTC), versions=self._versions, previous=self._previous, metrics=metrics, replicas=replicas,
-            trouble=trouble, acceleration=self.acceleration,
-        )  # fmt: skip
-
-    def _observed(self) -> tuple[MetricsSnapshot, tuple[ReplicaSnapshot, ...], str]:
-        """Return what the server knows; what it last knew, once it has ended."""
-        from mlnb.monitoring import ModelMonitor
-
-        if self._live:
-            with suppress(StoppedError, NotDeployedError):
-                seen = self._workspace._hosting.snapshot(self.name)
-                self._last_metrics = seen.metrics
-                return seen.metrics, seen.replicas, seen.trouble
-        return self._last_metrics or ModelMonitor().snapshot(now=time.time()), (), ""
-
-    def _place(self, replicas: Sequence[ReplicaSnapshot]) -> str:
-        if not self._workspace._hosting.beside or not self._live:
-            return "in kernel"
-        ready = sum(replica.state == "ready" for replica in replicas)
-        return "1 process" if ready == 1 else f"{ready} processes"
-
-    def _scaled(self, replicas: int) -> None:
-        self.replicas = replicas
-        self._hosted = self._hosted.scaled(replicas) if self._hosted else None
-
-    def _go_live(self, hosted: Hosted, model: object, action: Action) -> None:
-        """Serve and record a version; what cannot be recorded is not served either."""
-        registry, version = hosted.registry, hosted.version
-        versions = tuple(reversed(registry.versions(self.name)))
-        self._workspace._hosting.serve(hosted, model)
-        try:
-            number = registry.record(version, action).number
-        except BaseException:
-            self._take_back()
-            raise
-        if self.registry.url != registry.url:
-            self._own.clear()  # another registry has another history
-        self._own.append(number)
-        self._previous = history.previous(self._history(registry))
-        self.registry, self.version, self._versions = registry, version, versions
-        self.replicas, self.acceleration = hosted.replicas, hosted.acceleration
-        self._hosted = hosted
-        self._live = True
-        self._since = datetime.now(UTC)
-        self.url = f"{self._workspace._hosting.url}/models/{self.name}"
-
-    def _take_back(self) -> None:
-        """Serve again what was live before."""
-        hosting, before = self._workspace._hosting, self._hosted
-        if self._live and before is not None:
-            hosting.serve(before, before.registry.load(before.version))
-        else:
-            hosting.withdraw(self.name, within=0)
-
-    def _history(self, registry: ModelRegistry) -> list[HistoryEvent]:
-        """Return what one can roll back through here: what was before, and one's own; not what others do since."""
-        return [
-            event for event in registry.history(self.name) if event.number < self._own[0] or event.number in self._own
-        ]
-
-    def _detach(self) -> bool:
-        """Become stopped; say whether it was live."""
-        if not self._live:
-            return False
-        self._observed()
-        self._live = False
-        self._since = datetime.now(UTC)
-        return True
+__all__ = ["Workspace"]
 
 
 class Workspace:
@@ -470,8 +155,17 @@ class Workspace:
             deployment._scaled(replicas)
         return deployment
 
-    def rollback(self, name: str, *, to: int | None = None) -> Deployment:
-        """Make the version live that was live before, or version ``to``. No request fails because of it.
+    def rollback(self, name: str, *, to: int | None = None, reason: str = "") -> Deployment:
+        """Make the version live, alone, that was live before, or version ``to``. No request fails because of it.
+
+        Out of a split or a canary this is the version that was live when it began.
+
+        Parameters
+        ----------
+        name : str
+        to : int, optional
+        reason : str
+            Why, for the history.
 
         Raises
         ------
@@ -479,12 +173,125 @@ class Workspace:
         """
         deployment = self.find(name)
         with self._turns[name], self._server_on(None):
-            registry = deployment.registry
+            registry, before = deployment.registry, deployment._before
+            if to is None and before is not None:
+                to = before.number
+            running = deployment._running(to)
+            if running is not None:
+                deployment._go_live(running, {}, "rolled back", reason=reason)
+                return deployment
             version = registry.rollback_target(name, to=to, events=deployment._history(registry))
             return self._serve(
                 registry, version, "rolled back", manner=self._manner(name),
-                accelerate=deployment.acceleration is not None,
+                accelerate=deployment.acceleration is not None, reason=reason,
             )  # fmt: skip
+
+    def split(self, name: str, weights: Mapping[Any, float], *, key: str | None = None) -> Deployment:
+        """Share the requests of a deployment out to several versions; see :meth:`Deployment.split`.
+
+        Raises
+        ------
+        NotDeployedError, InvalidInputError, ModelNotFoundError
+        """
+        from mlnb.workspace.traffic import split_of
+
+        return self._arrange(name, "split", lambda hosted: split_of(hosted, weights, key=key))
+
+    def shadow(self, name: str, reference: Any, *, share: float) -> Deployment:
+        """Let a version see a copy of the requests, or end that; see :meth:`Deployment.shadow`.
+
+        Raises
+        ------
+        NotDeployedError, InvalidInputError, ModelNotFoundError
+        """
+        from mlnb.workspace.traffic import shadow_of
+
+        if reference is not None:
+            return self._arrange(name, "shadowed", lambda hosted: shadow_of(hosted, reference, share=share))
+        deployment = self.find(name)
+        with self._turns[name], self._server_on(None):
+            deployment._end_shadow()
+        return deployment
+
+    def canary(
+        self, name: str, reference: Any, *, steps: Sequence[float], hold: float | str,
+        guard: Guard | Mapping[str, Any] | None,
+    ) -> Deployment:  # fmt: skip
+        """Make a version live step by step while guards hold; see :meth:`Deployment.canary`.
+
+        Raises
+        ------
+        NotDeployedError, InvalidInputError, ModelNotFoundError
+        """
+        from mlnb.workspace.traffic import canary_of
+
+        deployment = self._arrange(
+            name, "canary", lambda hosted: canary_of(hosted, reference, steps=steps, hold=hold, guard=guard)
+        )
+        threading.Thread(
+            target=self._follow, args=(deployment, deployment._hosted), name=f"mlnb canary {name}", daemon=True
+        ).start()
+        return deployment
+
+    def promote(self, name: str, number: int, *, reason: str = "") -> Deployment:
+        """Make one of the versions that answer live, alone.
+
+        Raises
+        ------
+        NotDeployedError, InvalidInputError
+        """
+        from mlnb.workspace.traffic import promoted
+
+        deployment = self.find(name)
+        with self._turns[name], self._server_on(None):
+            deployment._go_live(promoted(deployment._served, number), {}, "promoted", reason=reason)
+        return deployment
+
+    def _arrange(self, name: str, action: Action, arrange: Callable[[Hosted], Arrangement]) -> Deployment:
+        """Change how requests are shared out; the versions that are new are loaded and verified before."""
+        deployment = self.find(name)
+        with self._turns[name], self._server_on(None):
+            arrangement = arrange(deployment._served)
+            deployment._go_live(
+                arrangement.hosted, self._verified(deployment._served, arrangement.hosted), action,
+                about=arrangement.about, traffic=arrangement.traffic,
+            )  # fmt: skip
+        return deployment
+
+    def _verified(self, before: Hosted, hosted: Hosted) -> dict[int, Any]:
+        """Return the models of the versions that begin to answer, loaded: they give their golden answers."""
+        from mlnb.serving.hosting import load
+
+        there = [one.version for one in before.variants]
+        shadow = [] if hosted.shadow in (None, before.shadow) else [hosted.shadow]
+        new = [one.version for one in (*hosted.variants, *shadow) if one and one.version not in there]
+        return {version.number: load(hosted.registry, version) for version in new}
+
+    def _follow(self, deployment: Deployment, hosted: Hosted) -> None:
+        """Write down what a canary does by itself, on a thread, until it is over."""
+        after = 0
+        while True:
+            try:
+                changes = self._hosting.follow(deployment.name, after)
+            except MlnbError:  # it was stopped
+                return
+            if not changes:
+                self._settled(deployment, hosted, None)
+                return
+            for change in changes:
+                if self._settled(deployment, hosted, change):
+                    return
+                after = change.number
+
+    def _settled(self, deployment: Deployment, hosted: Hosted, change: Change | None) -> bool:
+        """Learn what a canary has done; say whether that was the end of it."""
+        with self._turns[deployment.name]:
+            if deployment._hosted is not hosted or deployment.state == "stopped":
+                return True  # somebody has decided otherwise meanwhile
+            if change is not None and change.kind == "advanced":
+                return False
+            deployment._canary_ended(hosted, change)
+            return True
 
     def stop(self, name: str | None = None) -> list[Deployment]:
         """Stop one deployment, or all; return those that were stopped.
@@ -553,7 +360,7 @@ class Workspace:
     ) -> Manner:
         """Return how a name is to be served: as asked, else as it is."""
         from mlnb.scaling.balancing import policy_named
-        from mlnb.serving.gateway import Manner
+        from mlnb.serving.plan import Manner
 
         known = self._deployments.get(name)
         before = known._hosted.manner if known and known._live and known._hosted else Manner()
@@ -567,16 +374,16 @@ class Workspace:
 
     def _serve(
         self, registry: ModelRegistry, version: ModelVersion, action: Action, *, manner: Manner, accelerate: bool,
-        example: Any = None,
+        example: Any = None, reason: str = "",
     ) -> Deployment:  # fmt: skip
-        from mlnb.serving.hosting import Hosted
+        from mlnb.serving.hosting import Hosted, Variant, load
 
         # What is served is what is stored, whatever happens to the object in the notebook later.
-        model = registry.load(version, mapped=manner.replicas > 0)
+        model = load(registry, version)
         acceleration = _faster(registry, version, model, example) if accelerate else None
-        hosted = Hosted(registry=registry, version=version, manner=manner, acceleration=acceleration)
+        hosted = Hosted(registry=registry, live=Variant(version=version, acceleration=acceleration), manner=manner)
         deployment = self._deployments.get(version.name) or Deployment(self, registry, version)
-        deployment._go_live(hosted, model, action)
+        deployment._go_live(hosted, {version.number: model}, action, reason=reason)
         with self._lock:
             self._deployments[version.name] = deployment
         return deployment
@@ -664,14 +471,3 @@ def _name_for(model: object) -> str:
     own = getattr(model, "__name__", "")
     name = own if is_valid_name(own) else type(model).__name__
     return validate_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()[:63])
-
-
-_workspace = Workspace()
-atexit.register(_workspace.close)
-deploy = _workspace.deploy
-deployments = _workspace.deployments
-find = _workspace.find
-rollback = _workspace.rollback
-scale = _workspace.scale
-stop = _workspace.stop
-versions = _workspace.versions

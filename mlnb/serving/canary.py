@@ -1,0 +1,163 @@
+"""When a canary steps up, waits, or is taken back."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlnb.errors import InvalidInputError
+from mlnb.monitoring.guards import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlnb.monitoring.guards import GuardReading
+
+__all__ = ["CanaryDecision", "CanaryPlan", "CanaryProgress", "decide", "seconds_of"]
+
+_ALL = 100  # percent
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryPlan:
+    """How a version becomes live step by step.
+
+    Attributes
+    ----------
+    version : int
+    steps : tuple of float
+        Its share of the requests at each step, in percent, rising. After 100 it becomes live; where the last is
+        less, it stays there until it is promoted.
+    hold : float
+        Seconds that each step lasts at least.
+    guard : Guard
+        What must hold, and how many requests each step must see.
+    """
+
+    version: int
+    steps: tuple[float, ...]
+    hold: float
+    guard: Guard
+
+    @classmethod
+    def of(
+        cls, version: int, *, steps: Sequence[float], hold: float | str, guard: Guard | Mapping[str, Any] | None
+    ) -> CanaryPlan:
+        """Return a plan of what a person gave.
+
+        Raises
+        ------
+        InvalidInputError
+            If the steps do not rise within (0, 100], or a duration or a guard is none.
+        """
+        try:
+            given = tuple(steps)
+        except TypeError:
+            given = ()
+        numbers = all(isinstance(step, Real) and not isinstance(step, bool) for step in given)
+        if (
+            not given
+            or not numbers
+            or any(b <= a for a, b in zip((0, *given), given, strict=False))
+            or given[-1] > _ALL
+        ):
+            raise InvalidInputError(
+                f"steps={steps!r:.80}: shares in percent that rise up to 100 are needed, for instance (1, 5, 25, 100)."
+            )
+        return cls(
+            version=version, steps=tuple(map(float, given)), hold=seconds_of(hold, what="hold"), guard=Guard.of(guard)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryProgress:
+    """How far a canary is.
+
+    Attributes
+    ----------
+    step : int
+        From 0.
+    since : float
+        When the step began, in seconds of the same clock as ``now`` of :func:`decide`.
+    requests : int
+        That the canary answered in this step.
+    """
+
+    step: int
+    since: float
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryDecision:
+    """What is to be done with a canary now.
+
+    Attributes
+    ----------
+    kind : {'hold', 'advance', 'promote', 'take back'}
+    reason : str
+    """
+
+    kind: Literal["hold", "advance", "promote", "take back"]
+    reason: str
+
+
+def decide(
+    plan: CanaryPlan, progress: CanaryProgress, readings: Sequence[GuardReading], *, now: float
+) -> CanaryDecision:
+    """Return what to do: any guard that is violated takes the canary back, and all must hold for a step up."""
+    violated = [reading.words for reading in readings if reading.state == "violated"]
+    if violated:
+        return CanaryDecision("take back", "; ".join(violated))
+    waits = _waits(plan, progress, readings, now=now)
+    share = plan.steps[progress.step]
+    if waits:
+        return CanaryDecision("hold", waits)
+    if share == _ALL:
+        return CanaryDecision("promote", f"all guards held at every step up to {share:g} %")
+    return CanaryDecision("advance", f"the guards held at {share:g} %")
+
+
+def _waits(plan: CanaryPlan, progress: CanaryProgress, readings: Sequence[GuardReading], *, now: float) -> str:
+    """Say what a canary waits for, "" if it is for nothing."""
+    rest = progress.since + plan.hold - now
+    if rest > 0:
+        return f"{_duration(rest)} to go"
+    if progress.requests < plan.guard.minimum:
+        return f"{progress.requests} of {plan.guard.minimum} requests seen"
+    unsure = [reading.words for reading in readings if reading.state in ("doubtful", "waiting")]
+    if unsure:
+        return f"not sure yet: {'; '.join(unsure)}"
+    share = plan.steps[progress.step]
+    return f"stays at {share:g} % until it is promoted" if share < _ALL and share == plan.steps[-1] else ""
+
+
+def seconds_of(given: float | str, *, what: str) -> float:
+    """Return a duration in seconds.
+
+    Raises
+    ------
+    InvalidInputError
+
+    Examples
+    --------
+    >>> seconds_of("1m", what="hold"), seconds_of("1.5 h", what="hold"), seconds_of(20, what="hold")
+    (60.0, 5400.0, 20.0)
+    """
+    if isinstance(given, Real) and not isinstance(given, bool) and 0 <= float(given) < math.inf:
+        return float(given)
+    found = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
+    if found is None:
+        raise InvalidInputError(f'{what}={given!r:.40}: a number of seconds is needed, or text like "30s", "1m", "2h".')
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:  # noqa: PLR2004 - shown in seconds
+        return f"{math.ceil(seconds)} s"
+    return f"{math.ceil(seconds / 60)} min"

@@ -1,0 +1,32 @@
+"""What this process has deployed: joins registry, serving and monitoring, and hands out deployments."""
+
+from __future__ import annotations
+
+import atexit
+
+from mlnb.workspace.deployment import Deployment
+from mlnb.workspace.snapshot import DeploymentSnapshot
+from mlnb.workspace.workspace import Workspace
+
+__all__ = [
+    "Deployment",
+    "DeploymentSnapshot",
+    "Workspace",
+    "deploy",
+    "deployments",
+    "find",
+    "rollback",
+    "scale",
+    "stop",
+    "versions",
+]
+
+_workspace = Workspace()
+atexit.register(_workspace.close)
+deploy = _workspace.deploy
+deployments = _workspace.deployments
+find = _workspace.find
+rollback = _workspace.rollback
+scale = _workspace.scale
+stop = _workspace.stop
+versions = _workspace.versions

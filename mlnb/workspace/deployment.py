@@ -1,0 +1,546 @@
+"""The one handle that users hold on what is served under a name."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, StoppedError
+from mlnb.registry import history
+from mlnb.workspace.snapshot import DeploymentSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import pandas as pd
+
+    from mlnb.monitoring import MetricsSnapshot
+    from mlnb.monitoring.experiment import Experiment
+    from mlnb.monitoring.guards import Guard
+    from mlnb.monitoring.load.result import BenchmarkResult
+    from mlnb.monitoring.monitor import Series
+    from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.registry.history import Action, HistoryEvent
+    from mlnb.scaling.acceleration.acceleration import Acceleration
+    from mlnb.scaling.pool import ReplicaSnapshot
+    from mlnb.serving.gateway import ServiceSnapshot, TrafficSnapshot
+    from mlnb.serving.hosting import Hosted
+    from mlnb.serving.rollout import Change
+    from mlnb.serving.service import Answer
+    from mlnb.workspace.workspace import Workspace
+
+__all__ = ["Deployment"]
+
+
+class Deployment:
+    """A model that is being served, under one name. As a context manager it stops at the end.
+
+    :func:`mlnb.deploy` makes it. There is one for each name: deploying a name again gives the same object, live again
+    if it was stopped.
+
+    Attributes
+    ----------
+    name : str
+    registry : ModelRegistry
+    url : str
+        ``http://127.0.0.1:PORT/models/NAME``; the same for every version.
+    version : ModelVersion
+        The one that is live, or was last.
+    replicas : int
+        Processes that answer; 0: the kernel does.
+    acceleration : Acceleration or None
+        What was found when a faster form of the model was asked for.
+    """
+
+    def __init__(self, workspace: Workspace, registry: ModelRegistry, version: ModelVersion) -> None:
+        self.name = version.name
+        self.registry = registry
+        self.version = version
+        self.url = ""
+        self.replicas = 0
+        self.acceleration: Acceleration | None = None
+        self._workspace = workspace
+        self._live = False
+        self._hosted: Hosted | None = None
+        self._last_metrics: MetricsSnapshot | None = None
+        self._before: ModelVersion | None = None  # live when the split or canary began that is on
+        self._previous: int | None = None
+        self._own: list[int] = []  # numbers of the events in the registry's history that are this deployment's
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Deployment {self.version}, {self.state}{f' at {self.url}' if self.state == 'live' else ''}>"
+
+    @property
+    def state(self) -> Literal["live", "stopped"]:
+        """Whether it answers."""
+        return "live" if self._live else "stopped"
+
+    def predict(self, rows: Any) -> np.ndarray[Any, Any]:
+        """Return the live version's predictions, on the way that requests take, without HTTP.
+
+        Parameters
+        ----------
+        rows : array of shape (n, features), DataFrame, list of lists or list of dicts
+            Where the model's fields are known, a flat list or a dict is one row.
+
+        Returns
+        -------
+        ndarray of shape (n, ...)
+
+        Raises
+        ------
+        InvalidInputError
+            If a row does not fit.
+        PredictionError
+            If the model itself failed; its exception is the cause.
+        StoppedError
+            If the deployment was stopped.
+        """
+        return self.answer(rows).prediction
+
+    def answer(self, rows: Any, *, probabilities: bool = False) -> Answer:
+        """Return predictions with their version, request id, time taken and, if asked for, probabilities.
+
+        Raises
+        ------
+        InvalidInputError, PredictionError, StoppedError
+        """
+        from mlnb.serving.service import Query
+
+        self._check_live()
+        return self._workspace._hosting.answer(self.name, Query(rows, probabilities))
+
+    def _check_live(self) -> None:
+        if not self._live:
+            raise StoppedError(f"{self.name!r} was stopped. Deploy it again: mlnb.deploy({str(self.version)!r}).")
+
+    @property
+    def _served(self) -> Hosted:
+        self._check_live()
+        assert self._hosted is not None  # noqa: S101 - for the type checker
+        return self._hosted
+
+    def info(self) -> dict[str, Any]:
+        """Return what ``GET {url}/info`` answers: version, metrics, signature, example row."""
+        from mlnb.serving.app import describe
+
+        return describe(self.version)
+
+    def metrics(self) -> MetricsSnapshot:
+        """Return requests, errors and latency so far."""
+        self._observed()
+        return self._metrics()
+
+    def series(self) -> Series:
+        """Return requests, errors and latency second by second over the last five minutes."""
+        from mlnb.monitoring import ModelMonitor
+
+        if self._live:
+            with suppress(StoppedError, NotDeployedError):
+                return self._workspace._hosting.series(self.name)
+        return ModelMonitor().series(now=time.time())
+
+    def scale(self, replicas: int) -> Deployment:
+        """Answer from as many processes beside the kernel; 0: from the kernel. No request fails because of it.
+
+        Parameters
+        ----------
+        replicas : int
+            While another deployment has replicas, 0 means one as well: they share a server.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is no whole number from 0.
+        MlnbError
+            If a replica does not start; then all stays as it was.
+        """
+        return self._workspace.scale(self.name, replicas)
+
+    def rollback(self, *, to: int | None = None, reason: str = "") -> Deployment:
+        """Make the version live, alone, that was live before, or version ``to``. No request fails because of it.
+
+        Out of a split or a canary this is the version that was live when it began; a shadow ends.
+
+        Parameters
+        ----------
+        to : int, optional
+        reason : str
+            Why, for the history.
+
+        Raises
+        ------
+        NoPreviousVersionError, ModelNotFoundError, NotDeployedError
+        """
+        return self._workspace.rollback(self.name, to=to, reason=reason)
+
+    def split(self, weights: Mapping[Any, float], *, key: str | None = None) -> Deployment:
+        """Share the requests out to several versions: an A/B test.
+
+        The same key always meets the same version, in every process and after a restart, and a change of weights moves
+        no more keys than it must. A request names its key in the header ``X-Routing-Key``, or as ``key`` in a JSON
+        body; else it is the value of the field ``key`` in its first row; else each request is a key of its own.
+
+        Parameters
+        ----------
+        weights : mapping
+            Version to weight, at any scale: ``{"champion": 90, "challenger": 10}``. A version is an alias, a number or
+            a reference; one with weight 0 is ready and answers nobody.
+        key : str, optional
+            A field of the model.
+
+        Raises
+        ------
+        InvalidInputError
+            If a weight is negative or no number, all are 0, or versions do not take the same rows.
+        ModelNotFoundError, NotDeployedError
+        """
+        return self._workspace.split(self.name, weights, key=key)
+
+    def shadow(self, reference: Any, *, share: float = 100.0) -> Deployment:
+        """Let a version see a copy of the requests; its answers go into :meth:`disagreements` and nowhere else.
+
+        It runs in a process of its own that yields to all others, and what it cannot keep up with is left out.
+
+        Parameters
+        ----------
+        reference : str, int or None
+            A version; None ends the shadow.
+        share : float
+            Of the requests, in percent.
+
+        Raises
+        ------
+        InvalidInputError, ModelNotFoundError, NotDeployedError
+        """
+        return self._workspace.shadow(self.name, reference, share=share)
+
+    def canary(
+        self, reference: Any, *, steps: Sequence[float] = (1, 5, 25, 100), hold: float | str = "1m",
+        guard: Guard | Mapping[str, Any] | None = None,
+    ) -> Deployment:  # fmt: skip
+        """Make a version live step by step while its guards hold; else it is taken back by itself, at once.
+
+        The server decides, many times a second, whatever the kernel is doing; the history says what and why.
+
+        Parameters
+        ----------
+        reference : str or int
+            A version.
+        steps : sequence of float
+            Its share of the requests at each step, in percent. Behind 100 it becomes live.
+        hold : float or str
+            How long each step lasts at least: seconds, or text like ``"1m"``.
+        guard : Guard or mapping, optional
+            What must hold, for instance ``{"errors": 0.01, "p99": 50}``; see :class:`mlnb.Guard`.
+
+        Raises
+        ------
+        InvalidInputError, ModelNotFoundError, NotDeployedError
+        """
+        return self._workspace.canary(self.name, reference, steps=steps, hold=hold, guard=guard)
+
+    def promote(self, reference: Any = None, *, reason: str = "") -> Deployment:
+        """Make one of the versions that answer live, alone: of a split or canary.
+
+        Parameters
+        ----------
+        reference : str or int, optional
+            Default: the canary, or the winner of the experiment.
+        reason : str
+            Why, for the history.
+
+        Raises
+        ------
+        UndecidedError
+            If no version was named and the experiment has no winner yet.
+        InvalidInputError, NotDeployedError
+        """
+        from mlnb.workspace.traffic import resolve
+
+        if reference is not None:
+            number = resolve(self.registry, self.name, reference).number
+            return self._workspace.promote(self.name, number, reason=reason)
+        canary = self._served.canary
+        if canary is not None:
+            return self._workspace.promote(self.name, canary.version, reason=reason)
+        self.experiment().promote()
+        return self
+
+    def feedback(self, request_id: Any, label: Any = None, *, outcome: float | None = None) -> int:
+        """Say what became of requests: the right label, or an outcome such as what was earned.
+
+        Parameters
+        ----------
+        request_id : str, or DataFrame or list of dicts
+            Of an answer. A table has the columns ``request_id`` and ``label`` or ``outcome``.
+        label : object, optional
+            The right answer; for a request of several rows a list.
+        outcome : float, optional
+            More is better.
+
+        Returns
+        -------
+        int
+            How many requests it was about.
+
+        Raises
+        ------
+        UnknownRequestError, AlreadyLabelledError, InvalidInputError
+            Nothing is taken then.
+        """
+        from mlnb.serving.feedback import labels_of
+
+        self._check_live()
+        return self._workspace._hosting.feedback(self.name, labels_of(request_id, label, outcome))
+
+    def experiment(self) -> Experiment:
+        """Return how the versions of a split compare by what came back; one may look at any time.
+
+        Raises
+        ------
+        MlnbError
+            If the requests are not split.
+        """
+        self._check_live()
+        found = self._workspace._hosting.experiment(self.name)
+        if found is None:
+            raise MlnbError(
+                f"The requests to {self.name!r} are not split: {self.version} answers all. Split them: "
+                'deployment.split({"champion": 90, "challenger": 10}).'
+            )
+        versions, why = {arm.name: arm.version for arm in found.arms}, found.verdict.words
+
+        def promoter(arm: str) -> Deployment:
+            return self._workspace.promote(self.name, versions[arm], reason=why)
+
+        return replace(found, promoter=promoter)
+
+    def disagreements(self) -> pd.DataFrame:
+        """Return where the shadow's answers differ from those given: a row for each, the largest distance first.
+
+        Raises
+        ------
+        MlnbError
+            If there is no shadow.
+        """
+        self._check_live()
+        comparison = self._workspace._hosting.comparison(self.name)
+        if comparison is None:
+            raise MlnbError(f"{self.name!r} has no shadow. Begin one: deployment.shadow('{self.name}:N').")
+        return comparison.frame()
+
+    def replay(
+        self, reference: Any, *, since: datetime | str | None = None, until: datetime | str | None = None
+    ) -> pd.DataFrame:
+        """Ask a version what it would have answered to the requests of a period; it is not served for that.
+
+        Parameters
+        ----------
+        reference : str or int
+            A version of this model.
+        since, until : datetime or str, optional
+            Text in ISO 8601, without a zone in local time. Default: all requests that the server still knows.
+
+        Returns
+        -------
+        DataFrame
+            A row for each row of a request: when, its id, the row, the version that answered, both answers, distance.
+
+        Raises
+        ------
+        ModelNotFoundError, InvalidInputError
+        """
+        from mlnb.workspace.replaying import replay
+        from mlnb.workspace.traffic import resolve
+
+        self._check_live()
+        first, last = (None if one is None else history.moment(one) for one in (since, until))
+        events = self._workspace._hosting.recent(
+            self.name, 0.0 if first is None else first.timestamp(), time.time() if last is None else last.timestamp()
+        )
+        return replay(self.registry, resolve(self.registry, self.name, reference), events)
+
+    @property
+    def traffic(self) -> TrafficSnapshot | None:
+        """How the requests are shared out now; None while it is stopped."""
+        return self.snapshot().traffic
+
+    def benchmark(
+        self, rows: Any = None, *, connections: Sequence[int] = (1, 2, 4, 8, 16, 32, 64), seconds: float = 1.0
+    ) -> BenchmarkResult:
+        """Find out what this endpoint takes: load on it, step by step, from a process beside this one.
+
+        Parameters
+        ----------
+        rows : list of rows, optional
+            What each request sends, as ``instances``. Default: the example row of the signature.
+        connections : sequence of int
+            Kept-alive connections of each step, each asking again when it is answered.
+        seconds : float
+            Of each step.
+
+        Raises
+        ------
+        StoppedError
+        InvalidInputError
+            If there is no example row and none was given, or the load is out of bounds.
+        """
+        from mlnb.monitoring.load.benchmark import run
+        from mlnb.serving.codecs import to_json
+
+        self._check_live()
+        example = self.version.signature.example
+        if rows is None and example is None:
+            raise InvalidInputError(f"{self.version} has no example row; give rows to send.")
+        body = to_json({"instances": [example] if rows is None else rows})
+        return run(f"{self.url}/predict", body, connections=connections, seconds=seconds)
+
+    def start(self) -> Deployment:
+        """Serve the last version again after :meth:`stop`; nothing happens if it is live.
+
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError, ServerStartError
+        """
+        if self.state == "live" or self._hosted is None:
+            return self
+        manner = self._hosted.manner
+        return self._workspace.deploy(
+            str(self.version), registry=self.registry, replicas=manner.replicas, policy=manner.policy,
+            timeout=manner.timeout, accelerate=self.acceleration is not None,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """Take no more requests and answer those in flight, for at most 5 seconds. Again is harmless."""
+        self._workspace._stop([self])
+
+    def snapshot(self) -> DeploymentSnapshot:
+        """Return what a panel draws; no file is read."""
+        seen = self._observed()
+        replicas = () if seen is None else seen.replicas
+        return DeploymentSnapshot(
+            name=self.name, url=self.url, docs_url=f"{self.url.removesuffix(f'/models/{self.name}')}/docs",
+            place=self._place(replicas), state=self.state, version=self.version, since=self._since,
+            at=datetime.now(UTC), versions=self._versions,
+            previous=self._previous if self._before is None else self._before.number, metrics=self._metrics(),
+            replicas=replicas, trouble="" if seen is None else seen.trouble, acceleration=self.acceleration,
+            traffic=None if seen is None else seen.traffic,
+        )  # fmt: skip
+
+    def _observed(self) -> ServiceSnapshot | None:
+        """Return what the server knows, None once it has ended."""
+        if self._live:
+            with suppress(StoppedError, NotDeployedError):
+                seen = self._workspace._hosting.snapshot(self.name)
+                self._last_metrics = seen.metrics
+                return seen
+        return None
+
+    def _metrics(self) -> MetricsSnapshot:
+        from mlnb.monitoring import ModelMonitor
+
+        return self._last_metrics or ModelMonitor().snapshot(now=time.time())
+
+    def _place(self, replicas: Sequence[ReplicaSnapshot]) -> str:
+        if not self._workspace._hosting.beside or not self._live:
+            return "in kernel"
+        ready = sum(replica.state == "ready" for replica in replicas)
+        return "1 process" if ready == 1 else f"{ready} processes"
+
+    def _scaled(self, replicas: int) -> None:
+        self.replicas = replicas
+        self._hosted = self._hosted.scaled(replicas) if self._hosted else None
+
+    def _go_live(
+        self, hosted: Hosted, models: Mapping[int, Any], action: Action, *, about: ModelVersion | None = None,
+        reason: str = "", traffic: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Serve and record; what cannot be recorded is not served either."""
+        registry, version = hosted.registry, hosted.version
+        versions = tuple(reversed(registry.versions(self.name)))
+        self._workspace._hosting.serve(hosted, models)
+        try:
+            number = registry.record(about or version, action, reason=reason, traffic=traffic).number
+        except BaseException:
+            self._take_back()
+            raise
+        self._versions = versions
+        self._adopt(hosted, number)
+        self.url = f"{self._workspace._hosting.url}/models/{self.name}"
+
+    def _adopt(self, hosted: Hosted, number: int) -> None:
+        """Become what is served, as event ``number`` of the history says."""
+        shared = bool(hosted.others or hosted.split)
+        before = self.version if self._live else None
+        self._before = (self._before or before) if shared else None
+        if self.registry.url != hosted.registry.url:
+            self._own.clear()  # another registry has another history
+        self._own.append(number)
+        self._previous = history.previous(self._history(hosted.registry))
+        if not (self._live and self.version == hosted.version):
+            self._since = datetime.now(UTC)
+        self.registry, self.version = hosted.registry, hosted.version
+        self.replicas, self.acceleration = hosted.replicas, hosted.live.acceleration
+        self._hosted = hosted
+        self._live = True
+
+    def _running(self, number: int | None) -> Hosted | None:
+        """Return what is served when only version ``number`` is left of several that answer, None if it is none."""
+        hosted = self._hosted
+        if hosted is None or not hosted.others:
+            return None
+        found = [one for one in hosted.variants if one.version.number == number]
+        return replace(hosted.simple, live=found[0]) if found else None
+
+    def _end_shadow(self) -> None:
+        hosted = self._served
+        if hosted.shadow is None:
+            raise MlnbError(f"{self.name!r} has no shadow.")
+        self._go_live(replace(hosted, shadow=None), {}, "unshadowed", about=hosted.shadow.version)
+
+    def _canary_ended(self, hosted: Hosted, change: Change | None) -> None:
+        """Learn and write down what the server has done about a canary."""
+        from mlnb.workspace.traffic import promoted
+
+        assert hosted.canary is not None  # noqa: S101 - for the type checker
+        good = change is not None and change.kind == "promoted"
+        after = promoted(hosted, hosted.canary.version) if good else hosted.simple
+        self._workspace._hosting.settled(self.name, after)
+        canary = next(one.version for one in hosted.others if one.version.number == hosted.canary.version)
+        reason = "its server ended" if change is None else change.reason
+        event = self.registry.record(canary, "promoted" if good else "taken back", reason=reason)
+        self._adopt(after, event.number)
+
+    def _take_back(self) -> None:
+        """Serve again what was live before."""
+        hosting, before = self._workspace._hosting, self._hosted
+        if self._live and before is not None:
+            hosting.serve(before)
+        else:
+            hosting.withdraw(self.name, within=0)
+
+    def _history(self, registry: ModelRegistry) -> list[HistoryEvent]:
+        """Return what one can roll back through here: what was before, and one's own; not what others do since."""
+        return [
+            event for event in registry.history(self.name) if event.number < self._own[0] or event.number in self._own
+        ]
+
+    def _detach(self) -> bool:
+        """Become stopped; say whether it was live."""
+        if not self._live:
+            return False
+        self._observed()
+        self._live = False
+        self._since = datetime.now(UTC)
+        return True

@@ -1,0 +1,90 @@
+"""Requests of the past through another version."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlnb.errors import InvalidInputError, MissingLibraryError
+from mlnb.monitoring.comparison import distances, row_of
+from mlnb.registry.predictors import predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from mlnb.events import PredictionEvent
+    from mlnb.registry import ModelRegistry, ModelVersion
+
+__all__ = ["replay"]
+
+_TOGETHER = 1000  # requests that are asked at once
+
+
+def replay(registry: ModelRegistry, version: ModelVersion, events: Sequence[PredictionEvent]) -> pd.DataFrame:
+    """Return what a version answers to requests of the past, beside what they were answered.
+
+    Raises
+    ------
+    InvalidInputError
+        If a row does not fit the version.
+    MlnbError
+        If it cannot be loaded.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise MissingLibraryError("A replay is a DataFrame and needs pandas: pip install pandas.") from error
+    from mlnb.serving.hosting import load
+
+    predict = predictor(load(registry, version)).predict
+    rows = [
+        row
+        for start in range(0, len(events), _TOGETHER)
+        for row in _replayed(version, predict, events[start : start + _TOGETHER])
+    ]
+    columns = ["at", "request_id", "row", "version", "answered", "replayed", "distance"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["at"] = pd.to_datetime(frame["at"], unit="s", utc=True)
+    return frame
+
+
+def _replayed(version: ModelVersion, predict: Any, events: Sequence[PredictionEvent]) -> Iterator[tuple[Any, ...]]:
+    signature = version.signature
+    lists = all(type(event.inputs) is list for event in events)
+    groups = [list(events)] if lists else [[event] for event in events]
+    for group in groups:
+        given = list(chain.from_iterable(event.inputs for event in group)) if lists else group[0].inputs
+        try:
+            checked = signature.coerce(given)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{version} does not take what was asked: {error}", **error.details) from None
+        answers = np.asarray(predict(checked))
+        start = 0
+        for event in group:
+            end = start + event.rows
+            yield from _rows(signature.names, event, answers[start:end])
+            start = end
+
+
+def _rows(names: tuple[str, ...], event: PredictionEvent, answers: np.ndarray[Any, Any]) -> Iterator[tuple[Any, ...]]:
+    assert event.prediction is not None  # noqa: S101 - for the type checker: it was answered
+    apart = distances(event.prediction, answers)
+    for at in range(len(answers)):
+        row = row_of(event.inputs, at, names=names, count=len(answers))
+        yield (
+            event.at,
+            event.request_id,
+            row,
+            event.version,
+            _plain(event.prediction[at]),
+            _plain(answers[at]),
+            apart[at],
+        )
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value

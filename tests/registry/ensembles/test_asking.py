@@ -1,0 +1,148 @@
+"""Members side by side, and members that fail."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from threads import mlnb_threads
+
+from mlnb import Ensemble
+from mlnb.registry.ensembles.asking import Asking, MemberError
+from mlnb.registry.predictors import predictor
+
+ROWS = np.zeros((3, 2))
+
+
+class Member:
+    """Gives the same probability of "yes" to each row, after a while, or fails."""
+
+    def __init__(self, chance: float, *, seconds: float = 0.0, fails: BaseException | None = None) -> None:
+        self.chance, self.seconds, self.fails = chance, seconds, fails
+        self.calls = 0
+
+    def __call__(self, rows: Any) -> Any:
+        self.calls += 1
+        time.sleep(self.seconds)
+        if self.fails is not None:
+            raise self.fails
+        return np.tile([1 - self.chance, self.chance], (len(rows), 1))
+
+
+def ensemble(*members: Member, combine: Any = "mean", **settings: Any) -> Ensemble:
+    return Ensemble(list(members), combine=combine, labels=["no", "yes"], **settings)
+
+
+def test_five_members_take_as_long_as_the_slowest() -> None:
+    ours = ensemble(*(Member(0.5, seconds=seconds) for seconds in (0.1, 0.02, 0.06, 0.1, 0.1)))
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        ours.predict(ROWS)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 1.3 * 0.1
+    assert mlnb_threads() == []
+
+
+def test_quick_members_are_asked_on_the_calling_thread_from_then_on() -> None:
+    threads: dict[str, set[str]] = {"quick": set(), "slow": set(), "other": set()}
+
+    def question(name: str, seconds: float) -> Any:
+        def ask() -> None:
+            threads[name].add(threading.current_thread().name)
+            time.sleep(seconds)
+
+        return ask
+
+    asking = Asking()
+    questions = {"slow": question("slow", 0.002), "quick": question("quick", 0), "other": question("other", 0)}
+    asking.ask(questions, rows=10)
+    for seen in threads.values():
+        seen.clear()
+    asking.ask(questions, rows=5)
+    me = threading.current_thread().name
+    assert (threads["quick"], threads["other"]) == ({me}, {me})
+    assert threads["slow"] == {"mlnb-member-slow"}
+    threads["quick"].clear()
+    asking.ask(questions, rows=10_000_000)  # of which nobody knows how long they take
+    assert threads["quick"] == {"mlnb-member-quick"}
+
+
+def test_members_have_the_errstate_of_the_caller() -> None:
+    def divide(rows: Any) -> Any:
+        return rows[:, 0] / 0.0
+
+    with np.errstate(all="ignore"):
+        assert np.isnan(Ensemble([divide, lambda rows: divide(rows)], combine="mean").predict(ROWS)).all()
+
+
+@pytest.mark.parametrize("combine", ["mean", "vote", "cascade"])
+def test_without_a_quorum_one_failure_is_the_failure_of_all(combine: str) -> None:
+    ours = ensemble(Member(0.6), Member(0.7, fails=ValueError("no\ncolumn")), Member(0.8), combine=combine)
+    with pytest.raises(MemberError, match=r"^Member 'm2' failed: ValueError: no\ncolumn\.$") as caught:
+        ours.predict(ROWS)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_quorum_answers_with_the_rest_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    members = Member(0.6), Member(0.1, fails=SystemExit(3)), Member(0.8)
+    ours = ensemble(*members, combine="weighted", weights=[1, 5, 3], quorum=2)
+    together = predictor(ours).together
+    assert together is not None
+    with caplog.at_level(logging.WARNING):
+        answer = together(ROWS)
+    assert answer.missing == ("m2",)
+    assert "Member 'm2' failed" in caplog.text
+    assert answer.probabilities is not None
+    assert np.allclose(answer.probabilities[:, 1], (0.6 + 3 * 0.8) / 4)  # the weights of those who answered
+    assert answer.values.tolist() == ["yes"] * 3
+    assert [member.calls for member in members] == [1, 1, 1]
+    members[2].fails = OSError("gone")
+    with pytest.raises(MemberError, match=r"'m2' failed: SystemExit: 3; so did 'm3'\. Needed are the answers of 2\."):
+        ours.predict(ROWS)
+
+
+def test_a_wrong_number_of_answers_is_a_failure() -> None:
+    ours = Ensemble([lambda rows: rows[:1, 0], lambda rows: rows[:, 0]], combine="mean", quorum=1)
+    assert ours.answer(ROWS).missing == ("m1",)
+
+
+def test_those_who_answer_must_have_a_weight() -> None:
+    ours = ensemble(Member(0.6, fails=ValueError()), Member(0.5), combine="vote", weights=[1, 0], quorum=1)
+    with pytest.raises(MemberError, match="Those who answered, m2, have no weight"):
+        ours.predict(ROWS)
+
+
+def test_a_cascade_goes_on_without_the_member_that_failed() -> None:
+    sure = Member(0.99)
+    ours = ensemble(
+        Member(0, fails=ValueError("a")), sure, Member(0, fails=ValueError("c")), combine="cascade", quorum=1
+    )
+    assert ours.answer(ROWS).missing == ("m1",)  # the third was not asked
+    sure.chance = 0.6
+    answer = ours.answer(ROWS)
+    assert answer.missing == ("m1", "m3")
+    assert answer.values.tolist() == ["yes"] * 3
+    sure.fails = ValueError("b")
+    with pytest.raises(MemberError, match="'m1' failed: ValueError: a; so did 'm2', 'm3'"):
+        ours.answer(ROWS)
+
+
+def test_fitting_needs_every_member() -> None:
+    ours = ensemble(Member(0.6), Member(0.5, fails=ValueError("x")), combine="weighted", quorum=1)
+    with pytest.raises(MemberError, match="'m2' failed"):
+        ours.fit(ROWS, ["yes"] * 3)
+
+
+def test_it_answers_after_a_fork() -> None:
+    ours = ensemble(Member(0.6, seconds=0.001), Member(0.7, seconds=0.001))
+    ours.predict(ROWS)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if ours.predict(ROWS).tolist() == ["yes"] * 3 else 1)
+    assert os.waitpid(child, 0)[1] == 0
