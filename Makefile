@@ -52,6 +52,7 @@ notebooks: $(VENV)/.tutorials
 benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/registry.py
+	$(BIN)/python tests/benchmarks/experiment.py
 	sh tests/benchmarks/serving/install-wrk
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving
 

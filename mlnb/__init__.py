@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlnb.errors import MlnbError
+    from mlnb.monitoring.guards import Guard
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.registry.ensembles import Ensemble
     from mlnb.serving.load_balancer import LoadBalancer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Deployment",
     "Ensemble",
+    "Guard",
     "LoadBalancer",
     "MlnbError",
     "ModelRegistry",
@@ -43,6 +45,7 @@ _HOMES = {
     "Deployment": "mlnb.workspace",
     "DeploymentPanel": "mlnb.widgets",
     "Ensemble": "mlnb.registry.ensembles",
+    "Guard": "mlnb.monitoring.guards",
     "LoadBalancer": "mlnb.serving.load_balancer",
     "MlnbError": "mlnb.errors",
     "ModelRegistry": "mlnb.registry",

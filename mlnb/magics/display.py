@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.widgets import DeploymentPanel
     from mlnb.workspace import Deployment
@@ -16,6 +18,7 @@ __all__ = ["DeploymentDisplay"]
 
 _DEPLOYMENT = "mlnb.workspace.deployment.Deployment"  # by name, so that %load_ext does not import it
 _BENCHMARK = "mlnb.monitoring.load.result.BenchmarkResult"
+_EXPERIMENT = "mlnb.monitoring.experiment.Experiment"
 
 
 class DeploymentDisplay:
@@ -29,11 +32,13 @@ class DeploymentDisplay:
         """Let ``shell`` show deployments this way."""
         _formatter(shell).for_type(_DEPLOYMENT, self._mimebundle)
         _displayer(shell).for_type(_BENCHMARK, _show_benchmark)
+        _displayer(shell).for_type(_EXPERIMENT, _show_experiment)
 
     @staticmethod
     def unregister(shell: InteractiveShell) -> None:
         """Let ``shell`` show deployments as text again, and close the panels."""
         _displayer(shell).pop(_BENCHMARK, None)
+        _displayer(shell).pop(_EXPERIMENT, None)
         formatter = _formatter(shell).pop(_DEPLOYMENT, None)
         if formatter is not None:
             formatter.__self__.close()
@@ -81,3 +86,16 @@ def _show_benchmark(result: BenchmarkResult) -> None:
     del shown["text/html"]
     display(shown, raw=True)
     display({"text/html": result.table_html(), "text/plain": ""}, raw=True)
+
+
+def _show_experiment(experiment: Experiment) -> None:
+    """Show the verdict and the table, and the chart below them once there is something to draw."""
+    from IPython.display import display
+
+    from mlnb.widgets.traffic_view import chart_of
+
+    display({"text/html": experiment._repr_html_(), "text/plain": repr(experiment)}, raw=True)
+    chart = chart_of(experiment)
+    if chart is not None:
+        figure = json.loads(chart.to_json()) | {"config": {"displayModeBar": False}}
+        display({"application/vnd.plotly.v1+json": figure, "text/plain": ""}, raw=True)

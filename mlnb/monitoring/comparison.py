@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-__all__ = ["Comparison", "ComparisonSummary", "Disagreement", "differing", "distances"]
+__all__ = ["Comparison", "ComparisonSummary", "Disagreement", "differing", "distances", "row_of"]
 
 _KEPT = 1000  # disagreements
 _LARGEST_ROW = 10_000  # values of a row that is kept
@@ -130,7 +130,7 @@ class Comparison:
         if len(finite):
             self._distance = self._distance.merge(Tally(len(finite), float(finite.mean())))
         for number in np.flatnonzero(differ).tolist()[-_KEPT:]:
-            row = _row(rows, number, len(apart), self._names)
+            row = row_of(rows, number, count=len(apart), names=self._names)
             answers = _at(live, number), _at(other, number)
             self._kept.append(Disagreement(at, request_id, row, *answers, float(apart[number])))
 
@@ -237,15 +237,17 @@ def _unequal(live: Array, other: Array) -> Array:
 
 def _widest(values: Array) -> Array:
     """Return the largest of each row."""
-    flat = values.reshape(len(values), -1)
-    return np.asarray(flat.max(axis=1)) if flat.shape[1] else np.zeros(len(values), values.dtype)
+    if not values.size:
+        return np.zeros(len(values), values.dtype)
+    return np.asarray(values.reshape(len(values), -1).max(axis=1))
 
 
 def _at(answers: Array, number: int) -> Any:
     return np.asarray(answers)[number].tolist() if number < len(answers) and np.ndim(answers) else None
 
 
-def _row(rows: Any, number: int, count: int, names: list[str] | None) -> Any:
+def row_of(rows: Any, number: int, *, count: int, names: Sequence[str] | None) -> Any:
+    """Return one of ``count`` rows as plain values: by name where the names are known; None if it is very large."""
     if is_frame(rows):
         table = open_frame(rows)
         values: Any = {name: _plain(table.column(at)[number]) for at, name in enumerate(table.names)}

@@ -97,6 +97,7 @@ class Outcomes:
         self._cells = 0
         self._metric = _OUTCOME if output == "any" else self._metric_of_labels("")
         self._by_version: dict[int, Tally] = {}
+        self._binary = True  # all of their scores are 0 or 1
         self._trial = 0
         self._arms: dict[int, str] = {}
         self._baseline = 0
@@ -130,6 +131,10 @@ class Outcomes:
                     self._cells += prediction.size
         while len(waiting) > KEPT or self._cells > _CELLS:
             self._forget(waiting.popitem(last=False)[1])
+
+    def expect(self, labels: tuple[Any, ...] | None, output: str) -> None:
+        """Take labels for these answers from here on; see the parameters of the class."""
+        self._labels, self._output = labels, output
 
     def trial(self, arms: Mapping[int, str] | None, *, baseline: int | None = None) -> None:
         """Begin a trial, go on with it if it has the same versions, or end it.
@@ -193,6 +198,7 @@ class Outcomes:
             self.trial(arms, baseline=baseline)
         for request_id in waiting:
             kept = answers[request_id]
+            self._forget(self._waiting.pop(request_id, None))
             self._waiting[request_id] = None if kept is None else (kept[0], kept[1], self._trial)
             self._cells += 0 if kept is None or kept[1] is None else kept[1].size
         self.remember([])
@@ -213,7 +219,6 @@ class Outcomes:
         self._tallies: dict[int, Tally] = dict.fromkeys(arms, Tally())
         self._looks: list[dict[int, Tally]] = []
         self._next_look = 1
-        self._binary = True
 
     def _named(self, tallies: Mapping[int, Tally]) -> dict[str, Tally]:
         return {name: tallies[version] for version, name in self._arms.items()}
@@ -227,14 +232,14 @@ class Outcomes:
     def _note(self, one: _Scored) -> None:
         if one.metric != self._metric:
             self._by_version.clear()
-            self._metric = one.metric
+            self._metric, self._binary = one.metric, True
         version, _, trial = one.answer
+        self._binary &= one.score in (0.0, 1.0)
         self._by_version[version] = self.quality(version).add(one.score)
         self._forget(one.answer)
         self._waiting[one.request_id] = None
         if trial == self._trial and version in self._tallies:
             self._tallies[version] = self._tallies[version].add(one.score)
-            self._binary &= one.score in (0.0, 1.0)
             self._look()
 
     def _look(self) -> None:
@@ -328,7 +333,8 @@ def _rows(one: Label, prediction: np.ndarray[Any, Any]) -> list[Any]:
         given = [given]
     if len(given) != len(prediction):
         raise InvalidInputError(
-            f"Request {one.request_id!r} had {len(prediction)} rows and got {len(given)} labels.",
+            f"Request {one.request_id!r} needs a label for each row: it had {_counted(len(prediction), 'row')} and got "
+            f"{_counted(len(given), 'label')}.",
             request_id=one.request_id,
         )
     return [_plain(truth) for truth in given]
@@ -363,6 +369,10 @@ def _number(one: Label, value: Any) -> float:
             request_id=one.request_id,
         )
     return float(plain)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _short(value: Any) -> str:

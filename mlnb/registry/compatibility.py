@@ -40,9 +40,7 @@ def _misfits(asked: Signature, answering: Signature) -> Iterator[str]:
     if known and asked.output != answering.output:
         yield f"its answers are of the kind {answering.output!r}, not {asked.output!r}"
     if asked.labels and answering.labels and not _comparable(asked.labels, answering.labels):
-        yield (
-            f"its labels are of another type: {answering.labels[0]!r} of its own, {asked.labels[0]!r} of the others"
-        )
+        yield (f"its labels are of another type: {answering.labels[0]!r} of its own, {asked.labels[0]!r} of the others")
     if asked.probabilities and not answering.probabilities:
         yield "it gives no probabilities, which clients may ask for"
 

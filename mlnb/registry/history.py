@@ -11,7 +11,18 @@ from mlnb.errors import InvalidInputError, RegistryFormatError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Action", "HistoryEvent", "aliases", "last_split", "live", "live_stack", "moment", "previous", "proofs", "until"]
+__all__ = [
+    "Action",
+    "HistoryEvent",
+    "aliases",
+    "last_split",
+    "live",
+    "live_stack",
+    "moment",
+    "previous",
+    "proofs",
+    "until",
+]
 
 Action = Literal[
     "registered", "aliased", "unaliased", "deployed", "rolled back", "stopped", "proved", "deleted",
@@ -115,8 +126,8 @@ def proofs(events: Iterable[HistoryEvent]) -> dict[int, dict[str, Any]]:
 def live_stack(events: Iterable[HistoryEvent]) -> tuple[int, ...]:
     """Return the versions one can roll back through, the last one live.
 
-    Deploying or promoting a version puts it on top; rolling back takes off what lies above the version rolled back to. So two roll
-    backs in a row go two versions back instead of to and fro.
+    Deploying or promoting a version puts it on top; rolling back takes off what lies above the version rolled back to.
+    So two roll backs in a row go two versions back instead of to and fro.
 
     Examples
     --------

@@ -157,9 +157,7 @@ class Ledger:
         traffic: dict[str, Any] | None = None,
     ) -> HistoryEvent | None:
         """Write an event at one position of the history; return None if another writer took that."""
-        event = HistoryEvent(
-            number, action, version.number, datetime.now(UTC), alias, author(), proof, reason, traffic
-        )
+        event = HistoryEvent(number, action, version.number, datetime.now(UTC), alias, author(), proof, reason, traffic)
         created = self._store.create(_key(version.name, "history", number), seal(event.to_json()))
         return event if created else None
 

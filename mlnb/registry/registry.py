@@ -690,7 +690,12 @@ class ModelRegistry:
         return stored_member(pointer.member, model, version, self.url)
 
     def _target(self, pointer: Pointer) -> ModelVersion:
-        version = self.version(str(pointer))
+        try:
+            version = self.version(str(pointer))
+        except ModelNotFoundError as error:
+            raise ModelNotFoundError(
+                f"Of the ensemble, the member {pointer.member!r} is {pointer}, which is gone: {error}"
+            ) from None
         if version.digest != pointer.digest:
             raise IntegrityError(f"{version} is not the version that the ensemble was registered with.")
         return version

@@ -43,6 +43,7 @@ class Encode(Protocol):
         model: str,
         version: int,
         request_id: str,
+        missing: Sequence[str] = (),
     ) -> bytes:
         """Return the body of the answer.
 
@@ -55,6 +56,8 @@ class Encode(Protocol):
             The classes, in the order of the probabilities.
         model, version, request_id
             What answered, and which request.
+        missing : sequence of str
+            Members of an ensemble that failed, without which it answered.
 
         Raises
         ------
@@ -174,10 +177,13 @@ def _encode_json(
     model: str,
     version: int,
     request_id: str,
+    missing: Sequence[str] = (),
 ) -> bytes:
     document = {"prediction": _plain(prediction), "model": model, "version": version, "request_id": request_id}
     if probabilities is not None:
         document |= {"probabilities": _plain(probabilities), "labels": labels}
+    if missing:
+        document["missing"] = missing
     return to_json(document)
 
 
@@ -236,8 +242,9 @@ def _encode_csv(
     model: str,
     version: int,
     request_id: str,
+    missing: Sequence[str] = (),
 ) -> bytes:
-    del model, version, request_id
+    del model, version, request_id, missing  # headers say them
     names, columns = zip(*_columns(prediction, probabilities, labels), strict=True)
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\r\n")
@@ -254,6 +261,7 @@ def _encode_arrow(
     model: str,
     version: int,
     request_id: str,
+    missing: Sequence[str] = (),
 ) -> bytes:
     pa = _pyarrow()
     names, columns = zip(*_columns(prediction, probabilities, labels), strict=True)
@@ -265,6 +273,8 @@ def _encode_arrow(
             f"What the model said makes no Arrow column ({reason}); ask for application/json."
         ) from None
     known = {"model": model, "version": str(version), "request_id": request_id}
+    if missing:
+        known["missing"] = ", ".join(missing)
     table = pa.table(arrays, names=list(names)).replace_schema_metadata(known)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -299,8 +309,9 @@ def _encode_npy(
     model: str,
     version: int,
     request_id: str,
+    missing: Sequence[str] = (),
 ) -> bytes:
-    del labels, model, version, request_id
+    del labels, model, version, request_id, missing  # headers say them
     sink = io.BytesIO()
     np.save(sink, _storable(prediction if probabilities is None else probabilities), allow_pickle=False)
     return sink.getvalue()

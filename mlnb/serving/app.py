@@ -77,7 +77,8 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
     @app.get("/models/{name}/info", include_in_schema=False)
     async def info(name: str) -> Response:
         service = find(served, name).service
-        return _json(describe(service.version) | {"shares": service.shares})
+        shares = {} if service.split is None else {"shares": service.shares}
+        return _json(describe(service.version) | shares)
 
     @app.get("/models/{name}/stats", include_in_schema=False)
     async def stats(name: str) -> Response:
@@ -101,7 +102,7 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
 def _add_feedback(app: FastAPI, served: Mapping[str, Served]) -> None:
     """Add where it is said what became of requests."""
 
-    @app.post("/models/{name}/feedback", tags=["feedback"], summary="What became of requests", openapi_extra=_FEEDBACK)
+    @app.post("/models/{name}/feedback", include_in_schema=False)
     async def feedback(name: str, request: Request) -> Response:
         outcomes = find(served, name).observer.outcomes
         return _json({"model": name, "noted": outcomes.label(read_feedback(_parsed(await _read(request))))})
@@ -231,22 +232,6 @@ def _parsed(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedBodyError(f"The body is not JSON: {error}.") from None
-
-
-_FEEDBACK = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object"},
-                "examples": {
-                    "one": {"value": {"request_id": "0f3a9c21d4e7", "label": "malignant"}},
-                    "many": {"value": {"feedback": [{"request_id": "0f3a9c21d4e7", "outcome": 1}]}},
-                },
-            }
-        },
-    }
-}
 
 
 def _json(document: object, *, status: int = 200) -> Response:

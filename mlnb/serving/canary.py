@@ -113,7 +113,7 @@ def decide(
     """Return what to do: any guard that is violated takes the canary back, and all must hold for a step up."""
     violated = [reading.words for reading in readings if reading.state == "violated"]
     if violated:
-        return CanaryDecision("take back", "; ".join(violated))
+        return CanaryDecision("take back", "; ".join(dict.fromkeys(violated)))
     waits = _waits(plan, progress, readings, now=now)
     share = plan.steps[progress.step]
     if waits:

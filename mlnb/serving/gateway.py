@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.monitor import Series
     from mlnb.monitoring.outcomes import Label
+    from mlnb.registry.signature import Signature
     from mlnb.scaling.batching import PredictTimes
     from mlnb.scaling.pool import ReplicaSnapshot
     from mlnb.scaling.processes import ProcessReplica
@@ -241,16 +242,14 @@ class Gateway:
     ) -> None:
         """Let versions that are ready answer, and end those that answer no more."""
         one = self.served.get(name)
-        gone: list[Line] = []
         if one is None:
             observer = Observer(live.version.signature)
             one = Served(ModelService(live, listener=observer.observe), observer)
             self._entries[name] = entry
         observer = one.observer
-        if observer.rollout is not None:
+        if observer.rollout is not None and plan.canary != entry.plan.canary:
             observer.rollout.stop()
             observer.rollout = None
-        before = one.service.live
         gone = one.service.route(live, others, split=plan.split)
         entry.plan, entry.specs = plan, {spec.version.number: spec for spec in plan.specs}
         old_mirror = observer.mirror if entry.shadow != plan.shadow else None
@@ -263,28 +262,30 @@ class Gateway:
         self._tell(entry)
         if old_mirror is not None:
             await old_mirror.close()
-        await self._leave(one.service, gone, before=before, within=plan.live.manner.timeout)
+        await self._leave(one.service, gone, within=plan.live.manner.timeout)
 
     def _begin(self, name: str, entry: _Entry, one: Served) -> None:
-        """Begin the canary and the trial of a plan."""
+        """Begin the canary and the trial of a plan, unless they are on."""
         plan, observer = entry.plan, one.observer
         numbers = [spec.version.number for spec in plan.specs]
         baseline = numbers[0]
+        observer.outcomes.expect(*_outputs([spec.version.signature for spec in plan.specs]))
         names = {number: plan.names.get(number, f"v{number}") for number in numbers}
         observer.outcomes.trial(names if len(numbers) > 1 else None, baseline=baseline)
-        if plan.canary is not None:
+        if plan.canary is None:
+            return
+        if observer.rollout is None:
+            entry.changes = []
             observer.rollout = Rollout(
-                plan.canary, live=baseline, outcomes=observer.outcomes, mirror=observer.mirror,
-                decided=partial(self._decided, name),
-            )  # fmt: skip
-            one.service.split = _canary_split(plan, plan.canary.steps[0])
+                plan.canary, live=baseline, outcomes=observer.outcomes, decided=partial(self._decided, name)
+            )
+        observer.rollout.watch(observer.mirror)
+        one.service.split = _canary_split(plan, observer.rollout.share)
 
-    async def _leave(self, service: ModelService, gone: Sequence[Line], *, before: Line, within: float) -> None:
-        """End lines that answer no more; what waits for one of several goes to the one that is live."""
+    async def _leave(self, service: ModelService, gone: Sequence[Line], *, within: float) -> None:
+        """End lines that answer no more; what waits for them goes to the live one, where it fits."""
         for line in gone:
-            if (line is not before or service.live is not before) and misfit(
-                line.version.signature, service.live.version.signature
-            ) is None:
+            if misfit(line.version.signature, service.live.version.signature) is None:
                 service.take_over(line)
         await asyncio.gather(*(line.pool.drain(within=within) for line in gone))
 
@@ -310,35 +311,27 @@ class Gateway:
         plan, kind = entry.plan, entry.changes[-1].kind
         assert plan.canary is not None  # noqa: S101 - for the type checker
         number = plan.canary.version if kind == "promoted" else plan.live.version.number
-        before = one.service.live
         entry.plan = replace(plan.simple, live=plan.of(number))
         gone = one.service.route(one.service.lines[number])
         entry.specs = {number: plan.of(number)}
         one.observer.outcomes.trial(None)
         self._tell(entry)
         mirror, one.observer.mirror, entry.shadow = one.observer.mirror, None, None
-        self._spawn(self._clear(one.service, gone, mirror, before=before, within=plan.live.manner.timeout))
+        self._spawn(self._clear(one.service, gone, mirror, within=plan.live.manner.timeout))
 
     async def _clear(
-        self, service: ModelService, gone: Sequence[Line], mirror: Mirror | None, *, before: Line, within: float
+        self, service: ModelService, gone: Sequence[Line], mirror: Mirror | None, *, within: float
     ) -> None:
         if mirror is not None:
             await mirror.close()
-        await self._leave(service, gone, before=before, within=within)
+        await self._leave(service, gone, within=within)
         await self._end_zygotes()
 
     def _note(self, entry: _Entry, kind: Any, rollout: Rollout, reason: str) -> None:
         number = entry.changes[-1].number + 1 if entry.changes else 1
-        entry.changes.append(
-            Change(
-                number=number,
-                kind=kind,
-                version=rollout.plan.version,
-                share=rollout.share,
-                at=time.time(),
-                reason=reason,
-            )
-        )
+        version, share = rollout.plan.version, rollout.share
+        change = Change(number=number, kind=kind, version=version, share=share, at=time.time(), reason=reason)
+        entry.changes.append(change)
         self._tell(entry)
 
     def _tell(self, entry: _Entry) -> None:
@@ -591,6 +584,13 @@ def _processed(plan: Plan) -> list[Spec]:
     """Return what runs in processes of its own."""
     shadow = [] if plan.shadow is None else [plan.shadow.spec]
     return [spec for spec in (*plan.specs, *shadow) if spec.manner.replicas]
+
+
+def _outputs(signatures: Sequence[Signature]) -> tuple[tuple[Any, ...] | None, str]:
+    """Return the labels that any of several versions knows, and what they answer with."""
+    known = [signature.labels for signature in signatures]
+    labels = None if None in known else tuple(dict.fromkeys(label for labels in known for label in labels or ()))
+    return labels, signatures[0].output
 
 
 def _canary_split(plan: Plan, share: float) -> Split:

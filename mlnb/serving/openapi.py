@@ -34,6 +34,7 @@ def paths_of(versions: Iterable[ModelVersion]) -> dict[str, Any]:
         base = f"/models/{version.name}"
         paths |= {
             f"{base}/predict": {"post": _predict(version)},
+            f"{base}/feedback": {"post": _feedback(version)},
             f"{base}/info": {"get": _get(version, "What this model is and takes", "info")},
             f"{base}/stats": {"get": _get(version, "What it did: requests, errors, latency", "stats")},
         }
@@ -51,7 +52,9 @@ def _predict(version: ModelVersion, *, suffix: str = "") -> dict[str, Any]:
         "operationId": f"predict_{version.name}{suffix}",
         "parameters": [
             {"name": "probabilities", "in": "query", "schema": {"type": "boolean", "default": False},
-             "description": "Also return the probability of each class"}
+             "description": "Also return the probability of each class"},
+            {"name": "X-Routing-Key", "in": "header", "schema": {"type": "string"},
+             "description": "Where versions share the requests: the same key always meets the same version"},
         ],
         "requestBody": {"required": True, "content": _bodies(version.signature)},
         "responses": {
@@ -59,6 +62,36 @@ def _predict(version: ModelVersion, *, suffix: str = "") -> dict[str, Any]:
             **{status: _response(text, {"type": "object"}, media="problem+json") for status, text in _PROBLEMS.items()},
         },
     }  # fmt: skip
+
+
+def _feedback(version: ModelVersion) -> dict[str, Any]:
+    label = {} if version.signature.labels is None else {"enum": list(version.signature.labels)}
+    one = {
+        "type": "object",
+        "required": ["request_id"],
+        "properties": {
+            "request_id": {"type": "string"},
+            "label": label | {"description": "The right answer; of a request of several rows a list"},
+            "outcome": {"type": "number", "description": "In the place of a label: how good the answer was"},
+        },
+    }
+    many = {"type": "object", "required": ["feedback"], "properties": {"feedback": {"type": "array", "items": one}}}
+    noted = {"type": "object", "properties": {"model": {"const": version.name}, "noted": {"type": "integer"}}}
+    problems = {
+        "404": "No request of that id is known",
+        "409": "The request was labelled before",
+        "422": "A label that the model does not know, or that does not fit the request",
+    }
+    return {
+        "tags": [version.name],
+        "summary": "What became of requests",
+        "operationId": f"feedback_{version.name}",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": [one, many]}}}},
+        "responses": {
+            "200": _response("How many requests it was about", noted),
+            **{status: _response(text, {"type": "object"}, media="problem+json") for status, text in problems.items()},
+        },
+    }
 
 
 def _get(version: ModelVersion, summary: str, operation: str) -> dict[str, Any]:
@@ -108,12 +141,14 @@ def _csv(signature: Signature) -> dict[str, Any]:
 
 def _body(signature: Signature) -> dict[str, Any]:
     row, values = _row(signature), _values(signature)
+    rows = {"type": "array", "minItems": 1, "items": {"anyOf": [row, values]}}
+    key = {"type": ["string", "number"], "description": "As X-Routing-Key"}
     schema = {
         "oneOf": [
             {"type": "object", "title": "many rows", "required": ["instances"],
-             "properties": {"instances": {"type": "array", "minItems": 1, "items": {"anyOf": [row, values]}}}},
+             "properties": {"instances": rows, "key": key}},
             {"type": "object", "title": "one row", "required": ["features"],
-             "properties": {"features": {"anyOf": [values, row]}}},
+             "properties": {"features": {"anyOf": [values, row]}, "key": key}},
         ]
     }  # fmt: skip
     example = signature.example
@@ -185,5 +220,10 @@ def _answer(version: ModelVersion) -> dict[str, Any]:
             "request_id": {"type": "string"},
             "probabilities": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
             "labels": {"type": "array", "items": item},
+            "missing": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Members of an ensemble that failed",
+            },
         },
     }

@@ -264,7 +264,7 @@ def _asked(
         version = answer.version
         body = encoder.encode(
             answer.prediction, answer.probabilities, labels=version.signature.labels, model=version.name,
-            version=version.number, request_id=answer.request_id,
+            version=version.number, request_id=answer.request_id, missing=answer.missing,
         )  # fmt: skip
         return content_line if is_json else content_line + _about(answer), body
 
@@ -272,9 +272,10 @@ def _asked(
 
 
 def _about(answer: Answer) -> bytes:
+    missing = f"x-missing-members: {', '.join(answer.missing)}\r\n" if answer.missing else ""
     return (
         f"x-model: {answer.version.name}\r\nx-model-version: {answer.version.number}\r\n"
-        f"x-request-id: {answer.request_id}\r\n"
+        f"x-request-id: {answer.request_id}\r\n{missing}"
     ).encode()
 
 

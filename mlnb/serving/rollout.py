@@ -90,20 +90,17 @@ class Rollout:
         The version that is live meanwhile.
     outcomes : Outcomes
         Labels that come back.
-    mirror : Mirror or None
-        Compares the canary's answers with those that were given.
     decided : callable
         Given each decision other than to hold, at once.
     """
 
     def __init__(
-        self, plan: CanaryPlan, *, live: int, outcomes: Outcomes, mirror: Mirror | None,
-        decided: Callable[[CanaryDecision], None],
-    ) -> None:  # fmt: skip
+        self, plan: CanaryPlan, *, live: int, outcomes: Outcomes, decided: Callable[[CanaryDecision], None]
+    ) -> None:
         self.plan = plan
         self._live = live
         self._outcomes = outcomes
-        self._mirror = mirror
+        self._mirror: Mirror | None = None
         self._decided = decided
         self._loop = asyncio.get_running_loop()
         self.progress = CanaryProgress(0, self._loop.time())
@@ -130,6 +127,12 @@ class Rollout:
         if failed:
             self._decide()
 
+    def watch(self, mirror: Mirror | None) -> None:
+        """Take disagreements from what compares the canary's answers with those that were given."""
+        if mirror is not self._mirror:
+            self._mirror = mirror
+            self._compared = _rows_of(mirror)
+
     def advance(self) -> None:
         """Begin the next step."""
         self.progress = CanaryProgress(self.progress.step + 1, self._loop.time())
@@ -155,7 +158,7 @@ class Rollout:
 
     def _begin_step(self) -> None:
         self._now, self._before = _Window(), _Window()
-        self._compared = (0, 0) if self._mirror is None else _rows_of(self._mirror)
+        self._compared = _rows_of(self._mirror)
 
     def _count(self, event: PredictionEvent) -> None:
         if self._now.requests == _WINDOW:
@@ -182,7 +185,7 @@ class Rollout:
             self._decided(decision)
 
     def _evidence(self, window: _Window) -> Evidence:
-        compared, disagreeing = (0, 0) if self._mirror is None else _rows_of(self._mirror)
+        compared, disagreeing = _rows_of(self._mirror)
         canary, outcomes = self.plan.version, self._outcomes
         return Evidence(
             requests=window.requests, errors=window.errors, slow=window.slow,
@@ -210,7 +213,9 @@ class _Window:
         return _Window(self.requests + other.requests, self.errors + other.errors, slow)
 
 
-def _rows_of(mirror: Mirror) -> tuple[int, int]:
+def _rows_of(mirror: Mirror | None) -> tuple[int, int]:
     """Return the rows that were compared, and those answered otherwise; what the canary failed on is both."""
+    if mirror is None:
+        return 0, 0
     summary = mirror.comparison.summary()
     return summary.compared + summary.failed, summary.differing + summary.failed

@@ -290,11 +290,12 @@ class ModelService:
     def take_over(self, line: Line) -> None:
         """Let the live version answer what waits for another one and is not begun; their signatures must fit."""
         for job in line.pool.give_up_waiting():
-            job.asker.version = self.version
             try:
                 self.live.pool.submit(job)
-            except MlnbError as error:
-                job.tell(error)
+            except MlnbError:  # it has too much to do
+                line.pool.submit(job)
+            else:
+                job.asker.version = self.version
 
     async def close(self, *, within: float) -> bool:
         """Answer what is queued and take no more; say whether that was done ``within`` as many seconds.

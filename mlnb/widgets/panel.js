@@ -1,11 +1,16 @@
 // The browser's half of a deployment's panel: puts the regions that the kernel renders in place, and says which button
 // was pressed.
 
-const TABS = [["try", "Try it"], ["versions", "Versions"], ["monitor", "Monitor"], ["scale", "Scale"], ["card", "Card"]];
+const TABS = [
+  ["try", "Try it"], ["versions", "Versions"], ["traffic", "Traffic"], ["monitor", "Monitor"], ["scale", "Scale"],
+  ["card", "Card"],
+];
 const REGIONS = [
   "header", "address", "form", "result", "versions", "activity", "footer", "scale", "replicas", "faster", "card",
+  "traffic", "rollout", "verdict", "choices", "shadow", "compared",
 ];
-const LOOKED_AT = {monitor: "chart", scale: "memory"}; // tabs that cost something while they are looked at
+const CHARTS = {monitor: "figure", traffic: "trial"}; // tabs with a chart, and the trait that it is in
+const LOOKED_AT = {monitor: "chart", scale: "memory", traffic: "compare"}; // tabs that cost something while they are looked at
 const LOOKING_EVERY = 5000; // ms between two words to the kernel that a tab is looked at
 
 const SKELETON = `
@@ -19,8 +24,17 @@ const SKELETON = `
     <div class="mlnb-try"><button type="submit" class="mlnb-primary">Predict</button><div data-region="result"></div></div>
   </form>
   <div class="mlnb-pane mlnb-scroll" role="tabpanel" data-pane="versions" data-region="versions"></div>
+  <div class="mlnb-pane" role="tabpanel" data-pane="traffic">
+    <div data-region="traffic"></div>
+    <div data-region="rollout"></div>
+    <div data-region="verdict"></div>
+    <div class="mlnb-chart" data-chart="traffic" hidden><span class="mlnb-muted">Loading the chart…</span></div>
+    <div data-region="choices"></div>
+    <div data-region="shadow"></div>
+    <div data-region="compared"></div>
+  </div>
   <div class="mlnb-pane" role="tabpanel" data-pane="monitor">
-    <div class="mlnb-chart"><span class="mlnb-muted">Loading the chart…</span></div>
+    <div class="mlnb-chart" data-chart="monitor"><span class="mlnb-muted">Loading the chart…</span></div>
     <div data-region="activity"></div>
   </div>
   <div class="mlnb-pane" role="tabpanel" data-pane="scale">
@@ -60,23 +74,31 @@ function loadPlotly(model) {
 function render({model, el}) {
   let looking = 0;
   let open = "try";
-  let plotly = null; // a promise, once the chart was looked at
-  let drawn = false;
-  const {card, find, on, say, tell, start, remove} = openCard({
+  let plotly = null; // a promise, once a chart was looked at
+  const drawn = new Set();
+  const {card, find, on, say, tell, restore, start, remove} = openCard({
     model, el, skeleton: SKELETON, regions: REGIONS, shown: mark,
     freed: () => predict.removeAttribute("aria-busy"),
+    held: (name) => name === "traffic" && shares.moving(),
   });
-  const predict = find(".mlnb-primary");
-  const chart = find(".mlnb-chart");
+  const shares = sliders({card, changed: (weights) => say("share_out", {weights})});
+  const predict = find(".mlnb-try .mlnb-primary");
 
   function mark(name) {
     if (name === "card" && open === "card" && !model.get("card")) say("card"); // another version is live by now
+    if (name === "traffic") count();
     if (name !== "result") return;
     const wrong = find('[data-region="result"] .mlnb-failure')?.dataset.field;
     for (const input of card.querySelectorAll(".mlnb-field [name]")) {
       input.toggleAttribute("aria-invalid", Boolean(wrong) && input.name === wrong);
       if (wrong && input.name === wrong) input.closest("details")?.setAttribute("open", "");
     }
+  }
+
+  // What changes every second beside sliders is not rendered anew.
+  function count() {
+    const counts = model.get("counts");
+    for (const cell of card.querySelectorAll("[data-value]")) cell.textContent = counts[cell.dataset.value] ?? "";
   }
 
   function openTab(name, {focus = false} = {}) {
@@ -91,7 +113,7 @@ function render({model, el}) {
     for (const pane of card.querySelectorAll("[data-pane]")) pane.hidden = pane.dataset.pane !== name;
     if (name === "card") say("card");
     look(true);
-    if (name === "monitor") draw();
+    draw();
   }
 
   function look(now) {
@@ -104,7 +126,12 @@ function render({model, el}) {
   }
 
   async function draw() {
-    if (open !== "monitor" || !model.get("figure")) return;
+    const name = open;
+    const trait = CHARTS[name];
+    if (!trait) return;
+    const chart = find(`[data-chart="${name}"]`);
+    chart.hidden = name === "traffic" && !model.get(trait);
+    if (!model.get(trait)) return;
     plotly ??= loadPlotly(model);
     let library;
     try {
@@ -114,19 +141,24 @@ function render({model, el}) {
       chart.textContent = `The chart could not be loaded: ${error.message}`;
       return;
     }
-    if (open !== "monitor" || !card.isConnected) return;
-    const figure = JSON.parse(model.get("figure"));
-    const series = model.get("series");
+    if (open !== name || !model.get(trait) || !card.isConnected) return;
+    const figure = JSON.parse(model.get(trait));
     const style = getComputedStyle(card);
-    const data = figure.data.map((trace) => (series.ago ? {...trace, x: series.ago, y: series[trace.name]} : trace));
     const layout = {
       ...figure.layout,
       font: {...figure.layout.font, color: style.color, family: style.fontFamily},
       hoverlabel: {bgcolor: style.backgroundColor, font: {color: style.color}},
     };
-    if (!drawn) chart.replaceChildren();
-    drawn = true;
-    library.react(chart, data, layout, {displayModeBar: false, responsive: true});
+    if (!drawn.has(chart)) chart.replaceChildren();
+    drawn.add(chart);
+    library.react(chart, name === "monitor" ? lately(figure) : figure.data, layout, {
+      displayModeBar: false, responsive: true,
+    });
+  }
+
+  function lately({data}) {
+    const series = model.get("series");
+    return data.map((trace) => (series.ago ? {...trace, x: series.ago, y: series[trace.name]} : trace));
   }
 
   async function copy(button) {
@@ -146,12 +178,18 @@ function render({model, el}) {
     }
   }
 
+  function payload(button) {
+    const {manner, to} = button.dataset;
+    if (manner) return {manner, to: Number(button.closest(".mlnb-add").querySelector("select").value)};
+    return to ? {to: Number(to)} : {};
+  }
+
   card.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button || button.matches("[aria-disabled]")) return;
     if (button.dataset.tab) openTab(button.dataset.tab);
     else if (button.dataset.copy !== undefined) copy(button);
-    else if (button.dataset.action) say(button.dataset.action, button.dataset.to ? {to: Number(button.dataset.to)} : {});
+    else if (button.dataset.action) say(button.dataset.action, payload(button));
   });
   card.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -169,11 +207,15 @@ function render({model, el}) {
 
   on("change:figure", draw);
   on("change:series", draw);
+  on("change:trial", draw);
+  on("change:counts", count);
+  on("change:shared", () => restore("traffic"));
   start();
   openTab("try");
   return () => {
     look(false);
-    if (drawn) globalThis.__mlnbPlotly.purge(chart);
+    shares.stop();
+    for (const chart of drawn) globalThis.__mlnbPlotly.purge(chart);
     remove();
   };
 }

@@ -16,20 +16,25 @@ import traitlets
 from mlnb.errors import MlnbError
 from mlnb.monitoring.figures import plotly_javascript, traffic_figure
 from mlnb.scaling.memory import MemoryGauge
+from mlnb.widgets import traffic_deeds
 from mlnb.widgets.base import Panel, resources
 from mlnb.widgets.registry_render import render_card
 from mlnb.widgets.registry_snapshot import read_card
 from mlnb.widgets.render import counted, render, render_answer, render_failure, render_static
 from mlnb.widgets.render_scale import render_scale
+from mlnb.widgets.render_traffic import render_counts, render_traffic
 from mlnb.widgets.scale_view import ScaleView, follow
 from mlnb.widgets.ticker import ticker
+from mlnb.widgets.traffic_view import TrafficView, chart_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.monitor import Series
     from mlnb.registry.signature import Signature
     from mlnb.widgets.scale_view import Ended
+    from mlnb.widgets.traffic_deeds import Manner
     from mlnb.workspace import Deployment, DeploymentSnapshot
 
 __all__ = ["DeploymentPanel"]
@@ -49,7 +54,7 @@ class DeploymentPanel(Panel):
     deployment : Deployment
     """
 
-    _esm = traitlets.Unicode(resources("shared.js", "panel.js")).tag(sync=True)
+    _esm = traitlets.Unicode(resources("shared.js", "sliders.js", "panel.js")).tag(sync=True)
     _css = traitlets.Unicode(resources("shared.css", "panel.css")).tag(sync=True)
 
     header = traitlets.Unicode().tag(sync=True)
@@ -62,6 +67,15 @@ class DeploymentPanel(Panel):
     scale = traitlets.Unicode().tag(sync=True)
     replicas = traitlets.Unicode().tag(sync=True)
     faster = traitlets.Unicode().tag(sync=True)
+    traffic = traitlets.Unicode().tag(sync=True)
+    rollout = traitlets.Unicode().tag(sync=True)
+    verdict = traitlets.Unicode().tag(sync=True)
+    choices = traitlets.Unicode().tag(sync=True)
+    shadow = traitlets.Unicode().tag(sync=True)
+    compared = traitlets.Unicode().tag(sync=True)
+    counts = traitlets.Dict(help="What each version of a split answered, by the cell that shows it").tag(sync=True)
+    shared = traitlets.Int(help="Times that a split was asked for, granted or not").tag(sync=True)
+    trial = traitlets.Unicode(help="Plotly figure of the experiment as JSON, new while it is looked at").tag(sync=True)
     card = traitlets.Unicode(help="The live version's model card, once its tab was opened").tag(sync=True)
     figure = traitlets.Unicode(help="Plotly figure as JSON, once the Monitor tab was opened").tag(sync=True)
     series = traitlets.Dict(help="What the figure draws, by trace; new every second while it is looked at").tag(
@@ -71,11 +85,14 @@ class DeploymentPanel(Panel):
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._drawing = threading.RLock()  # a snapshot is drawn before the next one is taken
-        self._chart_until = self._memory_until = 0.0
+        self._chart_until = self._memory_until = self._compare_until = 0.0
         self._carded = ""  # the version whose card is shown
         self._gauge = MemoryGauge()
         self._memory: dict[int, int] = {}
         self._coming: int | None = None  # replicas that are on their way
+        self._adding = False  # whether a version is being made ready
+        self._experiment: Experiment | None = None
+        self._charted: Experiment | None = None  # the one that was drawn last
         self._last: DeploymentSnapshot | None = None
         self._ended: Ended | None = None
         super().__init__(deployment.name, **self._regions())
@@ -93,15 +110,39 @@ class DeploymentPanel(Panel):
             self._show(card="")  # a page that looks at it asks anew
         with self._drawing:
             self._show(**self._regions(), **({"series": _drawn(self._deployment.series())} if charting else {}))
+            self._draw_experiment()
 
-    def _regions(self) -> dict[str, str]:
+    def _regions(self) -> dict[str, Any]:
         snapshot = self._deployment.snapshot()
         self._ended = follow(self._ended, self._last, snapshot)
         self._last = snapshot
         if time.monotonic() < self._memory_until:
             self._memory = self._gauge.read(replica.pid for replica in snapshot.replicas if replica.pid is not None)
-        view = ScaleView(wanted=self._deployment.replicas, coming=self._coming, memory=self._memory, ended=self._ended)
-        return render(snapshot) | render_scale(snapshot, view)
+        scale = ScaleView(wanted=self._deployment.replicas, coming=self._coming, memory=self._memory, ended=self._ended)
+        self._experiment = self._compared(snapshot)
+        traffic = TrafficView(experiment=self._experiment, busy=self._adding)
+        counts = {"counts": render_counts(snapshot, traffic)}
+        return render(snapshot) | render_scale(snapshot, scale) | render_traffic(snapshot, traffic) | counts
+
+    def _compared(self, snapshot: DeploymentSnapshot) -> Experiment | None:
+        """Return how the versions of a split compare; None if the requests are not split."""
+        traffic = snapshot.traffic
+        looked_at = time.monotonic() < self._compare_until
+        # Where one version has all the weight, only the experiment says that there is a split.
+        if traffic is None or traffic.canary or not (looked_at or self._experiment or len(traffic.shares) > 1):
+            return None
+        try:
+            return self._deployment.experiment()
+        except MlnbError:
+            return None
+
+    def _draw_experiment(self) -> None:
+        if self._experiment is None:
+            self._charted = None
+            self._show(trial="")
+        elif time.monotonic() < self._compare_until and self._experiment != self._charted:
+            chart, self._charted = chart_of(self._experiment), self._experiment
+            self._show(trial="" if chart is None else chart.to_json())
 
     def close(self) -> None:
         """Stop drawing and free the widget; the deployment goes on."""
@@ -120,14 +161,21 @@ class DeploymentPanel(Panel):
             return None
         if action == "scale":
             return self._scaling(int(payload["to"]))
+        if action == "add":
+            return self._making_ready(int(payload["to"]), payload["manner"])
+        deployment = self._deployment
         deeds: dict[str, Callable[[], None]] = {
             "card": self._read_card,
             "chart": lambda: self._chart(looked_at=payload["looked_at"]),
+            "compare": lambda: self._compare(looked_at=payload["looked_at"]),
+            "end_shadow": lambda: self._attempt(lambda: traffic_deeds.end_shadow(deployment)),
             "memory": lambda: self._weigh(looked_at=payload["looked_at"]),
             "predict": lambda: self._predict(payload["row"]),
-            "rollback": lambda: self._roll_back(int(payload["to"])),
-            "stop": lambda: self._attempt(self._deployment.stop, f"Stopped. {self._deployment.url} answers no more."),
-            "start": lambda: self._attempt(self._deployment.start, "Live again."),
+            "promote": lambda: self._attempt(lambda: traffic_deeds.promote(deployment, int(payload["to"]))),
+            "rollback": lambda: self._attempt(lambda: traffic_deeds.roll_back(deployment, int(payload["to"]))),
+            "share_out": lambda: self._share_out(payload["weights"]),
+            "start": lambda: self._attempt(self._start),
+            "stop": lambda: self._attempt(self._stop),
         }
         return deeds[action]
 
@@ -146,6 +194,34 @@ class DeploymentPanel(Panel):
     def _weigh(self, *, looked_at: bool) -> None:
         self._memory_until = time.monotonic() + (_LOOKED_AT if looked_at else _LEFT)
         self.refresh()
+
+    def _compare(self, *, looked_at: bool) -> None:
+        self._compare_until = time.monotonic() + (_LOOKED_AT if looked_at else _LEFT)
+        self.refresh()
+
+    def _making_ready(self, number: int, manner: Manner) -> Callable[[], None] | None:
+        if self._adding:
+            return None  # pressed before the page heard of it
+        self._adding = True
+        return lambda: self._add(number, manner)
+
+    def _add(self, number: int, manner: Manner) -> None:
+        def add() -> str:
+            self._show(notice=f"Making v{number} ready…")
+            self.refresh()
+            try:
+                return traffic_deeds.add(self._deployment, number, manner=manner)
+            finally:
+                self._adding = False
+
+        self._attempt(add)
+
+    def _share_out(self, weights: dict[str, float]) -> None:
+        wanted = {int(number): weight for number, weight in weights.items()}
+        try:
+            self._attempt(lambda: traffic_deeds.share_out(self._deployment, wanted))
+        finally:
+            self._show(shared=self.shared + 1)  # the sliders stand where they stood, if it was refused
 
     def _scaling(self, to: int) -> Callable[[], None] | None:
         if self._coming is not None:
@@ -176,13 +252,17 @@ class DeploymentPanel(Panel):
         else:
             self._show(result=render_answer(answer))
 
-    def _roll_back(self, to: int) -> None:
-        before = self._deployment.version.number
-        self._attempt(lambda: self._deployment.rollback(to=to), f"v{to} is live; v{before} was before.")
+    def _start(self) -> str:
+        self._deployment.start()
+        return "Live again."
 
-    def _attempt(self, deed: Callable[[], object], done: str) -> None:
+    def _stop(self) -> str:
+        self._deployment.stop()
+        return f"Stopped. {self._deployment.url} answers no more."
+
+    def _attempt(self, deed: Callable[[], str]) -> None:
         try:
-            deed()
+            done = deed()
         except MlnbError as error:
             done = error.message
         self._show(notice=escape(done), result="")

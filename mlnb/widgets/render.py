@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import PredictionError
 from mlnb.registry.tables import VersionTable, format_metrics, format_size, format_time
+from mlnb.widgets.traffic_view import roles, standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,10 +110,11 @@ def _header(snapshot: DeploymentSnapshot) -> str:
 
 
 def _status(snapshot: DeploymentSnapshot) -> str:
-    version = f"v{snapshot.version.number}"
     if snapshot.state == "stopped":
-        return f"{version} stopped"
-    return f"{version} live · {escape(snapshot.place)} · {_duration((snapshot.at - snapshot.since).total_seconds())}"
+        return f"v{snapshot.version.number} stopped"
+    return (
+        f"{standing(snapshot)} · {escape(snapshot.place)} · {_duration((snapshot.at - snapshot.since).total_seconds())}"
+    )
 
 
 def _duration(seconds: float) -> str:
@@ -203,13 +205,16 @@ def _input(field: Field) -> str:
 def _versions(snapshot: DeploymentSnapshot) -> str:
     titles = "<th>version</th><th></th><th>created</th><th>metrics</th><th>description</th>"
     head = f'{titles}<th class="mlnb-number">size</th><th></th>'
-    live = _live_number(snapshot).get(snapshot.name)
-    rows = "".join(_version_row(version, live=version.number == live) for version in snapshot.versions)
+    live, doing = _live_number(snapshot).get(snapshot.name), roles(snapshot)
+    rows = "".join(
+        _version_row(version, live=version.number == live, role=doing.get(version.number, ""))
+        for version in snapshot.versions
+    )
     return f'<table class="mlnb-versions"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def _version_row(version: ModelVersion, *, live: bool) -> str:
-    state = '<span class="mlnb-live">● live</span>' if live else ""
+def _version_row(version: ModelVersion, *, live: bool, role: str) -> str:
+    state = f'<span class="mlnb-live">● {role}</span>' if role else ""
     button = (
         "" if live else f'<button type="button" data-action="rollback" data-to="{version.number}">Make live</button>'
     )

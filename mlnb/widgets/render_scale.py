@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlnb.widgets.scale_view import Ended, ScaleView
     from mlnb.workspace import DeploymentSnapshot
 
-__all__ = ["render_scale"]
+__all__ = ["render_scale", "what_came"]
 
 _MINUS = "\N{MINUS SIGN}"
 _NONE = '<span class="mlnb-muted">\N{EN DASH}</span>'
@@ -152,7 +152,7 @@ def _trouble(snapshot: DeploymentSnapshot, ended: Ended | None) -> str:
     well = states <= {"ready", "leaving"}
     reason = escape(snapshot.trouble.rstrip("."))
     return (
-        f'<p class="{"mlnb-muted" if well else "mlnb-failure"}">{_who_ended(ended)}: {reason}. {_what_came(states)}</p>'
+        f'<p class="{"mlnb-muted" if well else "mlnb-failure"}">{_who_ended(ended)}: {reason}. {what_came(states)}</p>'
     )
 
 
@@ -162,7 +162,8 @@ def _who_ended(ended: Ended | None) -> str:
     return f"{who} ended{f' at {ended.at.astimezone():%H:%M:%S}' if ended and ended.at else ''}"
 
 
-def _what_came(states: set[str]) -> str:
+def what_came(states: set[str]) -> str:
+    """Say what came of replicas in ``states`` after one has ended."""
     if "waiting" in states:
         return "That happened again and again, so the next start waits a little."
     return "Another is starting." if "starting" in states else "Another took its place."

@@ -15,9 +15,14 @@ function setRegion(node, html) {
     if (!before) continue;
     if ("open" in one) one.open = before.open;
     else if (one.type === "checkbox") one.checked = before.checked;
-    else if (one.matches("input")) one.value = before.value;
+    else if (one.matches("select")) choose(one, before.value);
+    else if (one.matches("input:not([type=range])")) one.value = before.value;
   }
   if (focused) same(node, focused)?.focus({preventScroll: true});
+}
+
+function choose(select, value) {
+  if ([...select.options].some((option) => option.value === value)) select.value = value;
 }
 
 // The control of a region that is what another one was before.
@@ -42,8 +47,11 @@ function arrowKeys(list, items, reach, {forward = "ArrowRight", back = "ArrowLef
   });
 }
 
-// Puts a card with `skeleton` into `el`; each name in `regions` is a trait, and a [data-region] of the skeleton.
-function openCard({model, el, skeleton, regions, kind = "", shown = () => {}, freed = () => {}}) {
+// Puts a card with `skeleton` into `el`; each name in `regions` is a trait, and a [data-region] of the skeleton. One
+// that is `held` stays as it is.
+function openCard({
+  model, el, skeleton, regions, kind = "", shown = () => {}, freed = () => {}, held = () => false,
+}) {
   const card = document.createElement("div");
   card.className = `mlnb-card ${kind}`.trim();
   card.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
@@ -81,8 +89,15 @@ function openCard({model, el, skeleton, regions, kind = "", shown = () => {}, fr
   }
 
   function show(name) {
+    if (held(name)) return;
     setRegion(find(`[data-region="${name}"]`), model.get(name));
     shown(name);
+  }
+
+  // Puts back what a person has changed and the kernel has not.
+  function restore(name) {
+    delete find(`[data-region="${name}"]`).dataset.shown;
+    show(name);
   }
 
   function start() {
@@ -103,5 +118,5 @@ function openCard({model, el, skeleton, regions, kind = "", shown = () => {}, fr
     card.remove();
   }
 
-  return {card, find, on, say, tell, start, remove};
+  return {card, find, on, say, tell, restore, start, remove};
 }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.scaling.pool import ReplicaSnapshot
     from mlnb.serving.gateway import ServiceSnapshot, TrafficSnapshot
-    from mlnb.serving.hosting import Hosted
+    from mlnb.serving.hosting import Hosted, Variant
     from mlnb.serving.rollout import Change
     from mlnb.serving.service import Answer
     from mlnb.workspace.workspace import Workspace
@@ -69,6 +69,7 @@ class Deployment:
         self._last_metrics: MetricsSnapshot | None = None
         self._before: ModelVersion | None = None  # live when the split or canary began that is on
         self._previous: int | None = None
+        self._variants: dict[int, Variant] = {}  # that were served here, by number
         self._own: list[int] = []  # numbers of the events in the registry's history that are this deployment's
 
     def __enter__(self) -> Self:
@@ -486,22 +487,24 @@ class Deployment:
         self._before = (self._before or before) if shared else None
         if self.registry.url != hosted.registry.url:
             self._own.clear()  # another registry has another history
+            self._variants.clear()
         self._own.append(number)
         self._previous = history.previous(self._history(hosted.registry))
         if not (self._live and self.version == hosted.version):
             self._since = datetime.now(UTC)
         self.registry, self.version = hosted.registry, hosted.version
         self.replicas, self.acceleration = hosted.replicas, hosted.live.acceleration
+        self._variants |= {one.version.number: one for one in hosted.variants}
         self._hosted = hosted
         self._live = True
 
-    def _running(self, number: int | None) -> Hosted | None:
-        """Return what is served when only version ``number`` is left of several that answer, None if it is none."""
-        hosted = self._hosted
-        if hosted is None or not hosted.others:
+    def _known(self, version: ModelVersion) -> Hosted | None:
+        """Return how to serve a version, alone, that was served here before; None if it was not, or not like this."""
+        hosted, variant = self._served, self._variants.get(version.number)
+        if variant is None or variant.version != version:
             return None
-        found = [one for one in hosted.variants if one.version.number == number]
-        return replace(hosted.simple, live=found[0]) if found else None
+        alike = (variant.acceleration is None) == (hosted.live.acceleration is None)
+        return replace(hosted.simple, live=variant) if alike else None
 
     def _end_shadow(self) -> None:
         hosted = self._served
@@ -509,10 +512,11 @@ class Deployment:
             raise MlnbError(f"{self.name!r} has no shadow.")
         self._go_live(replace(hosted, shadow=None), {}, "unshadowed", about=hosted.shadow.version)
 
-    def _canary_ended(self, hosted: Hosted, change: Change | None) -> None:
-        """Learn and write down what the server has done about a canary."""
+    def _canary_ended(self, change: Change | None) -> None:
+        """Learn and write down what the server has done about a canary; None: the server itself has ended."""
         from mlnb.workspace.traffic import promoted
 
+        hosted = self._served
         assert hosted.canary is not None  # noqa: S101 - for the type checker
         good = change is not None and change.kind == "promoted"
         after = promoted(hosted, hosted.canary.version) if good else hosted.simple

@@ -74,7 +74,7 @@ def _rows(names: tuple[str, ...], event: PredictionEvent, answers: np.ndarray[An
     assert event.prediction is not None  # noqa: S101 - for the type checker: it was answered
     apart = distances(event.prediction, answers)
     for at in range(len(answers)):
-        row = row_of(event.inputs, at, names=names, count=len(answers))
+        row = row_of(event.inputs, at, count=len(answers), names=names)
         yield (
             event.at,
             event.request_id,

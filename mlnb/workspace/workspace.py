@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlnb.registry import ModelVersion
     from mlnb.registry.history import Action
     from mlnb.scaling.acceleration.acceleration import Acceleration
+    from mlnb.serving.canary import CanaryPlan
     from mlnb.serving.hosting import Hosted, Hosting
     from mlnb.serving.plan import Manner
     from mlnb.serving.rollout import Change
@@ -176,11 +177,11 @@ class Workspace:
             registry, before = deployment.registry, deployment._before
             if to is None and before is not None:
                 to = before.number
-            running = deployment._running(to)
-            if running is not None:
-                deployment._go_live(running, {}, "rolled back", reason=reason)
-                return deployment
             version = registry.rollback_target(name, to=to, events=deployment._history(registry))
+            known = deployment._known(version)
+            if known is not None:  # it was verified then, and now every millisecond counts
+                deployment._go_live(known, {}, "rolled back", reason=reason)
+                return deployment
             return self._serve(
                 registry, version, "rolled back", manner=self._manner(name),
                 accelerate=deployment.acceleration is not None, reason=reason,
@@ -195,7 +196,7 @@ class Workspace:
         """
         from mlnb.workspace.traffic import split_of
 
-        return self._arrange(name, "split", lambda hosted: split_of(hosted, weights, key=key))
+        return self._arrange(name, "split", lambda hosted: split_of(hosted, weights, key=key))[0]
 
     def shadow(self, name: str, reference: Any, *, share: float) -> Deployment:
         """Let a version see a copy of the requests, or end that; see :meth:`Deployment.shadow`.
@@ -207,7 +208,7 @@ class Workspace:
         from mlnb.workspace.traffic import shadow_of
 
         if reference is not None:
-            return self._arrange(name, "shadowed", lambda hosted: shadow_of(hosted, reference, share=share))
+            return self._arrange(name, "shadowed", lambda hosted: shadow_of(hosted, reference, share=share))[0]
         deployment = self.find(name)
         with self._turns[name], self._server_on(None):
             deployment._end_shadow()
@@ -225,11 +226,11 @@ class Workspace:
         """
         from mlnb.workspace.traffic import canary_of
 
-        deployment = self._arrange(
+        deployment, hosted = self._arrange(
             name, "canary", lambda hosted: canary_of(hosted, reference, steps=steps, hold=hold, guard=guard)
         )
         threading.Thread(
-            target=self._follow, args=(deployment, deployment._hosted), name=f"mlnb canary {name}", daemon=True
+            target=self._follow, args=(deployment, hosted.canary), name=f"mlnb canary {name}", daemon=True
         ).start()
         return deployment
 
@@ -247,7 +248,9 @@ class Workspace:
             deployment._go_live(promoted(deployment._served, number), {}, "promoted", reason=reason)
         return deployment
 
-    def _arrange(self, name: str, action: Action, arrange: Callable[[Hosted], Arrangement]) -> Deployment:
+    def _arrange(
+        self, name: str, action: Action, arrange: Callable[[Hosted], Arrangement]
+    ) -> tuple[Deployment, Hosted]:
         """Change how requests are shared out; the versions that are new are loaded and verified before."""
         deployment = self.find(name)
         with self._turns[name], self._server_on(None):
@@ -256,7 +259,7 @@ class Workspace:
                 arrangement.hosted, self._verified(deployment._served, arrangement.hosted), action,
                 about=arrangement.about, traffic=arrangement.traffic,
             )  # fmt: skip
-        return deployment
+        return deployment, arrangement.hosted
 
     def _verified(self, before: Hosted, hosted: Hosted) -> dict[int, Any]:
         """Return the models of the versions that begin to answer, loaded: they give their golden answers."""
@@ -267,7 +270,7 @@ class Workspace:
         new = [one.version for one in (*hosted.variants, *shadow) if one and one.version not in there]
         return {version.number: load(hosted.registry, version) for version in new}
 
-    def _follow(self, deployment: Deployment, hosted: Hosted) -> None:
+    def _follow(self, deployment: Deployment, canary: CanaryPlan) -> None:
         """Write down what a canary does by itself, on a thread, until it is over."""
         after = 0
         while True:
@@ -276,21 +279,21 @@ class Workspace:
             except MlnbError:  # it was stopped
                 return
             if not changes:
-                self._settled(deployment, hosted, None)
+                self._settled(deployment, canary, None)
                 return
             for change in changes:
-                if self._settled(deployment, hosted, change):
+                if self._settled(deployment, canary, change):
                     return
                 after = change.number
 
-    def _settled(self, deployment: Deployment, hosted: Hosted, change: Change | None) -> bool:
+    def _settled(self, deployment: Deployment, canary: CanaryPlan, change: Change | None) -> bool:
         """Learn what a canary has done; say whether that was the end of it."""
         with self._turns[deployment.name]:
-            if deployment._hosted is not hosted or deployment.state == "stopped":
+            if deployment.state == "stopped" or deployment._served.canary is not canary:
                 return True  # somebody has decided otherwise meanwhile
             if change is not None and change.kind == "advanced":
                 return False
-            deployment._canary_ended(hosted, change)
+            deployment._canary_ended(change)
             return True
 
     def stop(self, name: str | None = None) -> list[Deployment]:

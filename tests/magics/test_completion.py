@@ -47,7 +47,7 @@ def completed(shell: Any, line: str) -> list[str]:
         ("%deploy_model model --serializer cloud", ["%deploy_model model --serializer cloudpickle"]),
         ("%deploy_model --name tumour mod", ["%deploy_model --name tumour model"]),
         ("%model_rollback t", ["%model_rollback tumour"]),
-        ("%model_rollback tumour ", ["%model_rollback tumour --to"]),
+        ("%model_rollback tumour ", ["%model_rollback tumour --reason", "%model_rollback tumour --to"]),
         ("%model_rollback tumour --to ", ["%model_rollback tumour --to 1", "%model_rollback tumour --to 2"]),
         ("%model_stop t", ["%model_stop tumour"]),
         ("%model_scale t", ["%model_scale tumour"]),

@@ -39,12 +39,22 @@ def rare_purchases(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return (rng.random(shape) < 0.03) * rng.lognormal(3.0, 1.0, shape)
 
 
+def one_price(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+    return (rng.random(shape) < 0.03) * 10.0
+
+
+def three_rows(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+    return rng.binomial(3, 0.1, shape) / 3
+
+
 NULL: dict[str, tuple[Draw, bool]] = {
     **{f"rate {rate}": (bernoulli(rate), True) for rate in (0.5, 0.1, 0.03, 0.01, 0.003, 0.97)},
     "normal": (normal(0.0), False),
     "exponential": (exponential(1.0), False),
     "log-normal, sigma 1": (lognormal(1.0), False),
     "log-normal, sigma 2": (lognormal(2.0), False),
+    "3 % buy at one price": (one_price, False),
+    "3 rows each, rate 0.1": (three_rows, True),
     "3 % buy, log-normal": (rare_purchases, False),
     "t, 3 degrees of freedom": (lambda rng, shape: rng.standard_t(3, shape), False),
 }

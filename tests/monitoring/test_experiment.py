@@ -56,7 +56,7 @@ def test_the_words_have_effect_interval_and_sample() -> None:
     words = experiment(share(300, 500), share(420, 500)).verdict.words
     assert words == (
         "challenger is better than champion: accuracy 84.00 % against 60.00 %, a difference of +24.00 points "
-        "(95 % interval +15.36 to +32.64), after 1,000 outcomes."
+        "(95 % interval +15.25 to +32.75), after 1,000 outcomes."
     )
 
 
@@ -76,7 +76,7 @@ def test_the_words_say_what_is_needed() -> None:
 def test_too_early_says_how_many_there_must_be() -> None:
     words = experiment(share(9, 10), share(1, 2)).verdict.words
     assert words == (
-        "Too early to say: a verdict needs 20 outcomes of each version, and about 5 successes and 5 failures in each. "
+        "Too early to say: a verdict needs 30 outcomes of each version, and about 5 successes and 5 failures in each. "
         "So far: champion 10, challenger 2."
     )
 
@@ -160,5 +160,5 @@ def test_the_bands_begin_where_something_is_known() -> None:
     looks = [{"champion": share(n // 2, n), "challenger": share(n // 4, n // 2)} for n in (10, 30, 60, 200)]
     first, second = experiment(share(200, 400), share(100, 200), history=looks).bands()
     assert first.outcomes == (45, 90, 300, 600)
-    assert second.outcomes == (45 * 2, 300, 600) or second.outcomes == (90, 300, 600)
+    assert second.outcomes == (90, 300, 600)
     assert all(low <= mean <= high for low, mean, high in zip(first.low, first.mean, first.high, strict=True))

@@ -1,20 +1,22 @@
-"""Several members asked at once, each on a thread of its own that ends with the answer."""
+"""Several members asked at once, side by side."""
 
 from __future__ import annotations
 
 import time
 from contextvars import copy_context
-from threading import Thread
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import MlnbError
+from mlnb.registry.ensembles.workers import workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["Asking", "MemberError"]
 
-_QUICK = 0.0003  # seconds: starting a thread, and waiting for the interpreter in it, costs about as much
+_QUICK = 0.0003  # seconds: to hand a question to a thread, and to wait for the interpreter there, costs about as much
 
 
 class MemberError(MlnbError, RuntimeError):
@@ -24,11 +26,7 @@ class MemberError(MlnbError, RuntimeError):
 
 
 class Asking:
-    """Asks members side by side; those that were quick the last time one after the other, which is quicker still.
-
-    Threads are daemons: a member that hangs keeps no program from ending. None outlives the question, so that there is
-    nothing to pickle, to fork or to close.
-    """
+    """Asks members side by side; those that were quick the last time one after the other, which is quicker still."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, float]] = {}  # rows and seconds of the last answer
@@ -40,28 +38,25 @@ class Asking:
         """
         outcomes: dict[str, Any] = {}
 
-        def answer(*names: str) -> None:
-            for name in names:
-                started = time.perf_counter()
-                try:
-                    outcomes[name] = questions[name]()
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - it is for the asker to judge
-                    outcomes[name] = error
-                self._known[name] = rows, time.perf_counter() - started
+        def answer(name: str) -> None:
+            started = time.perf_counter()
+            try:
+                outcomes[name] = questions[name]()
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - it is for the asker to judge
+                outcomes[name] = error
+            self._known[name] = rows, time.perf_counter() - started
 
         here = [name for name in questions if self._seconds(name, rows) < _QUICK]
         elsewhere = [name for name in questions if name not in here]
         if not here:
             here, elsewhere = elsewhere[:1], elsewhere[1:]
-        threads = [
-            Thread(target=copy_context().run, args=(answer, name), name=f"mlnb-member-{name}", daemon=True)
-            for name in elsewhere
-        ]
-        for thread in threads:
-            thread.start()
-        answer(*here)
-        for thread in threads:
-            thread.join()
+        answered: SimpleQueue[None] = SimpleQueue()
+        for name in elsewhere:
+            workers.run(partial(copy_context().run, answer, name), done=partial(answered.put, None))
+        for name in here:
+            answer(name)
+        for _ in elsewhere:
+            answered.get()
         return {name: outcomes[name] for name in questions}
 
     def _seconds(self, name: str, rows: int) -> float:

@@ -43,7 +43,8 @@ class Answers(NamedTuple):
     values : ndarray of shape (n, ...)
     probabilities : ndarray of shape (n, classes) or None
     missing : tuple of str
-        The members that failed.
+        The members that failed; ``"inner/net"`` where the member ``inner`` is an ensemble that answered without
+        ``net``.
     """
 
     values: Array
@@ -316,8 +317,9 @@ class Ensemble:
         failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, BaseException)}
         self._check_quorum(failed, fewest=fewest)
         meaning = _MEANING[self.plan.combine if self.plan.combine in _MEANING else self.plan.output]
-        answered = (member for member in self._members if member.name not in failed)
-        return {one.name: meaning(one, outcomes[one.name], self.plan) for one in answered}, tuple(failed)
+        answered = [member for member in self._members if member.name not in failed]
+        missing = (*failed, *(name for one in answered for name in outcomes[one.name].missing))
+        return {one.name: meaning(one, outcomes[one.name].answer, self.plan) for one in answered}, missing
 
     def _check_quorum(self, failed: Mapping[str, BaseException], *, fewest: int) -> None:
         if len(self._members) - len(failed) < fewest:
@@ -333,21 +335,26 @@ class Ensemble:
         threshold = self.plan.threshold
         table = np.full((len(rows), len(self.classes_)), np.nan)
         unsure = np.arange(len(rows))
+        fewest = self.plan.quorum or len(self._members)
         failed: dict[str, BaseException] = {}
+        missing: list[str] = []
         for member in self._members:
             given = rows_for(member, rows if len(unsure) == len(rows) else _taken(rows, unsure))
             try:
                 outcome = _answer(member, self.plan, given)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the next one is asked, and the quorum judges
                 failed[member.name] = error
+                if len(self._members) - len(failed) < fewest:
+                    break
                 continue
-            table[unsure] = chances(member, outcome, self.plan)
+            missing += outcome.missing
+            table[unsure] = chances(member, outcome.answer, self.plan)
             unsure = unsure[~(table[unsure].max(axis=1) >= threshold)]
             if not len(unsure):
                 break
-        nobody = len(rows) > 0 and bool(np.isnan(table).all(axis=1).any()) and failed
-        self._check_quorum(failed, fewest=len(self._members) if nobody else self.plan.quorum or len(self._members))
-        return Answers(self.classes_[table.argmax(axis=1)], table, tuple(failed))
+        alone = bool(failed) and bool(np.isnan(table).all(axis=1).any())  # rows that nobody answered
+        self._check_quorum(failed, fewest=len(self._members) if alone else fewest)
+        return Answers(self.classes_[table.argmax(axis=1)], table, (*failed, *missing))
 
     def _vote(self, answers: dict[str, Array]) -> tuple[Array, None]:
         chosen = combining.vote(list(answers.values()), len(self.classes_), weights=self._weights_of(answers))
@@ -390,11 +397,24 @@ _MEANING: dict[str, Callable[[Member, Array, Plan], Any]] = {
 }
 
 
-def _answer(member: Member, plan: Plan, rows: Any) -> Array:
-    answer = question(member, plan)(rows)
-    if answer.shape[:1] != (len(rows),):
-        raise ValueError(f"it gave the shape {answer.shape} for {len(rows)} rows")
-    return answer
+class _Said(NamedTuple):
+    """What one member said, and which of its own members failed, if it is an ensemble."""
+
+    answer: Array
+    missing: tuple[str, ...] = ()
+
+
+def _answer(member: Member, plan: Plan, rows: Any) -> _Said:
+    asked, together = question(member, plan), member.answers.together
+    if together is None:
+        said = _Said(asked(rows))
+    else:
+        both = together(rows)
+        answer = both.probabilities if asked is member.answers.probabilities else both.values
+        said = _Said(np.asarray(answer), tuple(f"{member.name}/{name}" for name in both.missing))
+    if said.answer.shape[:1] != (len(rows),):
+        raise ValueError(f"it gave the shape {said.answer.shape} for {len(rows)} rows")
+    return said
 
 
 def _plain(rows: Any) -> Any:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 from mlnb.registry.ensembles.combining import columns, is_distribution, mixture_weights, regression_weights, vote
 
@@ -17,7 +19,7 @@ def test_regression_weights_are_the_best_of_the_simplex(seed: int, members: int)
     assert (found >= 0).all()
     assert found.sum() == pytest.approx(1)
 
-    def error(weights: np.ndarray) -> float:  # type: ignore[type-arg]
+    def error(weights: Any) -> float:
         return float(((weights @ values - target) ** 2).sum())
 
     best = minimize(

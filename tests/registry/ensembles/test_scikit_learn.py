@@ -36,7 +36,7 @@ WEIGHTS: list[list[float] | None] = [None, [0.3, 1, 0.7, 2], [1, 0, 0, 1]]
 
 
 def identical(one: Any, other: Any) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
 
 
 def as_frame(rows: Any) -> pd.DataFrame:

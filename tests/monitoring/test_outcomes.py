@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlnb.errors import AlreadyLabelledError, InvalidInputError, UnknownRequestError
+from mlnb.events import PredictionEvent
+from mlnb.monitoring.outcomes import KEPT, Label, Outcomes
+from mlnb.monitoring.tally import Tally
+
+
+def answered(request_id: str, *answers: Any, version: int = 1) -> PredictionEvent:
+    prediction = np.array(answers)
+    return PredictionEvent("iris", version, request_id, 0.0, 0.001, len(prediction), 200, prediction=prediction)
+
+
+def outcomes(*events: PredictionEvent, labels: tuple[Any, ...] | None = (0, 1), output: str = "class") -> Outcomes:
+    remembered = Outcomes(labels, output)
+    remembered.remember(events)
+    return remembered
+
+
+# ---- scores ----
+
+
+@pytest.mark.parametrize(
+    ("labels", "output", "answers", "label", "score"),
+    [
+        ((0, 1), "class", [1], 1, 1.0),
+        ((0, 1), "class", [1], 0, 0.0),
+        ((0, 1), "class", [1], 1.0, 1.0),
+        ((0, 1), "class", [1], np.int64(1), 1.0),
+        ((0, 1), "class", [1], [1], 1.0),
+        ((0, 1), "class", [1, 0, 1, 1], [1, 0, 0, 1], 0.75),
+        ((0, 1), "class", [1, 0], np.array([1, 1]), 0.5),
+        ((0.0, 1.0), "class", [1.0], 1, 1.0),
+        ((np.str_("a"), np.str_("b")), "class", ["a"], "a", 1.0),
+        ((False, True), "class", [True], True, 1.0),
+        (None, "outlier", [-1], -1, 1.0),
+        (None, "class", [[1, 0]], [1, 0], 1.0),
+        (None, "class", [[1, 0], [1, 1]], [[1, 0], [0, 1]], 0.5),
+        (None, "number", [2.5], 2, 0.5),
+        (None, "number", [2, 4], [1, 1], 2.0),
+        (None, "number", [[1.0, 2.0]], [1.0, 4.0], 1.0),
+        (None, "any", [2.5], 2.0, 0.5),
+        (None, "any", ["x"], "x", 1.0),
+    ],
+)
+def test_the_score_of_a_label(labels: Any, output: str, answers: list[Any], label: Any, score: float) -> None:
+    remembered = outcomes(answered("a", *answers), labels=labels, output=output)
+    assert remembered.label([Label("a", label=label)]) == 1
+    assert remembered.quality(1) == Tally(1, score, 0.0)
+
+
+@pytest.mark.parametrize("outcome", [1, 0.5, True, np.float32(2.0), -3])
+def test_an_outcome_is_its_own_score(outcome: Any) -> None:
+    remembered = outcomes(answered("a", 1))
+    remembered.label([Label("a", outcome=outcome)])
+    assert remembered.quality(1).mean == float(outcome)
+    assert (remembered.metric, remembered.goal) == ("outcome", "higher")
+
+
+@pytest.mark.parametrize(
+    ("output", "label", "metric", "goal", "proportion"),
+    [("class", 1, "accuracy", "higher", True), ("number", 1.0, "mean absolute error", "lower", False)],
+)
+def test_the_metric_follows_the_model(output: str, label: Any, metric: str, goal: str, proportion: bool) -> None:
+    remembered = outcomes(answered("a", 1), output=output, labels=None)
+    remembered.label([Label("a", label=label)])
+    assert (remembered.metric, remembered.goal, remembered.proportion) == (metric, goal, proportion)
+
+
+def test_outcomes_are_no_shares_out_of_trials_either() -> None:
+    remembered = outcomes(answered("a", 1), answered("b", 1))
+    remembered.label([Label("a", outcome=1)])
+    assert remembered.proportion
+    remembered.label([Label("b", outcome=12.5)])
+    assert not remembered.proportion
+
+
+def test_fewer_can_be_the_better_outcome() -> None:
+    assert Outcomes(None, "any", goal="lower").goal == "lower"
+
+
+def test_versions_are_tallied_apart() -> None:
+    remembered = outcomes(answered("a", 1), answered("b", 0, version=2))
+    remembered.label([Label("a", label=1), Label("b", label=1)])
+    assert (remembered.quality(1).mean, remembered.quality(2).mean) == (1.0, 0.0)
+    assert remembered.quality(3) == Tally()
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "words"),
+    [
+        (Label("zz", label=1), UnknownRequestError, r"no answered request 'zz' here; ids of the last 100,000 requests"),
+        (Label("refused", label=1), UnknownRequestError, "no answered request 'refused'"),
+        (Label("done", label=1), AlreadyLabelledError, "'done' was labelled before"),
+        (Label("a", label=1), AlreadyLabelledError, "'a' is there twice"),
+        (Label("b"), InvalidInputError, "needs a label or an outcome, and has neither"),
+        (Label("b", label=1, outcome=1.0), InvalidInputError, "not both"),
+        (Label("b", label=2), InvalidInputError, r"no label 2; there are: 0, 1\."),
+        (Label("b", label="1"), InvalidInputError, "no label '1'"),
+        (Label("b", label=float("nan")), InvalidInputError, "no label nan"),
+        (Label("b", label={"x": 1}), InvalidInputError, "no label {'x': 1}"),
+        (Label("b", label=[1, 0]), InvalidInputError, "it had 1 row and got 2 labels"),
+        (Label("many", label=1), InvalidInputError, "had 3 rows and got 1 label"),
+        (Label("many", label=[]), InvalidInputError, "had 3 rows and got 0 labels"),
+        (Label("b", outcome=float("nan")), InvalidInputError, "is nan, which is no finite number"),
+        (Label("b", outcome=1e200), InvalidInputError, "no finite number"),
+        (Label("b", outcome="much"), InvalidInputError, "'much', which is no finite number"),  # type: ignore[arg-type]
+        (Label("b", outcome=1.0), InvalidInputError, "cannot be mixed: request 'b' would be scored by outcome"),
+        (Label("lost", label=1), InvalidInputError, "was not kept; give an outcome"),
+    ],
+)
+def test_one_bad_label_and_nothing_is_noted(label: Label, error: type[Exception], words: str) -> None:
+    refused = answered("refused")._replace(error="no", status=422, rows=0, prediction=None)
+    lost = answered("lost", 1)._replace(prediction=None)
+    remembered = outcomes(*(answered(name, 1) for name in ("done", "a", "b")), answered("many", 1, 1, 0), refused, lost)
+    remembered.label([Label("done", label=1)])
+    with pytest.raises(error, match=words):
+        remembered.label([Label("a", label=0), label])
+    assert remembered.quality(1).count == 1
+    assert remembered.label([Label("a", label=0)]) == 1
+
+
+@pytest.mark.parametrize("label", ["x", [1.0, 2.0], [[1.0], [2.0, 3.0]], True, float("inf"), float("nan"), {"a": 1}])
+def test_the_truth_of_a_number_is_a_finite_number(label: Any) -> None:
+    with pytest.raises(InvalidInputError, match="Request 'a'"):
+        outcomes(answered("a", 1.5), labels=None, output="number").label([Label("a", label=label)])
+
+
+def test_an_answer_that_is_no_number_has_no_error() -> None:
+    with pytest.raises(InvalidInputError, match="the error of the answer is nan"):
+        outcomes(answered("a", np.nan), labels=None, output="number").label([Label("a", label=1.0)])
+
+
+def test_labels_after_outcomes_are_refused_within_a_trial_only() -> None:
+    remembered = outcomes()
+    remembered.trial({1: "a", 2: "b"})
+    remembered.remember([answered(name, 1) for name in "abcd"])
+    remembered.label([Label("a", outcome=1.0)])
+    with pytest.raises(InvalidInputError, match="Begin a new trial"):
+        remembered.label([Label("b", label=1)])
+    remembered.trial(None)
+    remembered.label([Label("b", label=0)])
+    assert remembered.quality(1) == Tally(1, 0.0, 0.0)
+
+
+# ---- memory ----
+
+
+def test_it_remembers_the_last_requests() -> None:
+    remembered = outcomes(*(answered(str(number), 1) for number in range(5)))
+    remembered.remember([answered(f"later {number}", 1) for number in range(KEPT - 2)])
+    with pytest.raises(UnknownRequestError):
+        remembered.label([Label("2", label=1)])
+    assert remembered.label([Label("3", label=1)]) == 1
+
+
+def test_large_answers_are_kept_for_fewer() -> None:
+    large = np.zeros(600_000)
+    events = [answered(name)._replace(prediction=large, rows=600_000) for name in "abcd"]
+    remembered = outcomes(*events, labels=None, output="number")
+    with pytest.raises(UnknownRequestError):
+        remembered.label([Label("a", outcome=1.0)])
+    assert remembered.label([Label("b", outcome=1.0)]) == 1
+
+
+def test_a_repeated_id_means_the_last_request_and_leaks_nothing() -> None:
+    large = answered("same")._replace(prediction=np.zeros(900_000))
+    remembered = outcomes(answered("first", 1), *[large] * 20, answered("same", 0, version=7))
+    remembered.label([Label("first", label=1), Label("same", label=0)])
+    assert remembered.quality(7).mean == 1.0
+    assert remembered._cells == 0
+
+
+def test_it_moves_between_processes() -> None:
+    remembered = outcomes()
+    remembered.trial({1: "a", 2: "b"})
+    remembered.remember([answered("x", 1), answered("y", 1, version=2)])
+    moved = pickle.loads(pickle.dumps(remembered))
+    moved.label([Label("x", label=1), Label("y", label=0)])
+    assert [arm.tally.mean for arm in moved.experiment().arms] == [1.0, 0.0]
+
+
+# ---- trials ----
+
+
+def labelled(remembered: Outcomes, prefix: str, count: int, *, version: int, right: float = 1.0) -> None:
+    names = [f"{prefix}{version}-{number}" for number in range(count)]
+    remembered.remember([answered(name, 1, version=version) for name in names])
+    remembered.label([Label(name, label=int(at < right * count)) for at, name in enumerate(names)])
+
+
+def test_a_trial_compares_its_arms() -> None:
+    remembered = outcomes()
+    assert remembered.experiment() is None
+    remembered.trial({3: "champion", 4: "challenger"}, baseline=3)
+    labelled(remembered, "x", 300, version=3, right=0.6)
+    labelled(remembered, "x", 300, version=4, right=0.9)
+    found = remembered.experiment()
+    assert found is not None
+    assert [(arm.name, arm.version, arm.tally.count) for arm in found.arms] == [
+        ("champion", 3, 300),
+        ("challenger", 4, 300),
+    ]
+    assert (found.verdict.kind, found.verdict.winner, found.metric) == ("better", "challenger", "accuracy")
+
+
+def test_the_baseline_need_not_be_the_first() -> None:
+    remembered = outcomes()
+    remembered.trial({3: "a", 4: "b"}, baseline=4)
+    found = remembered.experiment()
+    assert found is not None
+    assert found.baseline.name == "b"
+
+
+def test_other_weights_go_on_with_it_and_other_versions_begin_anew() -> None:
+    remembered = outcomes()
+    remembered.trial({3: "a", 4: "b"})
+    labelled(remembered, "x", 50, version=3)
+    remembered.trial({4: "new name", 3: "a"}, baseline=3)
+    found = remembered.experiment()
+    assert found is not None
+    assert [(arm.name, arm.tally.count) for arm in found.arms] == [("a", 50), ("new name", 0)]
+    remembered.trial({3: "a", 5: "c"})
+    found = remembered.experiment()
+    assert found is not None
+    assert found.outcomes == 0
+    assert remembered.quality(3).count == 50
+
+
+def test_requests_from_before_the_trial_are_no_part_of_it() -> None:
+    remembered = outcomes(answered("before", 1, version=3))
+    remembered.trial({3: "a", 4: "b"})
+    remembered.label([Label("before", label=1)])
+    found = remembered.experiment()
+    assert found is not None
+    assert (found.outcomes, remembered.quality(3).count) == (0, 1)
+
+
+def test_an_ended_trial_is_gone() -> None:
+    remembered = outcomes()
+    remembered.trial({3: "a", 4: "b"})
+    labelled(remembered, "x", 5, version=3)
+    remembered.trial(None)
+    assert remembered.experiment() is None
+    remembered.trial({3: "only"})
+    assert remembered.experiment() is None
+
+
+@pytest.mark.parametrize(("outcome", "proportion"), [(1.0, True), (0.3, False), (7.0, False)])
+def test_outcomes_of_nought_and_one_are_shares(outcome: float, proportion: bool) -> None:
+    remembered = outcomes()
+    remembered.trial({3: "a", 4: "b"})
+    remembered.remember([answered("x", 1, version=3)])
+    remembered.label([Label("x", outcome=outcome)])
+    found = remembered.experiment()
+    assert found is not None
+    assert (found.metric, found.proportion) == ("outcome", proportion)
+
+
+def test_the_chart_has_a_few_looks_however_long_the_trial() -> None:
+    remembered = outcomes()
+    remembered.trial({3: "a", 4: "b"})
+    for part in range(10):
+        for version in (3, 4):
+            labelled(remembered, f"{part}-", 1000, version=version, right=0.7)
+    found = remembered.experiment()
+    assert found is not None
+    assert 100 < len(found.history) < 200
+    band = found.bands()[1]
+    assert band.outcomes[-1] == 20_000
+    assert list(band.outcomes) == sorted(set(band.outcomes))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlnb.events import PredictionEvent
+from mlnb.monitoring.recent import RecentRequests, values_in
+
+
+def event(at: float, inputs: Any = ((1.0, 2.0, 3.0),), *, error: str | None = None) -> PredictionEvent:
+    return PredictionEvent("iris", 1, f"r{at}", at, 0.001, 1, 200, error, inputs, np.array([1.0]))
+
+
+def test_it_returns_the_requests_of_a_time() -> None:
+    recent = RecentRequests()
+    recent.extend([event(1.0), event(2.0)])
+    recent.extend([event(3.0), event(4.0)])
+    assert [one.at for one in recent.between(2.0, 3.0)] == [2.0, 3.0]
+    assert len(recent) == 4
+
+
+def test_refused_requests_and_those_without_rows_are_not_kept() -> None:
+    recent = RecentRequests()
+    recent.extend([event(1.0, error="no"), event(2.0, None), event(3.0)])
+    assert [one.at for one in recent.between(0.0, 9.0)] == [3.0]
+
+
+def test_the_oldest_go_when_there_are_too_many() -> None:
+    recent = RecentRequests(requests=3)
+    recent.extend([event(float(at)) for at in range(5)])
+    assert [one.at for one in recent.between(0.0, 9.0)] == [2.0, 3.0, 4.0]
+
+
+def test_the_oldest_go_when_they_hold_too_many_values() -> None:
+    recent = RecentRequests(cells=10)
+    recent.extend([event(1.0), event(2.0)])
+    assert (len(recent), recent.cells) == (2, 8)
+    recent.extend([event(3.0)])
+    assert (len(recent), recent.cells) == (2, 8)
+    recent.extend([event(4.0, np.zeros((4, 4)))])
+    assert (len(recent), recent.cells) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "values"),
+    [
+        ([[1, 2], [3, 4]], 4),
+        ([{"a": 1, "b": 2}] * 3, 6),
+        (["text", "more"], 8),
+        ([[[1, 2], [3, 4]]], 4),
+        (np.zeros((3, 4, 5)), 60),
+        ([np.zeros(4)] * 2, 8),
+        (pd.DataFrame({"a": [1, 2], "b": [3, 4]}), 4),
+        ([1, 2], 2),
+        ([], 1),
+    ],
+)
+def test_values_are_counted_in_rows_of_any_form(rows: Any, values: int) -> None:
+    assert values_in(rows) == values
+
+
+def test_it_moves_between_processes() -> None:
+    recent = RecentRequests(requests=2)
+    recent.extend([event(1.0), event(2.0)])
+    moved = pickle.loads(pickle.dumps(recent))
+    moved.extend([event(3.0)])
+    assert [one.at for one in moved.between(0.0, 9.0)] == [2.0, 3.0]

@@ -1,0 +1,78 @@
+"""Ensembles behind HTTP: in the kernel, in a replica process, and out of a bucket."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+import mlnb
+from mlnb import Ensemble, ModelRegistry
+
+FRAME, NUMBERS = load_iris(as_frame=True, return_X_y=True)
+NAMES = np.array(["setosa", "versicolor", "virginica"])[NUMBERS]
+LENGTHS = list(FRAME.columns[::2])
+
+
+def mixed(**settings: Any) -> Ensemble:
+    torch.manual_seed(0)
+    members = {
+        "forest": RandomForestClassifier(5, random_state=0).fit(FRAME, NAMES),
+        "lengths": LogisticRegression().fit(FRAME[LENGTHS], NAMES),
+        "net": torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Softmax(dim=1)),
+    }
+    return Ensemble(members, **({"combine": "mean"} | settings))
+
+
+def ask(url: str, rows: Any) -> Any:
+    body = json.dumps({"instances": rows.to_dict("records"), "probabilities": True}).encode()
+    request = urllib.request.Request(f"{url}/predict", body, {"content-type": "application/json"})  # noqa: S310 - loopback
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
+        return json.load(answer)
+
+
+def test_in_the_kernel_and_in_a_process() -> None:
+    ours = mixed()
+    with mlnb.deploy(ours, name="mix", example=FRAME) as deployment:
+        said = ask(deployment.url, FRAME[:70])
+        assert said["prediction"] == ours.predict(FRAME[:70]).tolist()
+        assert np.allclose(said["probabilities"], ours.predict_proba(FRAME[:70]))
+        assert deployment.info()["model_type"].endswith("Ensemble")
+        deployment.scale(1)
+        assert ask(deployment.url, FRAME[:70])["prediction"] == said["prediction"]
+        assert deployment.version.format == "ensemble"
+
+
+def test_out_of_a_bucket(s3_url: str) -> None:
+    registry = ModelRegistry(s3_url)
+    registry.register(RandomForestClassifier(3).fit(FRAME, NAMES), "other", example=FRAME)
+    ours = Ensemble(
+        {"other": "other", **{name: one.model for name, one in mixed().members.items()}},
+        combine="vote",
+        registry=registry,
+    )
+    registry.register(ours, "mix", example=FRAME)
+    with mlnb.deploy("mix", registry=registry, replicas=1) as deployment:
+        assert (deployment.predict(FRAME) == ours.predict(FRAME)).all()
+
+
+def test_a_member_that_fails_in_a_process_is_named() -> None:
+    def picky(rows: pd.DataFrame) -> Any:
+        if rows.to_numpy()[0, 0] < 0:
+            raise ValueError("negative")
+        return np.tile([0.0, 0.0, 1.0], (len(rows), 1))
+
+    members = {name: one.model for name, one in mixed().members.items()} | {"picky": picky}
+    ours = Ensemble(members, combine="mean", quorum=3)
+    with mlnb.deploy(ours, name="mix", example=FRAME) as deployment:
+        row = FRAME[:1].copy()
+        assert "missing" not in ask(deployment.url, row) or ask(deployment.url, row)["missing"] == []
+        row.iloc[0, 0] = -1.0
+        assert ask(deployment.url, row)["prediction"] == mixed().predict(row).tolist()
