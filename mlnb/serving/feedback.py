@@ -14,7 +14,7 @@ __all__ = ["labels_of", "read_feedback"]
 
 _FORMS = '{"request_id": "..", "label": ..}, with "outcome" in the place of "label", or {"feedback": [..]} of many'
 _KNOWN = frozenset({"request_id", "label", "outcome"})
-_MOST = 100_000  # in one go
+_MOST = 10_000  # in one go: the server answers nobody meanwhile
 
 
 def labels_of(given: Any, label: Any = None, outcome: float | None = None) -> list[Label]:
@@ -58,7 +58,9 @@ def read_feedback(document: Any) -> list[Label]:
 
 def _all(given: list[Any]) -> list[Label]:
     if not given or len(given) > _MOST:
-        raise InvalidInputError(f"Feedback is about 1 to {_MOST:,} requests at once, not {len(given):,}.")
+        raise InvalidInputError(
+            f"Feedback is about 1 to {_MOST:,} requests at once, not {len(given):,}; send it in parts."
+        )
     return [_one(one, at) for at, one in enumerate(given)]
 
 

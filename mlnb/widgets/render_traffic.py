@@ -57,7 +57,8 @@ def render_traffic(snapshot: DeploymentSnapshot, view: TrafficView) -> dict[str,
         regions |= {"shadow": _shadow(shadow, busy=view.busy), "compared": _compared(shadow)}
     if traffic.canary is not None:
         canary = traffic.canary.plan.version
-        says = f"<p>v{canary} is a canary; v{traffic.live} answers the other requests.</p>"
+        rest = f"; v{traffic.live} answers the other requests" if traffic.shares.get(traffic.live) else ""
+        says = f"<p>v{canary} is a canary{rest or ' and answers all requests'}.</p>"
         buttons = _choices([_promote(canary, "Promote now", busy=view.busy)], snapshot, view)
         return regions | {"traffic": says, "rollout": _canary(traffic.canary), "choices": buttons}
     if trial is not None:
@@ -92,15 +93,15 @@ def _alone(snapshot: DeploymentSnapshot, view: TrafficView) -> str:
     options = "".join(f'<option value="{one.number}">{escape(_described(one))}</option>' for one in others)
     return (
         f'{says}<div class="mlnb-add"><label>Try out <select data-keep="candidate">{options}</select> as</label>'
-        f"<dl>{''.join(_manners(snapshot, busy=view.busy))}</dl></div>"
+        f"<ul>{''.join(_manners(snapshot, busy=view.busy))}</ul></div>"
     )
 
 
 def _manners(snapshot: DeploymentSnapshot, *, busy: bool) -> list[str]:
     shadowed = shadow_of(snapshot) is not None
     return [
-        f'<dt><button type="button" data-action="add" data-manner="{manner}" data-keep="{manner}"{_disabled(busy)}>'
-        f'{title}</button></dt><dd class="mlnb-muted">{words}</dd>'
+        f'<li><button type="button" data-action="add" data-manner="{manner}" data-keep="{manner}"{_disabled(busy)}>'
+        f'{title}</button><span class="mlnb-muted">{words}</span></li>'
         for manner, title, words in _MANNERS
         if not (shadowed and manner == "shadow")
     ]

@@ -37,9 +37,9 @@ def share_out(deployment: Deployment, weights: Mapping[int, float]) -> str:
 
 def promote(deployment: Deployment, number: int) -> str:
     """Let one of the versions that answer answer all."""
-    what = ended(deployment.snapshot(), number)
+    what = ended(deployment.snapshot())
     deployment.promote(number, reason=_WHY)
-    return f"v{number} is promoted and answers all requests{f'; {what}' if what.startswith('the split') else ''}."
+    return f"v{number} is promoted; {what}." if what else f"v{number} is promoted."
 
 
 def end_shadow(deployment: Deployment) -> str:
@@ -50,12 +50,11 @@ def end_shadow(deployment: Deployment) -> str:
 
 def roll_back(deployment: Deployment, to: int) -> str:
     """Let a version that was live before answer all, out of any state."""
-    before, snapshot = deployment.version.number, deployment.snapshot()
-    what = ended(snapshot, to)
+    before, what = deployment.version.number, ended(deployment.snapshot())
     deployment.rollback(to=to, reason=_WHY)
-    if snapshot.traffic is not None and (snapshot.traffic.canary is not None or len(snapshot.traffic.shares) > 1):
-        return f"v{to} answers all requests; {what}."
-    return f"v{to} is live; v{before} was before{f', and {what}' if what else ''}."
+    if what or to == before:
+        return f"Rolled back to v{to}; {what}." if what else f"v{to} answers all requests."
+    return f"v{to} is live; v{before} was before."
 
 
 def _split(deployment: Deployment, number: int) -> str:

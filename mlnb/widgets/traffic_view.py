@@ -73,16 +73,14 @@ def shadow_of(snapshot: DeploymentSnapshot) -> ShadowSnapshot | None:
     return None if compared else traffic.shadow
 
 
-def ended(snapshot: DeploymentSnapshot, to: int) -> str:
-    """Say what ends when version ``to`` answers alone; "" if nothing does."""
+def ended(snapshot: DeploymentSnapshot) -> str:
+    """Say what ends when one version answers alone, "" if nothing does."""
     traffic, what = snapshot.traffic, []
     if traffic is not None and traffic.canary is not None:
-        what = [f"the canary v{traffic.canary.plan.version} has ended"]
+        what = ["the canary has ended"]
     elif traffic is not None and len(traffic.shares) > 1:
-        others = " and ".join(f"v{number}" for number in traffic.shares if number != to)
-        what = [f"the split with {others} has ended"]
-    shadow = shadow_of(snapshot)
-    return " and ".join(what + ([] if shadow is None else [f"the shadow v{shadow.version} has ended"]))
+        what = ["the split has ended"]
+    return " and ".join(what + ([] if shadow_of(snapshot) is None else ["the shadow has ended"]))
 
 
 def percent(share: float) -> str:

@@ -286,8 +286,8 @@ def test_no_request_is_lost_while_versions_are_swapped(
     async def story(service: ModelService) -> None:
         stop = asyncio.Event()
         asking = [asyncio.create_task(ask_without_pause(service, stop)) for _ in range(4)]
-        for swap in range(200):
-            version = versions[(swap + 1) % 2]
+        for turn in range(200):
+            version = versions[(turn + 1) % 2]
             swapping = asyncio.create_task(swap(service, await line(version, models[version.number])))
             await asyncio.sleep(0)
             assert (await ask(service)).version.number == version.number  # from the next request on

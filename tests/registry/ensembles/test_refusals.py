@@ -128,6 +128,27 @@ def test_what_cannot_be_fitted(combine: str, target: Any, message: str) -> None:
         Ensemble(PAIR, combine=combine).fit(ROWS, target)
 
 
+@pytest.mark.parametrize("target", [TEXTS, [0.0, 1.0, float("nan"), 1.0]])
+def test_weights_of_regressors_are_fitted_on_numbers(target: Any) -> None:
+    with pytest.raises(InvalidInputError, match="y has other values than finite numbers"):
+        Ensemble(NUMBERED, combine="weighted").fit(ROWS, target)
+
+
+def test_several_numbers_for_each_row() -> None:
+    def pair(rows: Any) -> Any:
+        return np.stack([rows[:, 0], rows[:, 1]], axis=1)
+
+    def twice(rows: Any) -> Any:
+        return 2 * pair(rows)
+
+    assert Ensemble([pair, twice], combine="mean").predict(ROWS).tolist() == (1.5 * ROWS).tolist()
+    assert Ensemble([pair, twice], combine="median").predict(ROWS).tolist() == (1.5 * ROWS).tolist()
+    with pytest.raises(NotServableError, match=r"'m1' answers with the shape \(4, 2\), and 'm2' with \(4,\)"):
+        Ensemble([pair, zeros], combine="mean").predict(ROWS)
+    with pytest.raises(InvalidInputError, match="one number for each row"):
+        Ensemble([pair, twice], combine="weighted").fit(ROWS, NUMBERS)
+
+
 def test_a_final_estimator_that_is_not_fitted_or_cannot_be(registry: ModelRegistry) -> None:
     ours = Ensemble(PAIR, combine=LogisticRegression())
     with pytest.raises(NotServableError, match="The final estimator is not fitted yet"):

@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -108,6 +109,14 @@ def test_the_manifest_points_to_exact_versions(registry: ModelRegistry) -> None:
     assert {"sklearn", "sklearn.tree._classes", "sklearn.ensemble._forest"} <= modules_of(version)
     assert str(registry.diff("mix:1", "mix:1")).endswith("no difference")
     assert "forest=forest:1" in registry.card("mix").markdown
+
+
+def test_a_pickled_ensemble_knows_its_versions(registry: ModelRegistry) -> None:
+    registry.register(mixed(registry), "mix", example=FRAME)
+    loaded = registry.load("mix")
+    again = cloudpickle.loads(cloudpickle.dumps(loaded))
+    assert repr(again) == repr(loaded)
+    assert (again.predict_proba(FRAME) == loaded.predict_proba(FRAME)).all()
 
 
 def test_members_that_did_not_change_are_not_stored_again(registry: ModelRegistry) -> None:

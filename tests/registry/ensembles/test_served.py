@@ -70,9 +70,13 @@ def test_a_member_that_fails_in_a_process_is_named() -> None:
         return np.tile([0.0, 0.0, 1.0], (len(rows), 1))
 
     members = {name: one.model for name, one in mixed().members.items()} | {"picky": picky}
-    ours = Ensemble(members, combine="mean", quorum=3)
-    with mlnb.deploy(ours, name="mix", example=FRAME) as deployment:
-        row = FRAME[:1].copy()
-        assert "missing" not in ask(deployment.url, row) or ask(deployment.url, row)["missing"] == []
-        row.iloc[0, 0] = -1.0
-        assert ask(deployment.url, row)["prediction"] == mixed().predict(row).tolist()
+    row = FRAME[:1].copy()
+    row.iloc[0, 0] = -1.0
+    with mlnb.deploy(Ensemble(members, combine="mean", quorum=3), name="mix", example=FRAME) as deployment:
+        for replicas in (0, 1):
+            deployment.scale(replicas)
+            assert "missing" not in ask(deployment.url, FRAME[:1])
+            said = ask(deployment.url, row)
+            assert said["missing"] == ["picky"]
+            assert said["prediction"] == mixed().predict(row).tolist()
+            assert np.allclose(said["probabilities"], mixed().predict_proba(row))
