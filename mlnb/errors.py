@@ -19,6 +19,7 @@ __all__ = [
     "InvalidInputError",
     "InvalidNameError",
     "MalformedBodyError",
+    "MemberError",
     "MissingLibraryError",
     "MlnbError",
     "ModelNotFoundError",
@@ -244,6 +245,12 @@ class PredictionError(MlnbError, RuntimeError):
     def __init__(self, reason: str) -> None:
         super().__init__("The model failed on this input; its owner sees the reason in the panel, under Monitor.")
         self.reason = " ".join(reason.split())
+
+
+class MemberError(MlnbError, RuntimeError):
+    """Too many members of an ensemble failed; ``__cause__`` is what the first of them raised."""
+
+    title = "A member failed"
 
 
 class DeadlineError(MlnbError, TimeoutError):

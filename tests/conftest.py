@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fitted import Fitted, fitted
+from hypothesis import settings
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -14,6 +15,9 @@ from threads import mlnb_threads
 from waiting import wait_until
 
 import mlnb
+
+settings.register_profile("mlnb", deadline=None)  # it would measure the machine, which others share
+settings.load_profile("mlnb")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -150,16 +150,15 @@ class ModelMagics(Magics):
         if not given.weights and given.shadow is None:
             raise UsageError(f"Give weights, as in %model_split {name} champion=90 challenger=10, or --shadow REF.")
         deployment = _deployed(name)
-        if given.weights:
-            weights = dict(_weight(unquote(word)) for word in given.weights)
-            if len(weights) < len(given.weights):
-                raise UsageError("A version is there twice; give each one weight.")
-            deployment.split(weights, key=None if given.key is None else unquote(given.key))
-        if given.shadow is not None:
-            share = 100.0 if given.share is None else _number("--share", given.share)
-            shadow = unquote(given.shadow)
-            deployment.shadow(None if shadow.lower() == "none" else shadow, share=share)
-        return deployment
+        share = 100.0 if given.share is None else _number("--share", given.share)
+        shadow = None if given.shadow in (None, "none") else unquote(given.shadow)
+        if not given.weights:
+            return deployment.shadow(shadow, share=share)
+        weights = dict(_weight(unquote(word)) for word in given.weights)
+        if len(weights) < len(given.weights):
+            raise UsageError("A version is there twice; give each one weight.")
+        key = None if given.key is None else unquote(given.key)
+        return deployment.split(weights, key=key, shadow=shadow, share=share)
 
     @magic_arguments()
     @argument("name", metavar="NAME", help="a live model")
@@ -308,10 +307,11 @@ def _number(option: str, word: str) -> float:
 
 
 def _weight(word: str) -> tuple[str, float]:
-    reference, separator, weight = word.rpartition("=")
-    if not separator or not reference:
-        raise UsageError(f"{word}: write a version and its weight, as in champion=90.")
-    return reference, _number(word, weight)
+    reference, _, weight = word.rpartition("=")
+    try:
+        return reference, float(weight if reference else "")
+    except ValueError:
+        raise UsageError(f"{word}: write a version and its weight, as in champion=90.") from None
 
 
 def _counted(option: str, word: str) -> int:

@@ -14,7 +14,7 @@ __all__ = ["misfit"]
 _WIDER = {("integer", "number"), ("boolean", "integer"), ("boolean", "number")}  # kinds whose values the second takes
 
 
-def misfit(asked: Signature, answering: Signature) -> str | None:
+def misfit(asked: Signature, answering: Signature, *, probabilities: bool = True) -> str | None:
     """Return why a version cannot answer rows that fit another one, None if it can.
 
     Parameters
@@ -23,6 +23,8 @@ def misfit(asked: Signature, answering: Signature) -> str | None:
         Of the version whose clients send the rows, and read the answers.
     answering : Signature
         Of the one that is to answer them as well.
+    probabilities : bool
+        Whether clients may ask it for probabilities.
 
     Examples
     --------
@@ -30,10 +32,10 @@ def misfit(asked: Signature, answering: Signature) -> str | None:
     >>> misfit(infer_signature(None, [[1.0, 2.0]]), infer_signature(None, [[1.0, 2.0, 3.0]]))
     "it needs the field 'x2', which requests do not have"
     """
-    return next(_misfits(asked, answering), None)
+    return next(_misfits(asked, answering, probabilities=probabilities), None)
 
 
-def _misfits(asked: Signature, answering: Signature) -> Iterator[str]:
+def _misfits(asked: Signature, answering: Signature, *, probabilities: bool) -> Iterator[str]:
     if asked.fields and answering.fields:
         yield from _fields(asked, answering)
     known = "any" not in (asked.output, answering.output)
@@ -41,7 +43,7 @@ def _misfits(asked: Signature, answering: Signature) -> Iterator[str]:
         yield f"its answers are of the kind {answering.output!r}, not {asked.output!r}"
     if asked.labels and answering.labels and not _comparable(asked.labels, answering.labels):
         yield (f"its labels are of another type: {answering.labels[0]!r} of its own, {asked.labels[0]!r} of the others")
-    if asked.probabilities and not answering.probabilities:
+    if probabilities and asked.probabilities and not answering.probabilities:
         yield "it gives no probabilities, which clients may ask for"
 
 

@@ -157,7 +157,7 @@ def last_split(events: Iterable[HistoryEvent]) -> dict[str, Any] | None:
     return next((event.traffic for event in reversed([*events]) if event.action == "split"), None)
 
 
-def moment(given: datetime | str | None) -> datetime | None:
+def moment(given: datetime | str | None, *, what: str = "as_of takes") -> datetime | None:
     """Return a moment in UTC; without a zone it is local time.
 
     Raises
@@ -170,6 +170,6 @@ def moment(given: datetime | str | None) -> datetime | None:
         found = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
     except (TypeError, ValueError):
         raise InvalidInputError(
-            f"as_of takes a datetime or ISO text such as '2026-01-31 12:00', not {given!r}."
+            f"{what} a datetime or ISO text such as '2026-01-31 12:00', not {given!r}."
         ) from None
     return found.astimezone(UTC)

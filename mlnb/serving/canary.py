@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,7 +64,7 @@ class CanaryPlan:
         if (
             not given
             or not numbers
-            or any(b <= a for a, b in zip((0, *given), given, strict=False))
+            or not all(a < b for a, b in zip((0, *given), given, strict=False))
             or given[-1] > _ALL
         ):
             raise InvalidInputError(
@@ -149,12 +150,16 @@ def seconds_of(given: float | str, *, what: str) -> float:
     >>> seconds_of("1m", what="hold"), seconds_of("1.5 h", what="hold"), seconds_of(20, what="hold")
     (60.0, 5400.0, 20.0)
     """
-    if isinstance(given, Real) and not isinstance(given, bool) and 0 <= float(given) < math.inf:
-        return float(given)
     found = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
-    if found is None:
+    seconds = math.nan
+    if found is not None:
+        seconds = float(found[1]) * _UNITS[found[2]]
+    elif isinstance(given, Real) and not isinstance(given, bool):
+        with suppress(OverflowError):  # of a whole number
+            seconds = float(given)
+    if not 0 <= seconds < math.inf:
         raise InvalidInputError(f'{what}={given!r:.40}: a number of seconds is needed, or text like "30s", "1m", "2h".')
-    return float(found[1]) * _UNITS[found[2]]
+    return seconds
 
 
 def _duration(seconds: float) -> str:

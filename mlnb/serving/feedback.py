@@ -34,14 +34,22 @@ def labels_of(given: Any, label: Any = None, outcome: float | None = None) -> li
     if label is not None or outcome is not None:
         raise InvalidInputError(f"A label belongs to one request id; {type(given).__name__} has its own.")
     if hasattr(given, "to_dict") and hasattr(given, "columns"):
-        table = given.reset_index() if given.index.name == "request_id" else given
-        given = table[[name for name in table.columns if name in _KNOWN]].to_dict("records")
+        given = _records(given)
     if not isinstance(given, list):
         raise InvalidInputError(
             f"Feedback is a request id with a label, or a table with the columns request_id and label, not a "
             f"{type(given).__name__}."
         )
     return _all(given)
+
+
+def _records(table: Any) -> list[Any]:
+    """Return the rows of a pandas or polars table."""
+    if hasattr(table, "index") and table.index.name == "request_id":
+        table = table.reset_index()
+    known = table[[name for name in table.columns if name in _KNOWN]]
+    records: list[Any] = known.to_dicts() if hasattr(known, "to_dicts") else known.to_dict("records")
+    return records
 
 
 def read_feedback(document: Any) -> list[Label]:

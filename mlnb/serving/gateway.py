@@ -482,7 +482,8 @@ class Gateway:
             return
         one, entry = self.served[name], self._entries[name]
         one.observer.absorb(handed.observed)
-        entry.changes = handed.changes + entry.changes
+        changes = handed.changes + entry.changes
+        entry.changes = [replace(change, number=number) for number, change in enumerate(changes, start=1)]
         if one.observer.rollout is None:
             return
         if handed.observed.progress is not None:

@@ -203,6 +203,8 @@ class Hosting:
             return {}
         before = self._hosted.get(hosted.version.name)
         there = [] if before is None else [variant.version for variant in before.variants]
+        if before is not None and before.canary is not None:
+            there = []  # it may have ended, and a version with it, at this very moment
         new = [one.version for one in hosted.variants if one.version.number in models or one.version not in there]
         return {
             version.number: models[version.number] if version.number in models else load(hosted.registry, version)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from mlnb.errors import MlnbError, PredictionError
+from mlnb.errors import MlnbError, OverloadedError, PredictionError
 from mlnb.scaling.batching import Job
 from mlnb.serving.service import Query
 
@@ -25,13 +26,16 @@ __all__ = ["Mirror"]
 _log = logging.getLogger(__name__)
 
 _GATHER = 0.05  # seconds in which requests are gathered before they are sent together
+_TOGETHER = 64  # requests that are sent together at most: those who wait for answers share the loop
 _MOST_ROWS = 4096  # that wait; what comes on top is left out, and counted
 
 
 class Mirror:
     """Sends requests that were answered to a version in processes of its own, and compares its answers.
 
-    Nobody waits for it. When it does not keep up, requests are left out: its queue never grows.
+    Nobody waits for it. When it does not keep up, requests are left out: its queue never grows. It is given about a
+    thousand requests a second at most, and their answers are compared one by one, for it shares the loop with those who
+    are served.
 
     Parameters
     ----------
@@ -52,6 +56,7 @@ class Mirror:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[PredictionEvent] = deque()
         self._rows = 0  # that wait
+        self._found: deque[tuple[PredictionEvent, Any]] = deque()  # its answers, to be compared
         self._asked = 0  # requests that it works on
         self._sending: asyncio.TimerHandle | None = None
         self._closed = False
@@ -64,7 +69,7 @@ class Mirror:
             if event.error is not None or event.version == own or (share < 1 and self._rng.random() >= share):
                 continue
             if self._rows + event.rows > _MOST_ROWS:
-                self.comparison.dropped(1)
+                self.comparison.dropped(event.rows)
                 continue
             self._rows += event.rows
             self._waiting.append(event)
@@ -81,14 +86,15 @@ class Mirror:
 
     def _send(self) -> None:
         self._sending = None
-        events, self._waiting, self._rows = list(self._waiting), deque(), 0
         signature, pool = self.line.version.signature, self.line.pool
         deadline = self._loop.time() + pool.timeout
+        events = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+        self._rows -= sum(event.rows for event in events)
         self._asked += len(events)
         for event in events:
             query = Query(event.inputs)
             job = Job(
-                query.rows, event.rows, query.probabilities, deadline, self._failed, self._gone, event,
+                query.rows, event.rows, query.probabilities, deadline, partial(self._failed, event), self._gone, event,
                 alone=not query.joins(signature),
             )  # fmt: skip
             try:
@@ -104,18 +110,29 @@ class Mirror:
             jobs[0].count = len(prediction.values)
         start = 0
         for job in jobs:
-            event, end = job.asker, start + job.count
+            end = start + job.count
             if not job.told:
-                self.comparison.record(
-                    event.request_id, event.at, event.inputs, event.prediction, prediction.values[start:end]
-                )
-                self._done()
+                self._found.append((job.asker, prediction.values[start:end]))
             start = end
+        self._loop.call_soon(self._compare)
 
-    def _failed(self, error: Prediction | BaseException) -> None:
+    def _compare(self) -> None:
+        """Compare the answers to one request: the next ones after those who wait for theirs had a turn."""
+        if self._closed or not self._found:
+            return
+        event, values = self._found.popleft()
+        assert event.prediction is not None  # noqa: S101 - for the type checker: it was answered
+        self.comparison.record(event.request_id, event.at, event.inputs, event.prediction, values)
+        self._loop.call_soon(self._compare)
+        self._done()
+
+    def _failed(self, event: PredictionEvent, error: Prediction | BaseException) -> None:
         if self._closed:
             return
-        self.comparison.failed(1, error.reason if isinstance(error, PredictionError) else str(error))
+        if isinstance(error, OverloadedError):
+            self.comparison.dropped(event.rows)
+        else:
+            self.comparison.failed(event.rows, error.reason if isinstance(error, PredictionError) else str(error))
         self._done()
 
     def _done(self) -> None:

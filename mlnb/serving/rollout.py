@@ -101,6 +101,7 @@ class Rollout:
         self._live = live
         self._outcomes = outcomes
         self._mirror: Mirror | None = None
+        self._compared = (0, 0)  # rows, before the canary began; at 100 % there are none to compare any more
         self._decided = decided
         self._loop = asyncio.get_running_loop()
         self.progress = CanaryProgress(0, self._loop.time())
@@ -158,7 +159,6 @@ class Rollout:
 
     def _begin_step(self) -> None:
         self._now, self._before = _Window(), _Window()
-        self._compared = _rows_of(self._mirror)
 
     def _count(self, event: PredictionEvent) -> None:
         if self._now.requests == _WINDOW:

@@ -290,12 +290,12 @@ class ModelService:
     def take_over(self, line: Line) -> None:
         """Let the live version answer what waits for another one and is not begun; their signatures must fit."""
         for job in line.pool.give_up_waiting():
+            former, job.asker.version = job.asker.version, self.version
             try:
                 self.live.pool.submit(job)
             except MlnbError:  # it has too much to do
-                line.pool.submit(job)
-            else:
-                job.asker.version = self.version
+                job.asker.version = former
+                _submit_again(line.pool, job)
 
     async def close(self, *, within: float) -> bool:
         """Answer what is queued and take no more; say whether that was done ``within`` as many seconds.
@@ -329,6 +329,13 @@ class ModelService:
             self._listener(events)
         except Exception:  # noqa: BLE001 - a listener is somebody else's code
             _log.exception("A listener failed on predictions of %s", events[0].model)
+
+
+def _submit_again(pool: ReplicaPool, job: Job) -> None:
+    try:
+        pool.submit(job)
+    except MlnbError as error:
+        job.tell(error)
 
 
 def not_live(name: str, number: int | str, live: Iterable[int]) -> str:

@@ -203,12 +203,20 @@ def checked_weights(weights: Mapping[str, Any]) -> dict[str, float]:
     if not hasattr(weights, "items") or not weights:
         raise InvalidInputError(f"{form}; got {weights!r:.80}.")
     for name, weight in weights.items():
-        number = isinstance(weight, Real) and not isinstance(weight, bool)
-        if not number or not 0 <= float(weight) < math.inf:
+        if not _is_weight(weight):
             raise InvalidInputError(f"{form}; {name!r} has {weight!r:.40}.")
     if not any(weights.values()):
         raise InvalidInputError(f"{form}; all of these are 0, and somebody has to answer.")
     return {name: float(weight) for name, weight in weights.items()}
+
+
+def _is_weight(given: Any) -> bool:
+    if not isinstance(given, Real) or isinstance(given, bool):
+        return False
+    try:
+        return 0 <= float(given) < math.inf
+    except OverflowError:  # of a whole number
+        return False
 
 
 def checked_share(share: Any) -> float:
@@ -257,4 +265,4 @@ def key_text(value: Any) -> bytes:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).encode()
+    return str(value).encode(errors="surrogatepass")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from mlnb.errors import MlnbError
-from mlnb.widgets.traffic_view import ended, points
+from mlnb.widgets.traffic_view import ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,13 +26,16 @@ def add(deployment: Deployment, number: int, *, manner: Manner) -> str:
 
 
 def share_out(deployment: Deployment, weights: Mapping[int, float]) -> str:
-    """Give the versions of a split other shares; they keep the names they have in the experiment."""
+    """Give the versions of a split other shares, in percent; they keep the names they have in the experiment."""
     names = {arm.version: arm.name for arm in deployment.experiment().arms}
+    if set(weights) != set(names):
+        raise MlnbError("The split has changed meanwhile; move the sliders again.")
     traffic = deployment.traffic
-    labels = {_label(deployment, names.get(number, ""), number): weight for number, weight in weights.items()}
-    deployment.split(labels, key=None if traffic is None else traffic.key)
-    shares = points([weight / sum(weights.values()) for weight in weights.values()])
-    return f"Split: {', '.join(f'v{number} {share} %' for number, share in zip(weights, shares, strict=True))}."
+    deployment.split(
+        {_label(deployment, name, number): weights[number] for number, name in names.items()},
+        key=None if traffic is None else traffic.key,
+    )
+    return f"Split: {', '.join(f'v{number} {weights[number]:g} %' for number in names)}."
 
 
 def promote(deployment: Deployment, number: int) -> str:

@@ -34,7 +34,14 @@ function sliders({card, changed, rest = 500}) {
   }
 
   card.addEventListener("pointerdown", () => { keyed = false; });
-  card.addEventListener("keydown", () => { keyed = true; });
+  card.addEventListener("keydown", (event) => {
+    keyed = true;
+    const step = {ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1}[event.key];
+    if (!step || !event.target.matches("input[data-version]")) return;
+    event.preventDefault(); // JupyterLab's notebook keeps the arrow keys from the inputs of its outputs
+    event.target.value = Number(event.target.value) + step;
+    for (const kind of ["input", "change"]) event.target.dispatchEvent(new Event(kind, {bubbles: true}));
+  });
   card.addEventListener("input", ({target}) => {
     if (!target.matches("input[data-version]")) return;
     const at = all().indexOf(target);

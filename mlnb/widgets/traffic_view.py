@@ -120,5 +120,5 @@ def chart_of(experiment: Experiment) -> Any:
     if not any(band.outcomes for band in experiment.bands()):
         return None
     figure = experiment.figure()
-    label, *_ = figure.layout.annotations  # the others are the verdict
-    return figure.update_layout(annotations=[label], height=_HEIGHT, margin={"t": _TOP})
+    figure.layout.annotations = figure.layout.annotations[:1]  # the other one is the verdict
+    return figure.update_layout(height=_HEIGHT, margin={"t": _TOP})

@@ -171,7 +171,8 @@ class Deployment:
     def rollback(self, *, to: int | None = None, reason: str = "") -> Deployment:
         """Make the version live, alone, that was live before, or version ``to``. No request fails because of it.
 
-        Out of a split or a canary this is the version that was live when it began; a shadow ends.
+        Out of a split or a canary this is the version that was live when it began. A shadow ends; where no version was
+        live before, that is all.
 
         Parameters
         ----------
@@ -185,7 +186,9 @@ class Deployment:
         """
         return self._workspace.rollback(self.name, to=to, reason=reason)
 
-    def split(self, weights: Mapping[Any, float], *, key: str | None = None) -> Deployment:
+    def split(
+        self, weights: Mapping[Any, float], *, key: str | None = None, shadow: Any = None, share: float = 100.0
+    ) -> Deployment:
         """Share the requests out to several versions: an A/B test.
 
         The same key always meets the same version, in every process and after a restart, and a change of weights moves
@@ -198,7 +201,11 @@ class Deployment:
             Version to weight, at any scale: ``{"champion": 90, "challenger": 10}``. A version is an alias, a number or
             a reference; one with weight 0 is ready and answers nobody.
         key : str, optional
-            A field of the model.
+            A field of the model; "" for none. Default: that of the split that is on.
+        shadow : str or int, optional
+            A version that sees a copy of the requests from now on. Default: the shadow there is.
+        share : float
+            Of the requests that this shadow sees, in percent.
 
         Raises
         ------
@@ -206,7 +213,7 @@ class Deployment:
             If a weight is negative or no number, all are 0, or versions do not take the same rows.
         ModelNotFoundError, NotDeployedError
         """
-        return self._workspace.split(self.name, weights, key=key)
+        return self._workspace.split(self.name, weights, key=key, shadow=shadow, share=share)
 
     def shadow(self, reference: Any, *, share: float = 100.0) -> Deployment:
         """Let a version see a copy of the requests; its answers go into :meth:`disagreements` and nowhere else.
@@ -366,7 +373,9 @@ class Deployment:
         from mlnb.workspace.traffic import resolve
 
         self._check_live()
-        first, last = (None if one is None else history.moment(one) for one in (since, until))
+        first, last = (
+            None if one is None else history.moment(one, what="since and until take") for one in (since, until)
+        )
         events = self._workspace._hosting.recent(
             self.name, 0.0 if first is None else first.timestamp(), time.time() if last is None else last.timestamp()
         )
@@ -506,11 +515,11 @@ class Deployment:
         alike = (variant.acceleration is None) == (hosted.live.acceleration is None)
         return replace(hosted.simple, live=variant) if alike else None
 
-    def _end_shadow(self) -> None:
+    def _end_shadow(self, *, reason: str = "") -> None:
         hosted = self._served
         if hosted.shadow is None:
             raise MlnbError(f"{self.name!r} has no shadow.")
-        self._go_live(replace(hosted, shadow=None), {}, "unshadowed", about=hosted.shadow.version)
+        self._go_live(replace(hosted, shadow=None), {}, "unshadowed", about=hosted.shadow.version, reason=reason)
 
     def _canary_ended(self, change: Change | None) -> None:
         """Learn and write down what the server has done about a canary; None: the server itself has ended."""
@@ -546,5 +555,6 @@ class Deployment:
             return False
         self._observed()
         self._live = False
+        self._variants.clear()  # each holds a registry, with all that it has read
         self._since = datetime.now(UTC)
         return True

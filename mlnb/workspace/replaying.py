@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from mlnb.errors import InvalidInputError, MissingLibraryError
 from mlnb.monitoring.comparison import distances, row_of
 from mlnb.registry.predictors import predictor
+from mlnb.serving.service import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from mlnb.events import PredictionEvent
     from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.registry.signature import Signature
 
 __all__ = ["replay"]
 
@@ -54,10 +56,9 @@ def replay(registry: ModelRegistry, version: ModelVersion, events: Sequence[Pred
 
 def _replayed(version: ModelVersion, predict: Any, events: Sequence[PredictionEvent]) -> Iterator[tuple[Any, ...]]:
     signature = version.signature
-    lists = all(type(event.inputs) is list for event in events)
-    groups = [list(events)] if lists else [[event] for event in events]
-    for group in groups:
-        given = list(chain.from_iterable(event.inputs for event in group)) if lists else group[0].inputs
+    for group in _groups(signature, events):
+        rows = [event.inputs for event in group]
+        given = rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))
         try:
             checked = signature.coerce(given)
         except InvalidInputError as error:
@@ -68,6 +69,18 @@ def _replayed(version: ModelVersion, predict: Any, events: Sequence[PredictionEv
             end = start + event.rows
             yield from _rows(signature.names, event, answers[start:end])
             start = end
+
+
+def _groups(signature: Signature, events: Sequence[PredictionEvent]) -> Iterator[list[PredictionEvent]]:
+    """Yield requests whose rows make one list, in order."""
+    for kind, group in groupby(events, key=lambda event: _kind(signature, event)):
+        together = list(group)
+        yield from [[event] for event in together] if kind is None else [together]
+
+
+def _kind(signature: Signature, event: PredictionEvent) -> type | None:
+    """Return what the rows are that may be in one list with others, None if they may not."""
+    return type(event.inputs[0]) if Query(event.inputs).joins(signature) else None
 
 
 def _rows(names: tuple[str, ...], event: PredictionEvent, answers: np.ndarray[Any, Any]) -> Iterator[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from mlnb.serving.hosting import Hosted, Variant
 from mlnb.serving.traffic import Split, checked_share, checked_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mlnb.monitoring.guards import Guard
     from mlnb.registry import ModelRegistry, ModelVersion
@@ -74,32 +74,53 @@ def split_of(hosted: Hosted, weights: Mapping[Any, Any], *, key: str | None) -> 
         If the weights are none, name a version twice, or versions do not fit one another.
     """
     _check_free(hosted, "split")
-    registry, name = hosted.registry, hosted.version.name
     given = checked_weights(weights)
-    versions = {label: resolve(registry, name, label) for label in given}
-    numbers: dict[int, str] = {}
-    for label, version in versions.items():
-        if version.number in numbers:
-            raise InvalidInputError(
-                f"{numbers[version.number]!r} and {label!r} are both {version}; give each version one weight."
-            )
-        numbers[version.number] = str(label)
+    versions = {label: resolve(hosted.registry, hosted.version.name, label) for label in given}
+    names = _names(versions)
     by_number = {versions[label].number: weight for label, weight in given.items()}
-    heaviest = max(by_number, key=lambda number: (number == hosted.version.number, by_number[number]))
-    live = next(version for version in versions.values() if version.number == heaviest)
-    others = [version for version in versions.values() if version.number != heaviest]
-    _check_key(live, key)
+    first = max(by_number, key=lambda number: (number == hosted.version.number, by_number[number]))
+    live = next(version for version in versions.values() if version.number == first)
+    others = [version for version in versions.values() if version.number != first]
+    if key:
+        _check_key(live, key)
     for version in others:
         _check_fit(live, version)
-    split = _split(hosted, by_number, key=key)
+    if key is None and hosted.split is not None:
+        key = hosted.split.key
+    split = _split(hosted, by_number, key=key or None)
     traffic = {"weights": {str(number): weight for number, weight in by_number.items()}, **split.to_json()}
     return Arrangement(
         hosted=replace(
             hosted, live=_variant(hosted, live), others=tuple(_variant(hosted, one) for one in others), split=split,
-            canary=None, names=numbers,
+            names=names, shadow=_shadow_beside(hosted, names),
         ),
         about=live, traffic=traffic,
     )  # fmt: skip
+
+
+def _shadow_beside(hosted: Hosted, answering: Collection[int]) -> Variant | None:
+    """Return the shadow there is, unless it is one of those that answer from now on."""
+    shadow = hosted.shadow
+    return None if shadow is None or shadow.version.number in answering else shadow
+
+
+def _names(versions: Mapping[Any, ModelVersion]) -> dict[int, str]:
+    """Return what people call each version: its alias, else v and its number.
+
+    Raises
+    ------
+    InvalidInputError
+        If two of them are the same.
+    """
+    names: dict[int, str] = {}
+    for given, version in versions.items():
+        if version.number in names:
+            raise InvalidInputError(
+                f"{names[version.number]!r} and {given!r} are both {version}; give each version one weight."
+            )
+        text = str(given)
+        names[version.number] = text if is_valid_name(text) and not text.isdecimal() else f"v{version.number}"
+    return names
 
 
 def _split(hosted: Hosted, weights: Mapping[int, float], *, key: str | None) -> Split:
@@ -126,7 +147,7 @@ def shadow_of(hosted: Hosted, reference: Any, *, share: float) -> Arrangement:
     version = resolve(hosted.registry, hosted.version.name, reference)
     if any(version.number == one.version.number for one in hosted.variants):
         raise InvalidInputError(f"{version} answers requests already; a shadow is a version that does not.")
-    _check_fit(hosted.version, version)
+    _check_fit(hosted.version, version, probabilities=False)
     return Arrangement(
         hosted=replace(hosted, shadow=Variant(version=version), shadow_share=percent), about=version,
         traffic={"share": percent},
@@ -154,7 +175,8 @@ def canary_of(
         raise InvalidInputError(f"{version} is live already; a canary is a version that is not.")
     _check_fit(hosted.version, version)
     variant = Variant(version=version)
-    shared = replace(hosted, others=(variant,), split=None, canary=plan, names={})
+    shadow = _shadow_beside(hosted, [version.number])
+    shared = replace(hosted, others=(variant,), split=None, canary=plan, names={}, shadow=shadow)
     if plan.guard.disagreement is not None:
         shared = replace(shared, shadow=variant, shadow_share=100.0)
     return Arrangement(hosted=shared, about=version, traffic={"steps": list(plan.steps), "hold": plan.hold})
@@ -183,17 +205,17 @@ def _check_free(hosted: Hosted, what: str, *, splitting: bool = False) -> None:
         raise MlnbError(f"No {what} now: {busy}. Promote it, or roll back, first.")
 
 
-def _check_key(version: ModelVersion, key: str | None) -> None:
+def _check_key(version: ModelVersion, key: str) -> None:
     names = version.signature.names
-    if key is not None and key not in names:
+    if key not in names:
         raise InvalidInputError(
             f"key={key!r:.80}: the model has no such field; there are: {', '.join(names[:10])}. A request can also "
             "name its key itself, in the header X-Routing-Key or as 'key' in its body."
         )
 
 
-def _check_fit(live: ModelVersion, other: ModelVersion) -> None:
-    why = misfit(live.signature, other.signature)
+def _check_fit(live: ModelVersion, other: ModelVersion, *, probabilities: bool = True) -> None:
+    why = misfit(live.signature, other.signature, probabilities=probabilities)
     if why is not None:
         raise InvalidInputError(f"{other} cannot answer the requests of {live}: {why}.")
 

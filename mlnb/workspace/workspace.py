@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,9 @@ class Workspace:
             registry, before = deployment.registry, deployment._before
             if to is None and before is not None:
                 to = before.number
+            if to is None and deployment._previous is None and deployment._served.shadow is not None:
+                deployment._end_shadow(reason=reason)
+                return deployment
             version = registry.rollback_target(name, to=to, events=deployment._history(registry))
             known = deployment._known(version)
             if known is not None:  # it was verified then, and now every millisecond counts
@@ -187,16 +191,25 @@ class Workspace:
                 accelerate=deployment.acceleration is not None, reason=reason,
             )  # fmt: skip
 
-    def split(self, name: str, weights: Mapping[Any, float], *, key: str | None = None) -> Deployment:
+    def split(
+        self, name: str, weights: Mapping[Any, float], *, key: str | None, shadow: Any, share: float
+    ) -> Deployment:
         """Share the requests of a deployment out to several versions; see :meth:`Deployment.split`.
 
         Raises
         ------
         NotDeployedError, InvalidInputError, ModelNotFoundError
         """
-        from mlnb.workspace.traffic import split_of
+        from mlnb.workspace.traffic import shadow_of, split_of
 
-        return self._arrange(name, "split", lambda hosted: split_of(hosted, weights, key=key))[0]
+        def arrange(hosted: Hosted) -> Arrangement:
+            split = split_of(hosted, weights, key=key)
+            if shadow is None:
+                return split
+            both = shadow_of(split.hosted, shadow, share=share)
+            return replace(split, hosted=both.hosted, traffic=split.traffic | {"shadow": both.about.number})
+
+        return self._arrange(name, "split", arrange)[0]
 
     def shadow(self, name: str, reference: Any, *, share: float) -> Deployment:
         """Let a version see a copy of the requests, or end that; see :meth:`Deployment.shadow`.

@@ -100,6 +100,24 @@ def test_a_benchmark_shows_a_chart_and_a_table(shell: Any) -> None:
     assert mlnb.deployments()[0].metrics().rows % 2 == 0
 
 
+def test_an_experiment_shows_a_table_and_a_chart(shell: Any) -> None:
+    for _ in range(2):
+        deployment = run(shell, f"%deploy_model {DEPLOY}")
+    deployment.split({2: 50, 1: 50})
+    shell.push({"deployment": deployment})
+    with capture_output() as captured:
+        experiment = run(shell, "deployment.experiment()")
+    (table,) = (output.data for output in captured.outputs)  # nothing is there to be drawn
+    assert experiment.verdict.words in table["text/plain"]
+    answers = [deployment.answer(shell.user_ns["X_train"][:1]) for _ in range(200)]
+    deployment.feedback([{"request_id": one.request_id, "outcome": 1.0} for one in answers])
+    with capture_output() as captured:
+        run(shell, "deployment.experiment()")
+    table, chart = (output.data for output in captured.outputs)
+    assert "<table" in table["text/html"]
+    assert "application/vnd.plotly.v1+json" in chart
+
+
 def test_versions_show_fifty_rows_unless_all_are_asked_for(shell: Any, registry: mlnb.ModelRegistry) -> None:
     for _ in range(52):
         registry.register(shell.user_ns["model"], "tumour")

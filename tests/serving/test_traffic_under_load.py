@@ -20,9 +20,6 @@ import mlnb
 from mlnb.errors import MlnbError
 from mlnb.monitoring.sequences import exceeds
 
-PATIENT = {"steps": (30, 100), "hold": "10m"}  # a canary that is decided upon by hand
-QUICK = {"steps": (30, 100), "hold": 0.1}
-
 
 def two_versions(second: Any = None, **options: Any) -> mlnb.Deployment:
     """Deploy version 1, and have a version 2."""
@@ -76,8 +73,14 @@ class Story:
         return [
             one
             for one in answers
-            if not any(one.version in who and since <= one.received and until >= one.sent for who, since, until in spans)
+            if not any(
+                one.version in who and since <= one.received and until >= one.sent for who, since, until in spans
+            )
         ]
+
+
+def _may_answer(one: Asked, versions: set[int], since: float, until: float) -> bool:
+    return one.version in versions and since <= one.received and until >= one.sent
 
 
 # ---- any change, in any order ----
@@ -96,7 +99,7 @@ def test_changes_of_traffic_in_any_order(seed: int) -> None:
         mlnb.deploy(f"numbered:{other()}", replicas=deployment.replicas)
 
     def quick_canary() -> None:
-        deployment.canary(other(), **QUICK)
+        deployment.canary(other(), steps=(30, 100), hold=0.1)
 
     changes: list[Callable[[], object]] = [
         deploy,
@@ -105,9 +108,9 @@ def test_changes_of_traffic_in_any_order(seed: int) -> None:
         lambda: deployment.split({1: 1, 2: 1}),
         lambda: deployment.shadow(other()),
         lambda: deployment.shadow(None),
-        lambda: deployment.canary(other(), **PATIENT),
+        lambda: deployment.canary(other(), steps=(30, 100), hold="10m"),
         lambda: deployment.promote(rng.choice([1, 2])),
-        lambda: deployment.rollback(),
+        deployment.rollback,
         lambda: deployment.rollback(to=rng.choice([1, 2])),
         lambda: deployment.scale(0),
         lambda: deployment.scale(1),
@@ -182,7 +185,6 @@ def test_a_roll_back_ends_the_bad_version_at_once(
     last = [max(one.received - called for one in answers if one.version == 2 and one.received < until)
             for called, until in spans]  # fmt: skip
     record_property("milliseconds", [round(seconds * 1e3) for seconds in last])
-    print([round(seconds * 1e3) for seconds in last])
     assert statistics.median(last) < 0.1
 
 
@@ -216,7 +218,6 @@ def test_a_canary_that_fails_is_taken_back_while_a_cell_computes(
     )
     late = hit[-1].received - evident
     record_property("milliseconds", round(late * 1e3))
-    print(round(late * 1e3), "ms after the evidence;", counts[-1], "of", len(hit), "failed, of", len(meanwhile))
     assert late < 2
     during = [one for one in meanwhile if one.received <= hit[-1].received]
     assert len(hit) / len(during) < 0.1 + 5 * (0.1 * 0.9 / len(during)) ** 0.5
@@ -308,10 +309,9 @@ def test_a_shadow_that_misbehaves_is_noticed_by_nobody(replicas: int, shadow: Mi
     before = [one.received - one.sent for one in answers if one.received < began]
     during = [one.received - one.sent for one in answers if ready < one.sent < ended]
     p99s = [float(np.quantile(times, 0.99)) * 1e3 for times in (before, during)]
-    print([round(one, 1) for one in p99s], seen)
     assert p99s[1] < 2 * p99s[0] + 5
     assert seen is not None
     if shadow.way == "crashes":
         assert "SIGSEGV" in seen.trouble
     else:
-        assert seen.summary.dropped > 0
+        assert seen.summary.compared + seen.summary.failed < 1500  # it was given no more than it could take

@@ -44,7 +44,8 @@ def press(panel: DeploymentPanel, action: str, **payload: Any) -> None:
     before = set(threading.enumerate())
     panel._handle_custom_msg({"action": action, **payload}, [])
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        if thread.name.startswith("mlnb panel"):
+            thread.join(30)
 
 
 def form_of(tumour: Fitted, row: int) -> dict[str, str]:
@@ -159,6 +160,142 @@ def test_a_replica_that_is_killed_is_explained(panel: DeploymentPanel) -> None:
     says = rf"Replica 1 ended at \d\d:\d\d:\d\d: its process \({replica.pid}\) was ended by SIGKILL\. Another"
     assert re.search(says, panel.replicas)
     assert ">2</td>" in panel.replicas  # the one that took its place
+
+
+def label_all(deployment: Deployment, tumour: Fitted, count: int) -> None:
+    """Ask, and say what was right."""
+    answers = [deployment.answer(tumour.rows[row : row + 1]) for row in range(count)]
+    deployment.feedback(
+        [{"request_id": one.request_id, "label": tumour.predictions[row]} for row, one in enumerate(answers)]
+    )
+
+
+def test_a_version_is_tried_out_in_a_split_and_promoted(panel: DeploymentPanel, tumour: Fitted) -> None:
+    assert "v2 answers all requests." in panel.traffic
+    press(panel, "add", manner="split", to=1)
+    assert panel.notice == "v1 answers 10 % of the requests now, v2 90 %."
+    assert "v2 90 % · v1 10 % live" in panel.header
+    assert "Roll back to v2" in panel.header
+    assert "deployment.feedback(" in panel.verdict
+    press(panel, "share_out", weights={"2": 35, "1": 65})
+    assert panel.notice == "Split: v2 35 %, v1 65 %."
+    assert panel.shared == 1
+    assert 'value="65" data-version="1"' in panel.traffic
+    label_all(panel.deployment, tumour, 80)
+    panel.refresh()
+    assert sum(int(panel.counts[f"requests-{number}"]) for number in (1, 2)) == 80
+    assert "deployment.feedback(" not in panel.verdict
+    press(panel, "promote", to=1)
+    assert panel.notice == "v1 is promoted; the split has ended."
+    assert "v1 live" in panel.header
+    assert (panel.verdict, panel.counts) == ("", {})
+    (promoted,) = [event for event in panel.deployment.registry.history("tumour") if event.action == "promoted"]
+    assert (promoted.version, promoted.reason) == (1, "in the panel")
+
+
+def test_a_split_keeps_the_names_that_it_was_given(panel: DeploymentPanel) -> None:
+    deployment = panel.deployment
+    deployment.registry.set_alias("tumour", "champion", 2)
+    deployment.registry.set_alias("tumour", "other", 1)
+    deployment.split({"champion": 1, "other": 1}, key="mean radius")
+    press(panel, "compare", looked_at=True)
+    press(panel, "share_out", weights={"2": 100, "1": 0})
+    assert [arm.name for arm in deployment.experiment().arms] == ["champion", "other"]
+    assert 'aria-label="Share of other v1" aria-valuetext="0 %"' in panel.traffic  # one can give it some again
+    deployment.registry.set_alias("tumour", "other", 2)
+    press(panel, "share_out", weights={"2": 50, "1": 50})
+    arms = {arm.version: arm.name for arm in deployment.experiment().arms}
+    assert arms[2] == "champion"
+    assert arms[1] != "other"  # which is another version by now
+    traffic = deployment.traffic
+    assert traffic is not None
+    assert traffic.key == "mean radius"
+
+
+def test_a_split_that_is_refused_puts_the_sliders_back(panel: DeploymentPanel) -> None:
+    press(panel, "share_out", weights={"2": 40, "1": 60})
+    assert "are not split" in panel.notice
+    assert panel.shared == 1
+    panel.deployment.split({2: 50, 1: 50})
+    press(panel, "share_out", weights={"2": 40, "3": 60})  # of a page that has not heard of it
+    assert panel.notice == "The split has changed meanwhile; move the sliders again."
+    assert panel.shared == 2
+
+
+def test_the_experiment_is_drawn_only_while_somebody_looks(panel: DeploymentPanel, tumour: Fitted) -> None:
+    panel.deployment.split({2: 50, 1: 50})
+    label_all(panel.deployment, tumour, 150)
+    panel.refresh()
+    assert panel.trial == ""
+    press(panel, "compare", looked_at=True)
+    assert json.loads(panel.trial)["data"]
+    drawn = panel.trial
+    panel.refresh()
+    assert panel.trial is drawn  # nothing came back meanwhile
+    label_all(panel.deployment, tumour, 5)
+    panel.refresh()
+    assert panel.trial != drawn
+    press(panel, "rollback", to=2)
+    assert panel.trial == ""
+    assert panel.notice == "Rolled back to v2; the split has ended."
+    press(panel, "compare", looked_at=False)
+
+
+def test_a_canary_is_promoted_or_taken_back_by_hand(panel: DeploymentPanel) -> None:
+    press(panel, "add", manner="canary", to=1)
+    assert panel.notice == "v1 is a canary now; it steps up while its guards hold."
+    assert "v2 live, v1 canary at 1 %" in panel.header
+    assert "at most 5 % allowed" in panel.rollout
+    press(panel, "rollback", to=2)
+    assert panel.notice == "Rolled back to v2; the canary has ended."
+    assert panel.rollout == ""
+    press(panel, "add", manner="canary", to=1)
+    press(panel, "promote", to=1)
+    assert panel.notice == "v1 is promoted; the canary has ended."
+    events = panel.deployment.registry.history("tumour")[-4:]
+    assert [event.action for event in events] == ["canary", "rolled back", "canary", "promoted"]
+    assert {event.reason for event in events} == {"", "in the panel"}
+
+
+def test_a_shadow_begins_and_ends(panel: DeploymentPanel, tumour: Fitted) -> None:
+    press(panel, "add", manner="shadow", to=1)
+    assert panel.notice == "v1 sees a copy of all requests now."
+    assert "v2 live, v1 shadow" in panel.header
+    panel.deployment.predict(tumour.rows[:5])
+    wait_until(lambda: ">5</td>" in panel.compared)
+    press(panel, "end_shadow")
+    assert panel.notice == "The shadow has ended."
+    assert panel.shadow == panel.compared == ""
+    press(panel, "end_shadow")  # pressed on another page
+    assert panel.notice == "&#x27;tumour&#x27; has no shadow."
+
+
+def test_while_a_version_is_made_ready_it_says_so(panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go = threading.Event()
+    split = Deployment.split
+
+    def slow(deployment: Deployment, weights: Any) -> Deployment:
+        assert may_go.wait(10)
+        return split(deployment, weights)
+
+    monkeypatch.setattr(Deployment, "split", slow)
+    thread = panel.act("add", manner="split", to=1)
+    assert thread is not None
+    wait_until(lambda: "aria-disabled" in panel.traffic)
+    assert panel.notice == "Making v1 ready…"
+    assert panel.act("add", manner="shadow", to=1) is None  # pressed before the page heard of it
+    may_go.set()
+    thread.join(30)
+    assert "aria-disabled" not in panel.traffic
+    assert panel.notice == "v1 answers 10 % of the requests now, v2 90 %."
+
+
+def test_a_version_that_cannot_answer_is_refused_in_one_line(panel: DeploymentPanel) -> None:
+    press(panel, "add", manner="split", to=9)
+    assert unescape(panel.notice).startswith("'tumour' has no version 9; there are 1-2 (in ")
+    assert "v2 answers all requests." in panel.traffic
+    press(panel, "promote", to=1)
+    assert panel.notice.startswith("v1 answers no requests here")
 
 
 def test_a_mistake_is_said_in_one_line(panel: DeploymentPanel) -> None:

@@ -8,21 +8,14 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from mlnb.errors import MlnbError
 from mlnb.registry.ensembles.workers import workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Asking", "MemberError"]
+__all__ = ["Asking"]
 
 _QUICK = 0.0003  # seconds: to hand a question to a thread, and to wait for the interpreter there, costs about as much
-
-
-class MemberError(MlnbError, RuntimeError):
-    """Too many members of an ensemble failed; ``__cause__`` is what the first of them raised."""
-
-    title = "A member failed"
 
 
 class Asking:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from mlnb.errors import InvalidInputError, NotServableError
+from mlnb.errors import InvalidInputError, MemberError, NotServableError
 from mlnb.registry.ensembles import combining
-from mlnb.registry.ensembles.asking import Asking, MemberError
+from mlnb.registry.ensembles.asking import Asking
 from mlnb.registry.ensembles.final import Final
 from mlnb.registry.ensembles.interpretation import chances, features, numbers, question, votes
 from mlnb.registry.ensembles.labels import places
@@ -280,15 +280,10 @@ class Ensemble:
     @property
     def predict_proba(self) -> Callable[[Any], Array]:
         """Give the probabilities of the classes, ``(n, classes)``; missing where there are none."""
-        if not self._has_probabilities:
+        of_members = self.plan.output == "class" and self.plan.combine != "vote"
+        if not (of_members if self._final is None else self._final.has_probabilities):
             raise AttributeError("The ensemble gives no probabilities.")
         return self._predict_proba
-
-    @property
-    def _has_probabilities(self) -> bool:
-        if self._final is not None:
-            return self._final.has_probabilities
-        return self.plan.output == "class" and self.plan.combine != "vote"
 
     def _predict_proba(self, rows: Any) -> Any:
         return self.answer(rows).probabilities
@@ -302,7 +297,7 @@ class Ensemble:
             If it is not fitted.
         """
         self.check_fitted()
-        return Predictor(self.predict, self._predict_proba if self._has_probabilities else None, self.answer)
+        return Predictor(self.predict, getattr(self, "predict_proba", None), self.answer)
 
     def answer(self, rows: Any) -> Answers:
         """Return values, probabilities and who failed, each member asked once; see :meth:`predict`."""
@@ -320,7 +315,7 @@ class Ensemble:
         outcomes = self._asking.ask(questions, rows=len(rows))
         failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, BaseException)}
         self._check_quorum(failed, fewest=fewest)
-        meaning = _MEANING[self.plan.combine if self.plan.combine in _MEANING else self.plan.output]
+        meaning = _MEANING.get(self.plan.combine) or _MEANING[self.plan.output]
         answered = [member for member in self._members if member.name not in failed]
         missing = (*failed, *(name for one in answered for name in outcomes[one.name].missing))
         return {one.name: meaning(one, outcomes[one.name].answer, self.plan) for one in answered}, missing
@@ -360,38 +355,46 @@ class Ensemble:
         self._check_quorum(failed, fewest=len(self._members) if alone else fewest)
         return Answers(self.classes_[table.argmax(axis=1)], table, (*failed, *missing))
 
-    def _vote(self, answers: dict[str, Array]) -> tuple[Array, None]:
-        chosen = combining.vote(list(answers.values()), len(self.classes_), weights=self._weights_of(answers))
-        return self.classes_[chosen], None
 
-    def _mean(self, answers: dict[str, Array]) -> tuple[Array, Array | None]:
-        found = combining.mean(_alike(answers), weights=self._weights_of(answers))
-        if self.plan.output == "number":
-            return found, None
-        return self.classes_[found.argmax(axis=1)], found
+def _vote(ensemble: Ensemble, answers: dict[str, Array]) -> tuple[Array, None]:
+    weights = _weights_of(ensemble, answers)
+    chosen = combining.vote(list(answers.values()), len(ensemble.classes_), weights=weights)
+    return ensemble.classes_[chosen], None
 
-    def _median(self, answers: dict[str, Array]) -> tuple[Array, None]:
-        return combining.median(_alike(answers)), None
 
-    def _stacked(self, answers: dict[str, Any]) -> tuple[Array, Array | None]:
-        assert self._final is not None  # noqa: S101 - for the type checker: a stack has one
-        return self._final.answer(combining.columns(list(answers.values())))
+def _mean(ensemble: Ensemble, answers: dict[str, Array]) -> tuple[Array, Array | None]:
+    found = combining.mean(_alike(answers), weights=_weights_of(ensemble, answers))
+    if ensemble.plan.output == "number":
+        return found, None
+    return ensemble.classes_[found.argmax(axis=1)], found
 
-    def _weights_of(self, answers: Mapping[str, Any]) -> list[float] | None:
-        """Return the weights of those who answered."""
-        known = self.weights
-        found = None if known is None else [known[name] for name in answers]
-        if found is not None and not any(found):
-            raise MemberError(f"Those who answered, {', '.join(answers)}, have no weight.")
-        return found
+
+def _median(_: Ensemble, answers: dict[str, Array]) -> tuple[Array, None]:
+    return combining.median(_alike(answers)), None
+
+
+def _stacked(ensemble: Ensemble, answers: dict[str, Any]) -> tuple[Array, Array | None]:
+    assert ensemble.final is not None  # noqa: S101 - for the type checker: a stack has one
+    return ensemble.final.answer(combining.columns(list(answers.values())))
+
+
+def _weights_of(ensemble: Ensemble, answers: Mapping[str, Any]) -> list[float] | None:
+    """Return the weights of those who answered."""
+    known = ensemble.weights
+    if known is None:
+        return None
+    found = [known[name] for name in answers]
+    if not any(found):
+        raise MemberError(f"Those who answered, {', '.join(answers)}, have no weight.")
+    return found
 
 
 _COMBINED: dict[str, Callable[[Ensemble, dict[str, Any]], tuple[Array, Array | None]]] = {
-    "mean": Ensemble._mean,  # noqa: SLF001 - of this module
-    "median": Ensemble._median,  # noqa: SLF001
-    "stacking": Ensemble._stacked,  # noqa: SLF001
-    "vote": Ensemble._vote,  # noqa: SLF001
-    "weighted": Ensemble._mean,  # noqa: SLF001
+    "mean": _mean,
+    "median": _median,
+    "stacking": _stacked,
+    "vote": _vote,
+    "weighted": _mean,
 }
 _MEANING: dict[str, Callable[[Member, Array, Plan], Any]] = {
     "class": chances,

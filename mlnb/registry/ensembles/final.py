@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Final:
         self._answers = predictor(model)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _final, (self.model, self.labels)
+        return partial(Final, labels=self.labels), (self.model,)
 
     @property
     def classes(self) -> Array | None:
@@ -82,10 +83,6 @@ class Final:
             values = self.labels[values]
         asked = self._answers.probabilities
         return values, None if asked is None else asked(columns)
-
-
-def _final(model: Any, labels: Array | None) -> Final:
-    return Final(model, labels=labels)
 
 
 def _is_fitted(model: Any) -> bool:

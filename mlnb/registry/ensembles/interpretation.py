@@ -30,12 +30,8 @@ def question(member: Member, plan: Plan) -> Callable[[Any], Array]:
     if member.answers.probabilities is not None:
         return member.answers.probabilities
     if plan.combine == "stacking" and hasattr(member.model, "decision_function"):
-        return _decision(member.model)
+        return lambda rows: np.asarray(member.model.decision_function(rows))
     return member.answers.predict
-
-
-def _decision(model: Any) -> Callable[[Any], Array]:
-    return lambda rows: np.asarray(model.decision_function(rows))
 
 
 def votes(member: Member, answer: Array, plan: Plan) -> Array:
@@ -46,8 +42,7 @@ def votes(member: Member, answer: Array, plan: Plan) -> Array:
     NotServableError
         If the answer has no labels, or one that nobody named.
     """
-    classes = _known(plan.classes)
-    order = classes if plan.labels is None else plan.labels
+    classes, order = _labels(plan)
     flat = _flat(answer)
     if flat.ndim == _TABLE and member.classes is None and flat.shape[1] == len(order):
         return np.asarray(places(order, classes)[flat.argmax(axis=1)])
@@ -70,8 +65,7 @@ def chances(member: Member, answer: Array, plan: Plan) -> Array:
     NotServableError
         If the answer is no table of probabilities.
     """
-    classes = _known(plan.classes)
-    order = classes if plan.labels is None else plan.labels
+    classes, order = _labels(plan)
     known = order if member.classes is None else member.classes
     fits = answer.ndim == _TABLE and answer.shape[1] == len(known)
     if fits and (member.answers.probabilities is not None or is_distribution(answer)):
@@ -114,9 +108,10 @@ def features(member: Member, answer: Array, plan: Plan) -> tuple[Array, bool]:
     return numbers(member, answer, plan), False
 
 
-def _known(classes: Array | None) -> Array:
-    assert classes is not None  # noqa: S101 - for the type checker: plans of labels have them
-    return classes
+def _labels(plan: Plan) -> tuple[Array, Array]:
+    """Return the classes, and in which order they are the columns of a member that does not name them."""
+    assert plan.classes is not None  # noqa: S101 - for the type checker: plans of labels have them
+    return plan.classes, plan.classes if plan.labels is None else plan.labels
 
 
 def _flat(answer: Array) -> Array:

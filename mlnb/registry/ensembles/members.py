@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from mlnb.registry.serializers import type_name
 from mlnb.registry.version import ModelVersion
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from mlnb.registry.predictors import Predictor
@@ -90,7 +92,7 @@ def open_members(members: Any, registry: ModelRegistry | str | Path | None) -> t
             f"An ensemble has two members or more; got {len(named)}. Serve one model by itself: mlnb.deploy(model)."
         )
     found: list[Member] = []
-    place = _Place(registry)
+    place = cache(partial(_registry, registry))
     for name, given in named.items():
         member = _open(validate_name(name, what="member name"), given, place)
         twin = next((other for other in found if _same(member, other)), None)
@@ -114,23 +116,16 @@ def _named(members: Any) -> dict[str, Any]:
     )
 
 
-class _Place:
-    """The registry that references are looked up in; opened when there is one."""
+def _registry(given: ModelRegistry | str | Path | None) -> ModelRegistry:
+    from mlnb.registry.registry import ModelRegistry
 
-    def __init__(self, given: ModelRegistry | str | Path | None) -> None:
-        self._given = given
-
-    def registry(self) -> ModelRegistry:
-        from mlnb.registry.registry import ModelRegistry
-
-        if not isinstance(self._given, ModelRegistry):
-            self._given = ModelRegistry(self._given)
-        return self._given
+    return given if isinstance(given, ModelRegistry) else ModelRegistry(given)
 
 
-def _open(name: str, given: Any, place: _Place) -> Member:
+def _open(name: str, given: Any, place: Callable[[], ModelRegistry]) -> Member:
+    """Return a member; ``place`` is where references are looked up, opened when there is one."""
     if isinstance(given, (str, ModelVersion)):
-        registry = place.registry()
+        registry = place()
         version = registry.version(str(given))
         return stored_member(name, registry.load(version, shared=True), version, registry.url)
     return _object_member(name, opened(given))
@@ -148,9 +143,8 @@ def _object_member(name: str, model: Any) -> Member:
     signature = infer_signature(model)
     names = tuple(map(str, _names_of(model)))
     width = len(names) or _width(model)
-    return _member(
-        name, model, answers, signature.output, columns=names, width=width, arrays=not names and width > 0
-    )  # fmt: skip
+    arrays = not names and width > 0
+    return _member(name, model, answers, signature.output, columns=names, width=width, arrays=arrays)
 
 
 def _names_of(model: Any) -> Any:
@@ -217,12 +211,10 @@ def rows_for(member: Member, rows: Any) -> Any:
     InvalidInputError
         If a column is missing, or the width is another.
     """
-    if is_frame(rows):
-        chosen = rows if not member.columns else _chosen(member, rows)
-        _check_width(member, chosen)
-        return np.asarray(chosen) if member.arrays else chosen
-    _check_width(member, rows)
-    return rows
+    frame = is_frame(rows)
+    chosen = _chosen(member, rows) if frame and member.columns else rows
+    _check_width(member, chosen)
+    return np.asarray(chosen) if frame and member.arrays else chosen
 
 
 def _chosen(member: Member, frame: Any) -> Any:

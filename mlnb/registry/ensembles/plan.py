@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from mlnb.registry.ensembles.members import Member
     from mlnb.registry.signature import Output
 
-__all__ = ["COMBINE", "STACKING", "Plan", "checked_plan", "checked_weights"]
+__all__ = ["STACKING", "Plan", "checked_plan"]
 
 Array = np.ndarray[Any, Any]
 
-COMBINE = ("vote", "mean", "weighted", "median", "cascade")
+_COMBINE = ("vote", "mean", "weighted", "median", "cascade")
 STACKING = "stacking"
 _WEIGHTED = ("vote", "weighted")
 _LABELS_ONLY, _NUMBERS_ONLY = ("vote", "cascade"), ("median",)
@@ -90,8 +90,8 @@ def checked_plan(
     NotServableError
         If the members do not go together, or one cannot give what is combined.
     """
-    if combine != STACKING and combine not in COMBINE:
-        raise InvalidInputError(f"combine={combine!r}: {nearest(combine, COMBINE)}; or give a model, for stacking.")
+    if combine != STACKING and combine not in _COMBINE:
+        raise InvalidInputError(f"combine={combine!r}: {nearest(combine, _COMBINE)}; or give a model, for stacking.")
     _check_goes_with(combine, weights=weights, quorum=quorum, threshold=threshold)
     order = None if labels is None else _checked_labels(labels)
     kind = output or _output(members, combine=combine, labelled=order is not None)
@@ -101,7 +101,7 @@ def checked_plan(
     return Plan(
         combine=combine,
         output=kind,
-        weights=None if weights is None else checked_weights(weights, [member.name for member in members]),
+        weights=None if weights is None else _checked_weights(weights, [member.name for member in members]),
         quorum=None if quorum is None else _checked_quorum(quorum, len(members)),
         threshold=_checked_threshold(threshold) if combine == "cascade" else None,
         labels=order,
@@ -120,24 +120,8 @@ def _check_goes_with(combine: str, *, weights: Any, quorum: Any, threshold: Any)
         )
 
 
-def checked_weights(weights: Any, names: Sequence[str]) -> tuple[float, ...]:
-    """Return weights in the members' order.
-
-    Parameters
-    ----------
-    weights : sequence of float, or mapping of str to float
-        One for each member.
-    names : sequence of str
-
-    Raises
-    ------
-    InvalidInputError
-
-    Examples
-    --------
-    >>> checked_weights({"net": 1, "forest": 3}, ["forest", "net"])
-    (3.0, 1.0)
-    """
+def _checked_weights(weights: Any, names: Sequence[str]) -> tuple[float, ...]:
+    """Return weights in the members' order."""
     given = weights.tolist() if isinstance(weights, np.ndarray) else weights
     if isinstance(given, Mapping):
         _check_names(given, names)
@@ -188,11 +172,14 @@ def _checked_labels(labels: Any) -> Array:
         distinct = len(np.unique(given)) == len(given)
     except TypeError:
         distinct = False
-    texts = sum(isinstance(label, str) for label in given.tolist()) if given.dtype.kind in "US" else 0
-    mixed = given.dtype.kind in "US" and texts != sum(isinstance(label, str) for label in labels)
-    if given.ndim != 1 or not len(given) or not distinct or mixed:
+    if given.ndim != 1 or not len(given) or not distinct or _made_text(given, labels):
         raise InvalidInputError(f"labels are the classes, each once and all of one kind; got {_brief(labels)}.")
     return given
+
+
+def _made_text(given: Array, labels: Any) -> bool:
+    """Say whether numpy made text of labels that were none."""
+    return given.dtype.kind == "U" and not all(isinstance(label, str) for label in labels)
 
 
 def _output(members: Sequence[Member], *, combine: str, labelled: bool) -> Output:
@@ -242,9 +229,10 @@ def _classes(members: Sequence[Member], labels: Array | None, *, needed: bool) -
     """Return all labels: those that were given, else those that members know."""
     known = {member.name: member.classes for member in members if member.classes is not None}
     if labels is not None:
+        ordered = joined({"labels": labels})
         for name, classes in known.items():
-            _check_known(name, classes, joined({"labels": labels}))
-        return joined({"labels": labels})
+            _check_known(name, classes, ordered)
+        return ordered
     if not known and needed:
         raise NotServableError(
             "No member says which classes there are. Name them in the order of the members' columns: labels=[..]."

@@ -15,7 +15,8 @@ from threads import mlnb_threads
 from waiting import wait_until
 
 from mlnb import Ensemble
-from mlnb.registry.ensembles.asking import Asking, MemberError
+from mlnb.errors import MemberError
+from mlnb.registry.ensembles.asking import Asking
 from mlnb.registry.ensembles.workers import Workers
 from mlnb.registry.predictors import predictor
 
