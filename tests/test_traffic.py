@@ -334,6 +334,7 @@ def test_a_canary_becomes_live_step_by_step(deployment: mlnb.Deployment, client:
     assert shares(deployment)[2] in (0.2, 0.6, 1.0)
     while deployment._hosted.canary is not None:  # type: ignore[union-attr]
         ask(client)
+    wait_until(lambda: last(deployment).action != "canary")
     assert deployment.version.number == 2
     assert shares(deployment) == {2: 1.0}
     assert deeds(deployment)[-2:] == [("canary", 2), ("promoted", 2)]
@@ -347,6 +348,7 @@ def test_a_canary_that_disagrees_is_taken_back(deployment: mlnb.Deployment, clie
     deployment.canary(3, steps=(5, 100), hold="10m", guard={"disagreement": 0.1, "errors": None})
     while deployment._hosted.canary is not None:  # type: ignore[union-attr]
         ask(client, size=7.0)
+    wait_until(lambda: last(deployment).action != "canary")
     assert deployment.version.number == 1
     assert deployment.traffic.simple  # type: ignore[union-attr]
     assert (last(deployment).action, last(deployment).version) == ("taken back", 3)
@@ -357,6 +359,7 @@ def test_a_canary_whose_labels_are_worse_is_taken_back(deployment: mlnb.Deployme
     deployment.canary(3, steps=(50, 100), hold="10m", guard={"quality": 0.1, "errors": None})
     while deployment._hosted.canary is not None:  # type: ignore[union-attr]
         deployment.feedback(ask(client, size=7.0)["request_id"], "rose")
+    wait_until(lambda: last(deployment).action != "canary")
     assert deployment.version.number == 1
     assert "scores worse" in last(deployment).reason
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,7 @@ __all__ = ["KEPT", "Label", "Outcomes"]
 
 KEPT = 100_000  # requests whose ids are known
 _CELLS = 2_000_000  # values of their answers
+_LONGEST = _CELLS // 10  # values of one answer; of a longer one only the id is kept
 _STEP = 1.05  # from one look for the chart to the next: 400 of them for a billion outcomes
 _LARGEST = 1e100  # whose square is a number
 _Kept = tuple[int, "np.ndarray[Any, Any] | None", int]  # what _Answer names
@@ -126,9 +128,12 @@ class Outcomes:
                 request_id, prediction = event.request_id, event.prediction
                 if request_id in waiting:  # a client that repeats its ids means the last one
                     self._forget(waiting.pop(request_id))
-                waiting[request_id] = (event.version, prediction, trial)  # plain: made in a tenth of the time
                 if prediction is not None:
-                    self._cells += prediction.size
+                    if prediction.size > _LONGEST:
+                        prediction = None
+                    else:
+                        self._cells += prediction.size
+                waiting[request_id] = (event.version, prediction, trial)  # plain: made in a tenth of the time
         while len(waiting) > KEPT or self._cells > _CELLS:
             self._forget(waiting.popitem(last=False)[1])
 
@@ -187,21 +192,37 @@ class Outcomes:
         """Return the tally of the scores of a version in the trial that is on."""
         return self._tallies.get(version, Tally())
 
+    def without_answers(self) -> Outcomes:
+        """Return a copy that has the scores, and no answers that wait for labels."""
+        copy = Outcomes(self._labels, self._output, goal=self._outcome_goal)
+        vars(copy).update(vars(self), _waiting=OrderedDict(), _cells=0)
+        return copy
+
     def join(self, earlier: Outcomes) -> None:
-        """Go on from what another one remembered before of the same requests: its answers, scores and trial."""
-        waiting = dict.fromkeys(self._waiting)
-        answers, arms, baseline = self._waiting, self._arms, self._baseline
-        vars(self).update(vars(earlier))
+        """Go on from the scores and the trial of another one; answers that wait for labels stay as they are."""
+        waiting, cells, arms, baseline, trial = self._waiting, self._cells, self._arms, self._baseline, self._trial
+        vars(self).update(vars(earlier), _waiting=waiting, _cells=cells)
         if set(arms) == set(self._arms):
             self._arms, self._baseline = arms, baseline
         else:
             self.trial(arms, baseline=baseline)
-        for request_id in waiting:
-            kept = answers[request_id]
-            self._forget(self._waiting.pop(request_id, None))
-            self._waiting[request_id] = None if kept is None else (kept[0], kept[1], self._trial)
-            self._cells += 0 if kept is None or kept[1] is None else kept[1].size
-        self.remember([])
+        for request_id, kept in waiting.items():
+            if kept is not None and kept[2] == trial:
+                waiting[request_id] = (kept[0], kept[1], self._trial)
+
+    def newest(self, at: int, count: int) -> list[tuple[str, _Kept | None]]:
+        """Return some of the answers that wait for labels, by id, from the ``at``-th newest on, newest first."""
+        return list(islice(reversed(self._waiting.items()), at, at + count))
+
+    def prepend(self, answers: Sequence[tuple[str, _Kept | None]]) -> None:
+        """Remember answers of before, newest first, as far as there is room."""
+        for request_id, kept in answers:
+            size = 0 if kept is None or kept[1] is None else kept[1].size
+            if len(self._waiting) >= KEPT or self._cells + size > _CELLS:
+                return
+            self._waiting[request_id] = kept
+            self._waiting.move_to_end(request_id, last=False)
+            self._cells += size
 
     def experiment(self) -> Experiment | None:
         """Return the trial as it stands; None if there is none, or if it has only one arm."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlnb.events import PredictionEvent
+
+_PART = 10  # what part of the room one request may take
+_CHARACTERS = 8  # of text, that take the room of a number
 
 __all__ = ["RecentRequests", "values_in"]
 
@@ -40,45 +44,73 @@ class RecentRequests:
         return self._cells
 
     def extend(self, events: Sequence[PredictionEvent]) -> None:
-        """Keep those of one loop turn that were answered, and forget the oldest."""
-        kept, sizes, cells = self._kept, self._sizes, self._cells
+        """Keep those of one loop turn that were answered, and forget the oldest.
+
+        One that would take more than a tenth of the room by itself is left out.
+        """
+        kept, sizes, cells, largest = self._kept, self._sizes, self._cells, self._most_cells // _PART
         for event in events:
             if event.error is None and event.inputs is not None:
-                size = values_in(event.inputs) + (0 if event.prediction is None else event.prediction.size)
-                cells += size
-                kept.append(event)
-                sizes.append(size)
+                size = self._size(event)
+                if size <= largest:
+                    cells += size
+                    kept.append(event)
+                    sizes.append(size)
         self._cells = cells
         while len(kept) > self._most_requests or self._cells > self._most_cells:
             kept.popleft()
             self._cells -= sizes.popleft()
 
-    def prepend(self, earlier: RecentRequests) -> None:
-        """Keep what another one kept before, as far as there is room."""
-        kept, sizes = list(self._kept), list(self._sizes)
-        self._kept, self._sizes, self._cells = deque(earlier._kept), deque(earlier._sizes), earlier._cells
-        self._kept.extend(kept)
-        self._sizes.extend(sizes)
-        self._cells += sum(sizes)
-        self.extend([])
+    def prepend(self, events: Sequence[PredictionEvent]) -> None:
+        """Keep those of before, newest first, as far as there is room."""
+        for event in events:
+            size = self._size(event)
+            if len(self._kept) >= self._most_requests or self._cells + size > self._most_cells:
+                return
+            self._kept.appendleft(event)
+            self._sizes.appendleft(size)
+            self._cells += size
 
-    def between(self, since: float, until: float) -> list[PredictionEvent]:
-        """Return the requests answered from ``since`` to ``until``, seconds since the epoch, oldest first."""
-        return [event for event in self._kept if since <= event.at <= until]
+    def newest(self, at: int, count: int) -> list[PredictionEvent]:
+        """Return some of them, from the ``at``-th newest on, newest first."""
+        return list(islice(reversed(self._kept), at, at + count))
+
+    def between(self, since: float, until: float, *, most: int | None = None) -> list[PredictionEvent]:
+        """Return the requests answered from ``since`` to ``until``, seconds since the epoch, oldest first.
+
+        With ``most`` the first ones only: as many, and those of the same moment as the last of them.
+        """
+        found: list[PredictionEvent] = []
+        for event in self._kept:
+            if since <= event.at <= until:
+                if most is not None and len(found) >= most and event.at > found[-1].at:
+                    break
+                found.append(event)
+        return found
+
+    def _size(self, event: PredictionEvent) -> int:
+        answers = 0 if event.prediction is None else event.prediction.size
+        return values_in(event.inputs) + answers
 
 
 def values_in(rows: Any) -> int:
-    """Return about how many values there are: a list's rows are taken to be alike.
+    """Return about how many values there are: a list's rows are taken to be alike, and 8 characters to be a value.
 
     Examples
     --------
-    >>> values_in([[1.0, 2.0], [3.0, 4.0]]), values_in([{"a": 1, "b": 2}]), values_in(["text"])
-    (4, 2, 4)
+    >>> values_in([[1.0, 2.0], [3.0, 4.0]]), values_in([{"a": 1, "b": 2}]), values_in(["a text of 22 characters"[:22]])
+    (4, 2, 3)
     """
     size = 1
-    while isinstance(rows, (list, tuple)) and rows:
+    while isinstance(rows, (list, tuple)) and rows and isinstance(rows[0], (list, tuple, dict)):
         size, rows = size * len(rows), rows[0]
-    if isinstance(rows, (str, dict)):
-        return size * len(rows)
+    if isinstance(rows, dict):
+        rows = list(rows.values())
+    if isinstance(rows, (list, tuple)):
+        return size * sum(map(_weight, rows)) if str in set(map(type, rows)) else size * max(1, len(rows))
     shape = getattr(rows, "shape", None)
-    return size * prod(shape) if shape else size
+    return size * prod(shape) if shape else size * _weight(rows)
+
+
+def _weight(value: Any) -> int:
+    return 1 + len(value) // _CHARACTERS if isinstance(value, str) else 1

@@ -162,6 +162,10 @@ class ReplicaPool:
                     f"The model has more to do than it can: {refusal.reason}. Try again later.",
                     retry_after=refusal.retry_after,
                 )
+        self.enqueue(job)
+
+    def enqueue(self, job: Job) -> None:
+        """Let a job wait here, however many do."""
         self._waiting.append(job)
         self._waiting_rows += job.count
         self._quiet.clear()
@@ -363,6 +367,8 @@ class ReplicaPool:
         """
         if count < 0:
             raise InvalidInputError(f"{count} replicas: a whole number from 0 is needed.")
+        if self._closed:
+            raise StoppedError("These replicas answer no more.")
         before, self.desired = self.desired, count
         tasks = [self._spawn(self._add()) for _ in range(count - self._size)]
         while self._size > count:
@@ -377,6 +383,8 @@ class ReplicaPool:
                 self.desired = min(before, self.desired)
                 while self._size > self.desired:
                     self._dismiss_one()
+                if self._closed:
+                    raise StoppedError("These replicas answer no more.") from None
                 raise
 
     @property

@@ -6,6 +6,7 @@ import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,8 @@ class CanaryPlan:
 
     Attributes
     ----------
+    id : str
+        Tells this canary from all others.
     version : int
     steps : tuple of float
         Its share of the requests at each step, in percent, rising. After 100 it becomes live; where the last is
@@ -40,6 +43,7 @@ class CanaryPlan:
         What must hold, and how many requests each step must see.
     """
 
+    id: str
     version: int
     steps: tuple[float, ...]
     hold: float
@@ -47,8 +51,9 @@ class CanaryPlan:
 
     @classmethod
     def of(
-        cls, version: int, *, steps: Sequence[float], hold: float | str, guard: Guard | Mapping[str, Any] | None
-    ) -> CanaryPlan:
+        cls, id: str, version: int, *, steps: Sequence[float], hold: float | str,  # noqa: A002 - the attribute's name
+        guard: Guard | Mapping[str, Any] | None,
+    ) -> CanaryPlan:  # fmt: skip
         """Return a plan of what a person gave.
 
         Raises
@@ -60,19 +65,15 @@ class CanaryPlan:
             given = tuple(steps)
         except TypeError:
             given = ()
-        numbers = all(isinstance(step, Real) and not isinstance(step, bool) for step in given)
-        if (
-            not given
-            or not numbers
-            or not all(a < b for a, b in zip((0, *given), given, strict=False))
-            or given[-1] > _ALL
-        ):
+        numbers = bool(given) and all(isinstance(step, Real) and not isinstance(step, bool) for step in given)
+        if not numbers or not all(step < after for step, after in pairwise((0, *given))) or given[-1] > _ALL:
             raise InvalidInputError(
                 f"steps={steps!r:.80}: shares in percent that rise up to 100 are needed, for instance (1, 5, 25, 100)."
             )
         return cls(
-            version=version, steps=tuple(map(float, given)), hold=seconds_of(hold, what="hold"), guard=Guard.of(guard)
-        )
+            id=id, version=version, steps=tuple(map(float, given)), hold=seconds_of(hold, what="hold"),
+            guard=Guard.of(guard),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import asyncio
 import os
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import MlnbError, NotDeployedError, StoppedError
 from mlnb.monitoring.comparison import Comparison
+from mlnb.registry import ModelRegistry
 from mlnb.registry.compatibility import misfit
 from mlnb.registry.predictors import predictor
 from mlnb.scaling.answering import Answering
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from mlnb.scaling.replicas import Replica
     from mlnb.scaling.spawner import Spawner
     from mlnb.serving.canary import CanaryDecision
-    from mlnb.serving.observing import Observed, VersionCount
+    from mlnb.serving.observing import Observed, Remembered, VersionCount
     from mlnb.serving.plan import Plan, Shadow, Spec
     from mlnb.serving.rollout import CanarySnapshot
     from mlnb.serving.service import Answer
@@ -138,11 +139,14 @@ class Handed:
     ----------
     observed : Observed
     changes : list of Change
-        That canaries made.
+        That the last canary made.
+    ended : dict of str to Change
+        What became of canaries, by id.
     """
 
     observed: Observed
     changes: list[Change]
+    ended: dict[str, Change]
 
 
 @dataclass(slots=True)
@@ -151,7 +155,8 @@ class _Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     specs: dict[int, Spec] = field(default_factory=dict)  # of the lines that answer
     shadow: Shadow | None = None
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)  # of the last canary
+    ended: dict[str, Change] = field(default_factory=dict)  # canaries, by id: what became of them
     news: asyncio.Event = field(default_factory=asyncio.Event)  # a change, or the end of a canary
     handed: bool = False  # to another gateway
 
@@ -168,10 +173,13 @@ class Gateway:
     ----------
     served : dict of str to Served
         Read by the routes.
+    moving : bool
+        Whether another server hands its deployments over to this one: canaries wait until :meth:`moved`.
     """
 
     def __init__(self, zygotes: Zygotes | None = None) -> None:
         self.served: dict[str, Served] = {}
+        self.moving = False
         self._entries: dict[str, _Entry] = {}
         self._zygotes = zygotes or Zygotes()
         self._processes: dict[Spawner, Processes] = {}
@@ -183,13 +191,13 @@ class Gateway:
         """Serve what a plan says under its name: a new deployment, or a change of one.
 
         Versions that are served already, in the same manner, go on. The others are made ready first; then all changes
-        between two requests.
+        between two requests. A canary that has ended is not begun again: what it came to is served.
 
         Parameters
         ----------
         plan : Plan
         models : mapping of int to object, optional
-            The loaded models by version number, for replicas in this process; of versions that are not served yet.
+            The loaded models by version number, for replicas in this process; others are loaded when they are needed.
 
         Raises
         ------
@@ -208,21 +216,32 @@ class Gateway:
                     self._coming.remove(one)
                 await self._end_zygotes()
 
-    async def _change(self, name: str, entry: _Entry, plan: Plan, models: Mapping[int, Any]) -> None:
+    async def _change(self, name: str, entry: _Entry, wanted: Plan, models: Mapping[int, Any]) -> None:
         new: dict[int, Line] = {}
-        mirror = None
+        mirrors: list[Mirror] = []
         try:
-            while missing := self._missing(name, plan, new):  # again: one may have been taken back meanwhile
-                new[missing.version.number] = await self._line(missing, models.get(missing.version.number))
-            if plan.shadow is not None and (entry.shadow != plan.shadow or name not in self.served):
-                mirror = await self._mirror(plan.shadow)
+            while True:  # until nothing was awaited since it was last seen what is there: a canary may end meanwhile
+                plan = _as_it_ended(wanted, entry.ended)
+                if missing := self._missing(name, plan, new):
+                    new[missing.version.number] = await self._line(missing, models.get(missing.version.number))
+                elif (
+                    plan.shadow is not None and not mirrors and (entry.shadow != plan.shadow or name not in self.served)
+                ):
+                    mirrors.append(await self._mirror(plan.shadow))
+                else:
+                    break
+            there = {} if name not in self.served else dict(self.served[name].service.lines)
+            lines = [(there | new)[spec.version.number] for spec in plan.specs]
+            gone, old_mirror = self._go(name, entry, plan, lines, mirrors[0] if mirrors else None)
         except BaseException:
-            for line in new.values():
-                await line.pool.drain(within=0)
+            await _drain([*new.values(), *(mirror.line for mirror in mirrors)], within=0)
             raise
-        there = {} if name not in self.served else self.served[name].service.lines
-        live, *others = [(there | new)[spec.version.number] for spec in plan.specs]
-        await self._go(name, entry, plan, live, others, mirror)
+        unused = [line for line in new.values() if line not in lines]
+        ending = self._clear(self.served[name].service, [*gone, *unused], old_mirror, within=plan.live.manner.timeout)
+        if len(there) <= 1:
+            await ending  # what is in flight ends before the next version is said to be live
+        else:  # back from several: nobody waits for one that hangs
+            self._spawn(ending)
 
     def _missing(self, name: str, plan: Plan, new: Mapping[int, Line]) -> Spec | None:
         """Return the first spec of a plan for which nothing is ready, None if all is."""
@@ -237,32 +256,27 @@ class Gateway:
             return False
         return number in one.service.lines and one.service.lines[number].pool.ready
 
-    async def _go(
-        self, name: str, entry: _Entry, plan: Plan, live: Line, others: list[Line], mirror: Mirror | None
-    ) -> None:
-        """Let versions that are ready answer, and end those that answer no more."""
-        one = self.served.get(name)
-        if one is None:
-            observer = Observer(live.version.signature)
-            one = Served(ModelService(live, listener=observer.observe), observer)
+    def _go(
+        self, name: str, entry: _Entry, plan: Plan, lines: Sequence[Line], mirror: Mirror | None
+    ) -> tuple[list[Line], Mirror | None]:
+        """Let versions that are ready answer; return what answers no more, and the mirror that is over."""
+        if name not in self.served:
+            observer = Observer(lines[0].version.signature)
+            self.served[name] = Served(ModelService(lines[0], listener=observer.observe), observer)
             self._entries[name] = entry
+        one, before = self.served[name], entry.plan.canary
         observer = one.observer
-        if observer.rollout is not None and plan.canary != entry.plan.canary:
-            observer.rollout.stop()
-            observer.rollout = None
-        gone = one.service.route(live, others, split=plan.split)
+        if observer.rollout is not None and before is not None and (plan.canary is None or plan.canary.id != before.id):
+            self._note(entry, "ended", observer.rollout, "somebody decided otherwise")
+            self._end_rollout(entry, one)
+        gone = one.service.route(lines[0], lines[1:], split=plan.split)
         entry.plan, entry.specs = plan, {spec.version.number: spec for spec in plan.specs}
-        old_mirror = observer.mirror if entry.shadow != plan.shadow else None
-        if entry.shadow != plan.shadow:
+        over = observer.mirror if entry.shadow != plan.shadow else None
+        if entry.shadow != plan.shadow or mirror is not None:
             observer.mirror, entry.shadow = mirror, plan.shadow
-        elif mirror is not None:
-            observer.mirror = mirror
         self._begin(name, entry, one)
-        self.served[name] = one
         self._tell(entry)
-        if old_mirror is not None:
-            await old_mirror.close()
-        await self._leave(one.service, gone, within=plan.live.manner.timeout)
+        return gone, over
 
     def _begin(self, name: str, entry: _Entry, one: Served) -> None:
         """Begin the canary and the trial of a plan, unless they are on."""
@@ -279,15 +293,16 @@ class Gateway:
             observer.rollout = Rollout(
                 plan.canary, live=baseline, outcomes=observer.outcomes, decided=partial(self._decided, name)
             )
+            if not self.moving:
+                observer.rollout.start()
         observer.rollout.watch(observer.mirror)
         one.service.split = _canary_split(plan, observer.rollout.share)
 
-    async def _leave(self, service: ModelService, gone: Sequence[Line], *, within: float) -> None:
-        """End lines that answer no more; what waits for them goes to the live one, where it fits."""
-        for line in gone:
-            if misfit(line.version.signature, service.live.version.signature) is None:
-                service.take_over(line)
-        await asyncio.gather(*(line.pool.drain(within=within) for line in gone))
+    def _end_rollout(self, entry: _Entry, one: Served) -> None:
+        rollout, one.observer.rollout = one.observer.rollout, None
+        if rollout is not None:
+            rollout.stop()
+            entry.ended[rollout.plan.id] = entry.changes[-1]
 
     def _decided(self, name: str, decision: CanaryDecision) -> None:
         """Do at once what was decided on a canary: nobody is asked, and nothing is awaited."""
@@ -305,26 +320,29 @@ class Gateway:
     def _finish(self, name: str) -> None:
         """End a canary as its last change says."""
         one, entry = self.served[name], self._entries[name]
-        if one.observer.rollout is not None:
-            one.observer.rollout.stop()
-            one.observer.rollout = None
-        plan, kind = entry.plan, entry.changes[-1].kind
-        assert plan.canary is not None  # noqa: S101 - for the type checker
-        number = plan.canary.version if kind == "promoted" else plan.live.version.number
-        entry.plan = replace(plan.simple, live=plan.of(number))
-        gone = one.service.route(one.service.lines[number])
-        entry.specs = {number: plan.of(number)}
+        self._end_rollout(entry, one)
+        plan = entry.plan
+        entry.plan = _as_it_ended(plan, entry.ended)
+        (spec,) = entry.plan.specs
+        entry.specs = {spec.version.number: spec}
+        gone = one.service.route(one.service.lines[spec.version.number])
         one.observer.outcomes.trial(None)
+        mirror = None
+        if entry.shadow != entry.plan.shadow:
+            mirror, one.observer.mirror, entry.shadow = one.observer.mirror, None, None
         self._tell(entry)
-        mirror, one.observer.mirror, entry.shadow = one.observer.mirror, None, None
         self._spawn(self._clear(one.service, gone, mirror, within=plan.live.manner.timeout))
 
     async def _clear(
         self, service: ModelService, gone: Sequence[Line], mirror: Mirror | None, *, within: float
     ) -> None:
+        """End what answers no more; what waits for it goes to the live version, where it fits."""
         if mirror is not None:
             await mirror.close()
-        await self._leave(service, gone, within=within)
+        for line in gone:
+            if misfit(line.version.signature, service.live.version.signature) is None:
+                service.take_over(line)
+        await _drain(gone, within=within)
         await self._end_zygotes()
 
     def _note(self, entry: _Entry, kind: Any, rollout: Rollout, reason: str) -> None:
@@ -339,10 +357,10 @@ class Gateway:
         entry.news.set()
         entry.news = asyncio.Event()
 
-    async def follow(self, name: str, after: int) -> list[Change]:
+    async def follow(self, name: str, canary: str, after: int) -> list[Change]:
         """Wait for changes that a canary makes, and return those with a number above ``after``.
 
-        An empty list says that there is no canary any more.
+        An empty list says that nobody here knows it.
         """
         while True:
             entry = self._entries.get(name)
@@ -350,8 +368,11 @@ class Gateway:
                 return []
             if entry.handed:
                 raise StoppedError("Another server goes on with this.")
-            changes = [change for change in entry.changes if change.number > after]
-            if changes or entry.plan.canary is None:
+            if canary in entry.ended and entry.ended[canary].number > after:
+                return [entry.ended[canary]]
+            if entry.plan.canary is None or entry.plan.canary.id != canary:
+                return []
+            if changes := [change for change in entry.changes if change.number > after]:
                 return changes
             await entry.news.wait()
 
@@ -365,19 +386,28 @@ class Gateway:
         one = self._find(name)
         entry = self._entries[name]
         async with entry.lock:
-            pools = [line.pool for line in one.service.lines.values()]
-            before = [pool.desired for pool in pools]
+            lines = list(one.service.lines.values())
+            before = [line.pool.desired for line in lines]
             try:
-                for pool in pools:
-                    await pool.scale(replicas)
+                for line in lines:
+                    await self._scale(one.service, line, replicas)
             except BaseException:
-                for pool, desired in zip(pools, before, strict=True):
-                    await pool.scale(min(desired, pool.desired))
+                for line, desired in zip(lines, before, strict=True):
+                    await self._scale(one.service, line, min(desired, line.pool.desired))
                 raise
+            pools = [line.pool for line in one.service.lines.values()]
             entry.plan = entry.plan.scaled(replicas)
             entry.specs = {spec.version.number: spec for spec in entry.plan.specs}
             for pool in pools:
                 _share_cores(pool.replicas, len(pools))
+
+    async def _scale(self, service: ModelService, line: Line, replicas: int) -> None:
+        """Scale a line as long as it answers: a canary may be taken back meanwhile."""
+        try:
+            await line.pool.scale(replicas)
+        except StoppedError:
+            if line in service.lines.values():
+                raise
 
     async def withdraw(self, name: str, *, within: float) -> bool:
         """Serve a name no more; say whether what was in flight was answered ``within`` as many seconds."""
@@ -404,6 +434,7 @@ class Gateway:
         MlnbError
         """
         one = self._find(name)
+        query = query._replace(rows=_copied(query.rows))  # what is remembered must not change in the notebook
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def answered(outcome: Answer | MlnbError) -> None:
@@ -412,13 +443,17 @@ class Gateway:
             if isinstance(outcome, MlnbError):
                 future.set_exception(outcome)
             else:
-                future.set_result(outcome)
+                future.set_result(outcome._replace(prediction=outcome.prediction.copy()))
 
         timeout = self._entries[name].plan.live.manner.timeout
         one.service.submit(
             query, timeout=timeout, received=time.perf_counter(), answered=answered, gone=future.cancelled
         )
         return await future
+
+    async def move(self) -> None:
+        """Learn that another server hands its deployments over."""
+        self.moving = True
 
     async def snapshot(self, name: str) -> ServiceSnapshot:
         """Return metrics, replicas and traffic."""
@@ -462,9 +497,21 @@ class Gateway:
         mirror = self._find(name).observer.mirror
         return None if mirror is None else mirror.comparison
 
-    async def recent(self, name: str, since: float, until: float) -> list[PredictionEvent]:
-        """Return the requests answered between two times, in seconds since the epoch, as far back as they are kept."""
-        return self._find(name).observer.recent.between(since, until)
+    async def recent(self, name: str, since: float, until: float, most: int) -> list[PredictionEvent]:
+        """Return the first requests answered between two times, seconds since the epoch, as far back as they are kept.
+
+        There are at most as many as asked for, and those of the same moment as the last.
+        """
+        return self._find(name).observer.recent.between(since, until, most=most)
+
+    async def remembered(self, name: str, at: int, count: int) -> Remembered | None:
+        """Return some of the requests that are remembered, from the ``at``-th newest on; None where there are none."""
+        return self._find(name).observer.remembered(at, count)
+
+    async def remember(self, name: str, part: Remembered) -> None:
+        """Remember requests of before those that are known here."""
+        if name in self.served:
+            self.served[name].observer.remember(part)
 
     async def hand(self, name: str) -> Handed:
         """Return what was observed so far; a canary decides nothing more here."""
@@ -474,7 +521,7 @@ class Gateway:
         entry = self._entries[name]
         entry.handed = True
         self._tell(entry)
-        return Handed(observed=one.observer.observed(), changes=entry.changes)
+        return Handed(observed=one.observer.observed(), changes=entry.changes, ended=entry.ended)
 
     async def absorb(self, name: str, handed: Handed) -> None:
         """Go on from what was observed elsewhere."""
@@ -482,15 +529,23 @@ class Gateway:
             return
         one, entry = self.served[name], self._entries[name]
         one.observer.absorb(handed.observed)
-        changes = handed.changes + entry.changes
-        entry.changes = [replace(change, number=number) for number, change in enumerate(changes, start=1)]
-        if one.observer.rollout is None:
+        entry.changes, entry.ended = handed.changes, handed.ended | entry.ended
+        rollout = one.observer.rollout
+        if rollout is None:
             return
-        if handed.observed.progress is not None:
-            one.observer.rollout.resume(handed.observed.progress)
-            one.service.split = _canary_split(entry.plan, one.observer.rollout.share)
-        elif handed.changes:
+        if rollout.plan.id in handed.ended:
+            entry.changes = [handed.ended[rollout.plan.id]]
             self._finish(name)
+        elif handed.observed.progress is not None:
+            rollout.resume(handed.observed.progress)
+            one.service.split = _canary_split(entry.plan, rollout.share)
+
+    async def moved(self) -> None:
+        """Decide on canaries from now on: all that was known elsewhere is known here."""
+        self.moving = False
+        for one in self.served.values():
+            if one.observer.rollout is not None:
+                one.observer.rollout.start()
 
     async def close(self, *, within: float) -> None:
         """Answer what is in flight ``within`` as many seconds, and end all replicas."""
@@ -510,7 +565,10 @@ class Gateway:
         needed = [modules_of(spec.version) for spec in specs]
         for spawner in self._zygotes.release([*needed, *self._coming]):
             self._processes.pop(spawner, None)
-            await asyncio.to_thread(spawner.close)
+            try:
+                await asyncio.to_thread(spawner.close)
+            except RuntimeError:  # at the end of Python there are no new threads
+                spawner.close()
 
     async def _mirror(self, shadow: Shadow) -> Mirror:
         line = await self._line(shadow.spec, None)
@@ -538,6 +596,9 @@ class Gateway:
         return Line(spec.version, pool)
 
     async def _start_here(self, spec: Spec, model: Any, _: list[ReplicaPool], key: int, times: PredictTimes) -> Replica:
+        if model is None:
+            registry = ModelRegistry(spec.registry).assume_trusted()  # by the one who deployed it
+            model = await asyncio.to_thread(registry.load, spec.reference, shared=True)
         answers = predictor(model) if spec.acceleration is None else spec.acceleration.restore(model)
         return KernelReplica(
             Answering(answers, spec.version.signature, name=str(spec.version)), loop=asyncio.get_running_loop(),
@@ -585,6 +646,27 @@ def _processed(plan: Plan) -> list[Spec]:
     """Return what runs in processes of its own."""
     shadow = [] if plan.shadow is None else [plan.shadow.spec]
     return [spec for spec in (*plan.specs, *shadow) if spec.manner.replicas]
+
+
+def _copied(rows: Any) -> Any:
+    if isinstance(rows, list):
+        return [row.copy() if hasattr(row, "copy") else row for row in rows]
+    for copy in ("copy", "clone"):  # of numpy and pandas, of polars
+        if hasattr(rows, copy):
+            return getattr(rows, copy)()
+    return rows
+
+
+def _as_it_ended(plan: Plan, ended: Mapping[str, Change]) -> Plan:
+    """Return a plan, or what its canary came to."""
+    if plan.canary is None or plan.canary.id not in ended:
+        return plan
+    good = ended[plan.canary.id].kind == "promoted"
+    return plan.alone(plan.canary.version if good else plan.live.version.number)
+
+
+async def _drain(lines: Sequence[Line], *, within: float) -> None:
+    await asyncio.gather(*(line.pool.drain(within=within) for line in lines))
 
 
 def _outputs(signatures: Sequence[Signature]) -> tuple[tuple[Any, ...] | None, str]:

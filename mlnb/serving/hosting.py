@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Hosted", "Hosting", "Variant"]
 
 _log = logging.getLogger(__name__)
+
+_PART = 500  # requests that go to or from the server at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +109,15 @@ class Hosted:
 
     @property
     def simple(self) -> Hosted:
-        """The same with the live version alone."""
+        """The same with the live version alone, and no shadow."""
         return Hosted(registry=self.registry, live=self.live, manner=self.manner)
+
+    def alone(self, number: int) -> Hosted:
+        """Return the same with one of the versions that answer alone, and the shadow that is another."""
+        live = next(one for one in self.variants if one.version.number == number)
+        beside = self.shadow is not None and all(one.version != self.shadow.version for one in self.variants)
+        shadow = self.shadow if beside else None
+        return replace(self.simple, live=live, shadow=shadow, shadow_share=self.shadow_share)
 
     def scaled(self, replicas: int) -> Hosted:
         """Return the same with as many replicas."""
@@ -168,7 +178,7 @@ class Hosting:
                 self._socket = bind(None)  # the last port went to somebody else meanwhile
             self._last_port = self._socket.getsockname()[1]
 
-    def serve(self, hosted: Hosted, models: Mapping[int, Any] | None = None) -> None:
+    def serve(self, hosted: Hosted, models: Mapping[int, Any] | None = None, *, forward: bool = False) -> None:
         """Serve what is given under its name: a new deployment, or a change of one.
 
         Parameters
@@ -176,6 +186,8 @@ class Hosting:
         hosted : Hosted
         models : mapping of int to object, optional
             Loaded, by version number, for replicas in the kernel; what is not given is loaded here if it is needed.
+        forward : bool
+            Whether an interrupt leaves it so, because what was served before is worse.
 
         Raises
         ------
@@ -191,7 +203,9 @@ class Hosting:
                 loaded = self._loaded(hosted, host, models or {})
                 _to_the_end(lambda: host.call("deploy", plan, loaded))
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):  # it has gone live all the same
+                if isinstance(error, KeyboardInterrupt) and forward:
+                    self._hosted = wanted
+                elif isinstance(error, KeyboardInterrupt):  # it has gone live all the same
                     self._take_back(host, name)
                 self._settle()
                 raise
@@ -224,11 +238,16 @@ class Hosting:
             return {}
         return {one.version.number: load(hosted.registry, one.version) for one in hosted.variants}
 
-    def settled(self, name: str, hosted: Hosted) -> None:
+    def settled(self, hosted: Hosted) -> None:
         """Learn what the server has made of a canary by itself."""
+        name = hosted.version.name
         with self._lock:
             if name in self._hosted:
                 self._hosted = self._hosted | {name: hosted}
+
+    def serves(self, hosted: Hosted) -> bool:
+        """Say whether this is what is served under its name."""
+        return self._hosted.get(hosted.version.name) is hosted
 
     def scale(self, name: str, replicas: int) -> None:
         """Have as many replica processes; 0: the kernel, unless other deployments have replicas.
@@ -305,16 +324,19 @@ class Hosting:
         return comparison
 
     def recent(self, name: str, since: float, until: float) -> list[PredictionEvent]:
-        """Return the requests that were answered between two times."""
-        events: list[PredictionEvent] = self._ask("recent", name, since, until)
+        """Return the requests that were answered between two times, in parts that stop nobody's answer for long."""
+        events: list[PredictionEvent] = []
+        while part := self._ask("recent", name, since, until, _PART):
+            events += part
+            since = math.nextafter(part[-1].at, math.inf)
         return events
 
-    def follow(self, name: str, after: int) -> list[Change]:
-        """Wait for what a canary does; an empty list says that there is none any more."""
+    def follow(self, name: str, canary: str, after: int) -> list[Change]:
+        """Wait for what a canary does; an empty list says that it is not known any more."""
         while True:  # not through _ask, which keeps others waiting
             host = self._running()
             try:
-                changes: list[Change] = host.call("follow", name, after)
+                changes: list[Change] = host.call("follow", name, canary, after)
             except StoppedError:
                 with self._lock:  # a move ends first
                     if isinstance(host, ProcessHost) and host.ended:
@@ -351,10 +373,10 @@ class Hosting:
     def _on(self, first: Hosted, *, beside: bool) -> Host:
         """Return a host of that kind that serves all that is hosted."""
         if self._host is None or self._host.beside is not beside:
-            self._move(self._started(first, beside=beside))
+            self._move(self._started(first, beside=beside, moving=self._host is not None))
         return self._running()
 
-    def _started(self, first: Hosted, *, beside: bool) -> Host:
+    def _started(self, first: Hosted, *, beside: bool, moving: bool = False) -> Host:
         assert self._socket is not None  # noqa: S101 - for the type checker; listen() came first
         host: Host
         if beside:
@@ -362,6 +384,8 @@ class Hosting:
         else:
             host = KernelHost(self._socket)
         try:
+            if moving:
+                host.call("move")
             for hosted in self._hosted.values():
                 host.call("deploy", self._plan(hosted, beside=beside), self._all_loaded(hosted, beside=beside))
             host.open()
@@ -380,10 +404,19 @@ class Hosting:
             cast("Any", old).hand_over(new)  # one is here and one beside
             for name in self._hosted:
                 new.call("absorb", name, old.call("hand", name))
+                self._hand_requests(name, old, new)
         except (MlnbError, OSError, ValueError):  # the line between the two is closed
             _log.warning("Connections or metrics were left behind: the old server has ended", exc_info=True)
         finally:
+            new.call("moved")
             old.stop()
+
+    def _hand_requests(self, name: str, old: Host, new: Host) -> None:
+        """Hand over the requests that are remembered, newest first, in parts that stop nobody's answer for long."""
+        at = 0
+        while (part := old.call("remembered", name, at, _PART)) is not None:
+            new.call("remember", name, part)
+            at += _PART
 
     def _settle(self) -> None:
         if not self._hosted:
@@ -449,7 +482,7 @@ def load(registry: ModelRegistry, version: ModelVersion) -> Any:
 
 def _without_canary(hosted: Hosted) -> Hosted:
     """Return what is served after a server that watched over a canary has ended: nobody knows how it went."""
-    return hosted if hosted.canary is None else hosted.simple
+    return hosted if hosted.canary is None else hosted.alone(hosted.version.number)
 
 
 def _to_the_end(function: Callable[[], None]) -> None:

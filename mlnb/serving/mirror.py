@@ -8,7 +8,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlnb.errors import MlnbError, OverloadedError, PredictionError
+from mlnb.errors import InvalidInputError, MlnbError, PredictionError
 from mlnb.scaling.batching import Job
 from mlnb.serving.service import Query
 
@@ -25,8 +25,8 @@ __all__ = ["Mirror"]
 
 _log = logging.getLogger(__name__)
 
-_GATHER = 0.05  # seconds in which requests are gathered before they are sent together
-_TOGETHER = 64  # requests that are sent together at most: those who wait for answers share the loop
+_GATHER = 0.005  # seconds in which requests are gathered before they are sent together
+_TOGETHER = 8  # requests that are sent together at most: those who wait for answers share the loop
 _MOST_ROWS = 4096  # that wait; what comes on top is left out, and counted
 
 
@@ -122,17 +122,22 @@ class Mirror:
             return
         event, values = self._found.popleft()
         assert event.prediction is not None  # noqa: S101 - for the type checker: it was answered
-        self.comparison.record(event.request_id, event.at, event.inputs, event.prediction, values)
+        try:
+            self.comparison.record(event.request_id, event.at, event.inputs, event.prediction, values)
+        except Exception as error:  # noqa: BLE001 - answers may be any objects, with an == of their own
+            self.comparison.failed(event.rows, f"Its answers cannot be compared: {type(error).__name__}: {error}")
         self._loop.call_soon(self._compare)
         self._done()
 
     def _failed(self, event: PredictionEvent, error: Prediction | BaseException) -> None:
         if self._closed:
             return
-        if isinstance(error, OverloadedError):
+        if isinstance(error, PredictionError):
+            self.comparison.failed(event.rows, error.reason)
+        elif isinstance(error, InvalidInputError):
+            self.comparison.failed(event.rows, error.message)
+        else:  # it had no time for it
             self.comparison.dropped(event.rows)
-        else:
-            self.comparison.failed(event.rows, error.reason if isinstance(error, PredictionError) else str(error))
         self._done()
 
     def _done(self) -> None:

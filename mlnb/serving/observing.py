@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlnb.monitoring import ModelMonitor
 from mlnb.monitoring.outcomes import Outcomes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CELLS = 500_000  # values of the requests that are kept
 
-__all__ = ["Observed", "Observer", "VersionCount"]
+__all__ = ["Observed", "Observer", "Remembered", "VersionCount"]
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Observed:
     ----------
     monitor : ModelMonitor
     outcomes : Outcomes
-    recent : RecentRequests
+        Without the answers that wait for labels.
     counts : dict of int to VersionCount
     comparison : Comparison or None
     progress : CanaryProgress or None
@@ -54,10 +54,23 @@ class Observed:
 
     monitor: ModelMonitor
     outcomes: Outcomes
-    recent: RecentRequests
     counts: dict[int, VersionCount]
     comparison: Comparison | None = None
     progress: CanaryProgress | None = None
+
+
+class Remembered(NamedTuple):
+    """Requests that one server remembered, for another; newest first.
+
+    Attributes
+    ----------
+    answers : list of (str, object)
+        That wait for labels, by id.
+    requests : list of PredictionEvent
+    """
+
+    answers: list[tuple[str, Any]]
+    requests: list[PredictionEvent]
 
 
 class Observer:
@@ -103,15 +116,24 @@ class Observer:
     def observed(self) -> Observed:
         """Return what was learnt so far."""
         return Observed(
-            monitor=self.monitor, outcomes=self.outcomes, recent=self.recent, counts=self.counts,
+            monitor=self.monitor, outcomes=self.outcomes.without_answers(), counts=self.counts,
             comparison=None if self.mirror is None else self.mirror.comparison,
             progress=None if self.rollout is None else self.rollout.progress,
         )  # fmt: skip
 
+    def remembered(self, at: int, count: int) -> Remembered | None:
+        """Return some of the requests that are remembered, from the ``at``-th newest on; None where there are none."""
+        part = Remembered(self.outcomes.newest(at, count), self.recent.newest(at, count))
+        return part if part.answers or part.requests else None
+
+    def remember(self, part: Remembered) -> None:
+        """Remember requests of before those that are known."""
+        self.outcomes.prepend(part.answers)
+        self.recent.prepend(part.requests)
+
     def absorb(self, observed: Observed) -> None:
         """Go on from what was learnt elsewhere."""
         self.monitor.absorb(observed.monitor)
-        self.recent.prepend(observed.recent)
         self.outcomes.join(observed.outcomes)
         for version, count in observed.counts.items():
             own = self.counts.setdefault(version, VersionCount())

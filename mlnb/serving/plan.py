@@ -105,10 +105,12 @@ class Plan:
         """Return the versions that answer, the live one first."""
         return (self.live, *self.others)
 
-    @property
-    def simple(self) -> Plan:
-        """Return the plan in which the live version is alone."""
-        return Plan(live=self.live)
+    def alone(self, number: int) -> Plan:
+        """Return the plan in which one of the versions that answer is alone, with the shadow that is another."""
+        shadow = self.shadow
+        if shadow is not None and any(spec.version.number == shadow.spec.version.number for spec in self.specs):
+            shadow = None
+        return Plan(live=self.of(number), shadow=shadow)
 
     def scaled(self, replicas: int) -> Plan:
         """Return the plan with as many replicas of each version that answers."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mlnb.events import PredictionEvent
-    from mlnb.monitoring.guards import GuardReading
+    from mlnb.monitoring.guards import Guard, GuardReading
     from mlnb.monitoring.outcomes import Outcomes
     from mlnb.serving.canary import CanaryDecision, CanaryPlan
     from mlnb.serving.mirror import Mirror
@@ -27,6 +27,7 @@ _TICK = 0.1  # seconds between two decisions
 _WINDOW = 250  # requests after which a step counts anew as well: what was good long ago must not hide what is bad now
 _SAMPLE = 2000  # answers of each version that are kept to compare
 _SERVER = 500  # the first status that is the server's fault
+_LATE, _IMPATIENT = 504, 1.0  # status, and seconds: who waits less than that has to blame nobody else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,8 @@ class Change:
     ----------
     number : int
         From 1.
-    kind : {'advanced', 'promoted', 'taken back'}
+    kind : {'advanced', 'promoted', 'taken back', 'ended'}
+        ``ended``: by somebody else's decision, or with its server.
     version : int
     share : float
         That it has, or had at the end, in percent.
@@ -47,7 +49,7 @@ class Change:
     """
 
     number: int
-    kind: Literal["advanced", "promoted", "taken back"]
+    kind: Literal["advanced", "promoted", "taken back", "ended"]
     version: int
     share: float
     at: float
@@ -108,8 +110,14 @@ class Rollout:
         self._limits = {name: getattr(plan.guard, name) for name in ("p95", "p99") if getattr(plan.guard, name)}
         self._answers: dict[int, deque[Any]] = {plan.version: deque(maxlen=_SAMPLE), live: deque(maxlen=_SAMPLE)}
         self._note, self._readings = "", judge(plan.guard, Evidence())
+        self._windows = 0  # begun so far
         self._begin_step()
-        self._ticking: asyncio.TimerHandle | None = self._loop.call_later(_TICK, self._tick)
+        self._ticking: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Decide from now on. Again is harmless."""
+        if self._ticking is None:
+            self._ticking = self._loop.call_later(_TICK, self._tick)
 
     @property
     def share(self) -> float:
@@ -124,15 +132,16 @@ class Rollout:
                 failed |= event.error is not None
                 self._count(event)
             if self.plan.guard.drift is not None and event.prediction is not None and event.version in self._answers:
-                self._answers[event.version].extend(np.ravel(event.prediction).tolist())
+                self._answers[event.version].extend(_sortable(event.prediction))
         if failed:
             self._decide()
 
     def watch(self, mirror: Mirror | None) -> None:
-        """Take disagreements from what compares the canary's answers with those that were given."""
-        if mirror is not self._mirror:
-            self._mirror = mirror
-            self._compared = _rows_of(mirror)
+        """Take disagreements from what compares the canary's answers with those that were given, if it does."""
+        own = mirror if mirror is not None and mirror.line.version.number == self.plan.version else None
+        if own is not self._mirror:
+            self._mirror = own
+            self._compared = _rows_of(own)
 
     def advance(self) -> None:
         """Begin the next step."""
@@ -158,11 +167,15 @@ class Rollout:
         )  # fmt: skip
 
     def _begin_step(self) -> None:
-        self._now, self._before = _Window(), _Window()
+        self._before, self._now = _Window(), _Window()
+        self._windows += 1
 
     def _count(self, event: PredictionEvent) -> None:
+        if event.status == _LATE and event.seconds < _IMPATIENT:
+            return
         if self._now.requests == _WINDOW:
             self._before, self._now = self._now, _Window()
+            self._windows += 1
         now, good = self._now, event.error is None
         now.requests += 1
         now.errors += not good
@@ -177,12 +190,19 @@ class Rollout:
     def _decide(self) -> None:
         if self._ticking is None:
             return  # it is over
-        self._readings = judge(self.plan.guard, self._evidence(self._now.joined(self._before)))
-        lately = [one for one in judge(self.plan.guard, self._evidence(self._now)) if one.state == "violated"]
+        guard = self._guard()
+        self._readings = judge(guard, self._evidence(self._now.joined(self._before)))
+        lately = [one for one in judge(guard, self._evidence(self._now)) if one.state == "violated"]
         decision = decide(self.plan, self.progress, [*self._readings, *lately], now=self._loop.time())
         self._note = decision.reason
         if decision.kind != "hold":
             self._decided(decision)
+
+    def _guard(self) -> Guard:
+        """Return the guard with this window's part of its chance to be wrong: all parts, however many, sum to 1."""
+        guard, number = self.plan.guard, self._windows
+        part = 1 / 2 if number == 1 else 1 / (4 * number * (number - 1))  # a quarter each, for the window by itself too
+        return replace(guard, alpha=guard.alpha * part)
 
     def _evidence(self, window: _Window) -> Evidence:
         compared, disagreeing = _rows_of(self._mirror)
@@ -211,6 +231,12 @@ class _Window:
     def joined(self, other: _Window) -> _Window:
         slow = {name: self.slow.get(name, 0) + other.slow.get(name, 0) for name in {*self.slow, *other.slow}}
         return _Window(self.requests + other.requests, self.errors + other.errors, slow)
+
+
+def _sortable(answers: np.ndarray[Any, Any]) -> list[Any]:
+    """Return numbers as they are, and everything else as text."""
+    values: list[Any] = np.ravel(answers).tolist()
+    return values if answers.dtype.kind in "fiub" else list(map(str, values))
 
 
 def _rows_of(mirror: Mirror | None) -> tuple[int, int]:

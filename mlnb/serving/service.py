@@ -291,11 +291,12 @@ class ModelService:
         """Let the live version answer what waits for another one and is not begun; their signatures must fit."""
         for job in line.pool.give_up_waiting():
             former, job.asker.version = job.asker.version, self.version
+            job.alone |= not Query(job.rows, job.probabilities).joins(self.version.signature)
             try:
                 self.live.pool.submit(job)
             except MlnbError:  # it has too much to do
                 job.asker.version = former
-                _submit_again(line.pool, job)
+                line.pool.enqueue(job)
 
     async def close(self, *, within: float) -> bool:
         """Answer what is queued and take no more; say whether that was done ``within`` as many seconds.
@@ -329,13 +330,6 @@ class ModelService:
             self._listener(events)
         except Exception:  # noqa: BLE001 - a listener is somebody else's code
             _log.exception("A listener failed on predictions of %s", events[0].model)
-
-
-def _submit_again(pool: ReplicaPool, job: Job) -> None:
-    try:
-        pool.submit(job)
-    except MlnbError as error:
-        job.tell(error)
 
 
 def not_live(name: str, number: int | str, live: Iterable[int]) -> str:

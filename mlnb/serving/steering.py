@@ -86,7 +86,7 @@ class _Steering(asyncio.Protocol):
         try:
             value = await self._method(method)(*arguments, **options)
             self._send(number, good=True, value=value)
-        except Exception as error:  # noqa: BLE001 - the kernel raises it
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the kernel raises it
             told = error if isinstance(error, MlnbError) else MlnbError(f"{type(error).__name__}: {error}")
             self._send(number, good=False, value=told)
 

@@ -11,6 +11,8 @@ from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mlnb.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -244,14 +246,17 @@ def key_of(rows: Any, name: str, position: int) -> bytes | None:
         Of the field among those of the model.
     """
     try:
-        if hasattr(rows, "columns"):
-            value = rows[name][0] if not hasattr(rows, "iloc") else rows[name].iloc[0]
-        else:
-            first = rows[0]
-            value = first[name] if isinstance(first, dict) else first[position]
-    except (LookupError, TypeError):
-        return None  # the signature will say what is wrong with the row
-    return key_text(value)
+        return key_text(_first(rows, name, position))
+    except Exception:  # noqa: BLE001 - the signature will say what is wrong with the row
+        return None
+
+
+def _first(rows: Any, name: str, position: int) -> Any:
+    if hasattr(rows, "columns"):
+        column = rows[name]
+        return column.iloc[0] if hasattr(column, "iloc") else column[0]
+    row = rows if isinstance(rows, dict) or not isinstance(rows[0], (list, tuple, dict, np.ndarray)) else rows[0]
+    return row[name] if isinstance(row, dict) else row[position]
 
 
 def key_text(value: Any) -> bytes:
@@ -262,7 +267,8 @@ def key_text(value: Any) -> bytes:
     >>> key_text(17), key_text(17.0), key_text("17")
     (b'17', b'17', b'17')
     """
-    value = value.item() if hasattr(value, "item") else value
+    for plain in ("as_py", "item"):  # of Arrow, of numpy
+        value = getattr(value, plain)() if hasattr(value, plain) else value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).encode(errors="surrogatepass")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mlnb.registry.history import Action, HistoryEvent
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.scaling.pool import ReplicaSnapshot
+    from mlnb.serving.canary import CanaryPlan
     from mlnb.serving.gateway import ServiceSnapshot, TrafficSnapshot
     from mlnb.serving.hosting import Hosted, Variant
     from mlnb.serving.rollout import Change
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from mlnb.workspace.workspace import Workspace
 
 __all__ = ["Deployment"]
+
+_log = logging.getLogger(__name__)
+
+_AGAIN = (0.5, 1.0, 2.0, 5.0)  # seconds between attempts to write down what was done already
 
 
 class Deployment:
@@ -86,13 +92,15 @@ class Deployment:
         """Whether it answers."""
         return "live" if self._live else "stopped"
 
-    def predict(self, rows: Any) -> np.ndarray[Any, Any]:
+    def predict(self, rows: Any, *, key: Any = None) -> np.ndarray[Any, Any]:
         """Return the live version's predictions, on the way that requests take, without HTTP.
 
         Parameters
         ----------
         rows : array of shape (n, features), DataFrame, list of lists or list of dicts
             Where the model's fields are known, a flat list or a dict is one row.
+        key : str or number, optional
+            What the request belongs to, where versions share the requests.
 
         Returns
         -------
@@ -107,9 +115,9 @@ class Deployment:
         StoppedError
             If the deployment was stopped.
         """
-        return self.answer(rows).prediction
+        return self.answer(rows, key=key).prediction
 
-    def answer(self, rows: Any, *, probabilities: bool = False) -> Answer:
+    def answer(self, rows: Any, *, probabilities: bool = False, key: Any = None) -> Answer:
         """Return predictions with their version, request id, time taken and, if asked for, probabilities.
 
         Raises
@@ -117,9 +125,12 @@ class Deployment:
         InvalidInputError, PredictionError, StoppedError
         """
         from mlnb.serving.service import Query
+        from mlnb.serving.traffic import key_text
 
         self._check_live()
-        return self._workspace._hosting.answer(self.name, Query(rows, probabilities))
+        return self._workspace._hosting.answer(
+            self.name, Query(rows, probabilities, b"" if key is None else key_text(key))
+        )
 
     def _check_live(self) -> None:
         if not self._live:
@@ -135,7 +146,8 @@ class Deployment:
         """Return what ``GET {url}/info`` answers: version, metrics, signature, example row."""
         from mlnb.serving.app import describe
 
-        return describe(self.version)
+        split = self._hosted.split if self._live and self._hosted is not None else None
+        return describe(self.version) | ({} if split is None else {"shares": split.shares})
 
     def metrics(self) -> MetricsSnapshot:
         """Return requests, errors and latency so far."""
@@ -476,29 +488,34 @@ class Deployment:
         self, hosted: Hosted, models: Mapping[int, Any], action: Action, *, about: ModelVersion | None = None,
         reason: str = "", traffic: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """Serve and record; what cannot be recorded is not served either."""
-        registry, version = hosted.registry, hosted.version
+        """Serve and record; what cannot be recorded is not served either, but for a roll back: before it is worse."""
+        registry, version, hosting = hosted.registry, hosted.version, self._workspace._hosting
         versions = tuple(reversed(registry.versions(self.name)))
-        self._workspace._hosting.serve(hosted, models)
+        forward = action == "rolled back"
         try:
-            number = registry.record(about or version, action, reason=reason, traffic=traffic).number
+            hosting.serve(hosted, models, forward=forward)
+        finally:
+            if forward and hosting.serves(hosted):  # although it was interrupted, perhaps
+                self._adopt(hosted)
+        try:
+            event = registry.record(about or version, action, reason=reason, traffic=traffic)
         except BaseException:
-            self._take_back()
+            if not forward:
+                self._take_back()
             raise
+        self._adopt(hosted)
+        self._note(event)
         self._versions = versions
-        self._adopt(hosted, number)
-        self.url = f"{self._workspace._hosting.url}/models/{self.name}"
+        self.url = f"{hosting.url}/models/{self.name}"
 
-    def _adopt(self, hosted: Hosted, number: int) -> None:
-        """Become what is served, as event ``number`` of the history says."""
+    def _adopt(self, hosted: Hosted) -> None:
+        """Become what is served."""
         shared = bool(hosted.others or hosted.split)
         before = self.version if self._live else None
         self._before = (self._before or before) if shared else None
         if self.registry.url != hosted.registry.url:
             self._own.clear()  # another registry has another history
             self._variants.clear()
-        self._own.append(number)
-        self._previous = history.previous(self._history(hosted.registry))
         if not (self._live and self.version == hosted.version):
             self._since = datetime.now(UTC)
         self.registry, self.version = hosted.registry, hosted.version
@@ -506,6 +523,11 @@ class Deployment:
         self._variants |= {one.version.number: one for one in hosted.variants}
         self._hosted = hosted
         self._live = True
+
+    def _note(self, event: HistoryEvent) -> None:
+        """Learn of an event in the history that is this deployment's own."""
+        self._own.append(event.number)
+        self._previous = history.previous(self._history(self.registry))
 
     def _known(self, version: ModelVersion) -> Hosted | None:
         """Return how to serve a version, alone, that was served here before; None if it was not, or not like this."""
@@ -521,19 +543,34 @@ class Deployment:
             raise MlnbError(f"{self.name!r} has no shadow.")
         self._go_live(replace(hosted, shadow=None), {}, "unshadowed", about=hosted.shadow.version, reason=reason)
 
-    def _canary_ended(self, change: Change | None) -> None:
-        """Learn and write down what the server has done about a canary; None: the server itself has ended."""
-        from mlnb.workspace.traffic import promoted
+    @property
+    def _canary(self) -> CanaryPlan | None:
+        """The canary that is on."""
+        return self._hosted.canary if self._live and self._hosted is not None else None
 
-        hosted = self._served
-        assert hosted.canary is not None  # noqa: S101 - for the type checker
+    def _canary_ended(self, change: Change | None) -> None:
+        """Become what the server has made of a canary; None: nobody knows how it went."""
+        hosted, canary = self._served, self._canary
+        assert canary is not None  # noqa: S101 - for the type checker
         good = change is not None and change.kind == "promoted"
-        after = promoted(hosted, hosted.canary.version) if good else hosted.simple
-        self._workspace._hosting.settled(self.name, after)
-        canary = next(one.version for one in hosted.others if one.version.number == hosted.canary.version)
+        after = hosted.alone(canary.version if good else hosted.version.number)
+        self._workspace._hosting.settled(after)
+        self._adopt(after)
+
+    def _write_down(self, canary: CanaryPlan, change: Change | None) -> None:
+        """Record what became of a canary; again for a while, if the registry cannot be written."""
+        version = self.registry.version(f"{self.name}:{canary.version}")
+        good = change is not None and change.kind == "promoted"
         reason = "its server ended" if change is None else change.reason
-        event = self.registry.record(canary, "promoted" if good else "taken back", reason=reason)
-        self._adopt(after, event.number)
+        for wait in (*_AGAIN, None):
+            try:
+                self._note(self.registry.record(version, "promoted" if good else "taken back", reason=reason))
+            except (MlnbError, OSError):
+                _log.exception("What became of the canary %s could not be written down", version)
+                if wait is not None:
+                    time.sleep(wait)
+            else:
+                return
 
     def _take_back(self) -> None:
         """Serve again what was live before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.guards import Guard
     from mlnb.registry import ModelRegistry, ModelVersion
 
-__all__ = ["Arrangement", "canary_of", "promoted", "resolve", "shadow_of", "split_of"]
+__all__ = ["Arrangement", "canary_of", "check_shadow_free", "promoted", "resolve", "shadow_of", "split_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +144,7 @@ def shadow_of(hosted: Hosted, reference: Any, *, share: float) -> Arrangement:
     ------
     InvalidInputError
     """
+    check_shadow_free(hosted)
     percent = checked_share(share)
     version = resolve(hosted.registry, hosted.version.name, reference)
     if any(version.number == one.version.number for one in hosted.variants):
@@ -170,7 +172,7 @@ def canary_of(
     """
     _check_free(hosted, "canary", splitting=True)
     version = resolve(hosted.registry, hosted.version.name, reference)
-    plan = CanaryPlan.of(version.number, steps=steps, hold=hold, guard=guard)
+    plan = CanaryPlan.of(secrets.token_hex(8), version.number, steps=steps, hold=hold, guard=guard)
     if version.number == hosted.version.number:
         raise InvalidInputError(f"{version} is live already; a canary is a version that is not.")
     _check_fit(hosted.version, version)
@@ -194,12 +196,26 @@ def promoted(hosted: Hosted, number: int) -> Hosted:
     if not found:
         numbers = " and ".join(f"v{one.version.number}" for one in hosted.variants)
         raise InvalidInputError(f"v{number} answers no requests here, {numbers} do; to make it live, deploy it.")
-    return replace(hosted.simple, live=found[0])
+    return hosted.alone(number)
+
+
+def check_shadow_free(hosted: Hosted) -> None:
+    """Refuse another shadow, or none, while a canary is judged by its own.
+
+    Raises
+    ------
+    MlnbError
+    """
+    if hosted.canary is not None and hosted.canary.guard.disagreement is not None:
+        raise MlnbError(
+            f"No other shadow now: the canary v{hosted.canary.version} is judged by the copy of the requests that it "
+            "sees. Promote it, or roll back, first."
+        )
 
 
 def _check_free(hosted: Hosted, what: str, *, splitting: bool = False) -> None:
     busy = f"v{hosted.canary.version} is a canary" if hosted.canary is not None else ""
-    if splitting and hosted.split is not None:
+    if splitting and hosted.others and hosted.canary is None:
         busy = f"the requests are split between {' and '.join(f'v{one.version.number}' for one in hosted.variants)}"
     if busy:
         raise MlnbError(f"No {what} now: {busy}. Promote it, or roll back, first.")

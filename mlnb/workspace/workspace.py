@@ -218,12 +218,13 @@ class Workspace:
         ------
         NotDeployedError, InvalidInputError, ModelNotFoundError
         """
-        from mlnb.workspace.traffic import shadow_of
+        from mlnb.workspace.traffic import check_shadow_free, shadow_of
 
         if reference is not None:
             return self._arrange(name, "shadowed", lambda hosted: shadow_of(hosted, reference, share=share))[0]
         deployment = self.find(name)
         with self._turns[name], self._server_on(None):
+            check_shadow_free(deployment._served)
             deployment._end_shadow()
         return deployment
 
@@ -288,26 +289,23 @@ class Workspace:
         after = 0
         while True:
             try:
-                changes = self._hosting.follow(deployment.name, after)
+                changes = self._hosting.follow(deployment.name, canary.id, after)
             except MlnbError:  # it was stopped
                 return
-            if not changes:
-                self._settled(deployment, canary, None)
+            end = next((change for change in changes if change.kind != "advanced"), None)
+            if end is not None or not changes:
+                self._end_canary(deployment, canary, end)
                 return
-            for change in changes:
-                if self._settled(deployment, canary, change):
-                    return
-                after = change.number
+            after = changes[-1].number
 
-    def _settled(self, deployment: Deployment, canary: CanaryPlan, change: Change | None) -> bool:
-        """Learn what a canary has done; say whether that was the end of it."""
+    def _end_canary(self, deployment: Deployment, canary: CanaryPlan, change: Change | None) -> None:
+        """Learn what a canary came to, unless somebody has decided otherwise meanwhile, and write it down."""
         with self._turns[deployment.name]:
-            if deployment.state == "stopped" or deployment._served.canary is not canary:
-                return True  # somebody has decided otherwise meanwhile
-            if change is not None and change.kind == "advanced":
-                return False
+            now = deployment._canary
+            if now is None or now.id != canary.id:
+                return
             deployment._canary_ended(change)
-            return True
+        deployment._write_down(canary, change)
 
     def stop(self, name: str | None = None) -> list[Deployment]:
         """Stop one deployment, or all; return those that were stopped.

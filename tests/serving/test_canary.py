@@ -12,7 +12,7 @@ from mlnb.errors import InvalidInputError
 from mlnb.monitoring.guards import Guard, GuardReading
 from mlnb.serving.canary import CanaryPlan, CanaryProgress, decide, seconds_of
 
-PLAN = CanaryPlan(version=4, steps=(1.0, 25.0, 100.0), hold=60.0, guard=Guard(minimum=20))
+PLAN = CanaryPlan(id="a", version=4, steps=(1.0, 25.0, 100.0), hold=60.0, guard=Guard(minimum=20))
 
 
 def reading(state: Any, words: str = "errors 7 % of 99 requests, at most 5 % allowed") -> GuardReading:
@@ -58,7 +58,7 @@ def test_all_that_is_violated_is_said_and_each_once() -> None:
 
 
 def test_a_last_step_below_100_percent_stays_until_somebody_promotes_it() -> None:
-    plan = CanaryPlan.of(4, steps=(1, 5), hold=0, guard=None)
+    plan = CanaryPlan.of("a", 4, steps=(1, 5), hold=0, guard=None)
     assert decide(plan, CanaryProgress(0, 0.0, 20), [HOLDS], now=0.0).kind == "advance"
     decision = decide(plan, CanaryProgress(1, 0.0, 10**6), [HOLDS], now=1e9)
     assert (decision.kind, decision.reason) == ("hold", "stays at 5 % until it is promoted")
@@ -79,7 +79,7 @@ def test_it_goes_on_only_if_all_holds_and_is_taken_back_only_if_something_is_vio
 
 
 def test_a_long_rest_is_said_in_minutes() -> None:
-    plan = CanaryPlan.of(4, steps=(1,), hold="2h", guard=None)
+    plan = CanaryPlan.of("a", 4, steps=(1,), hold="2h", guard=None)
     assert decide(plan, CanaryProgress(0, 0.0), [], now=0.0).reason == "120 min to go"
 
 
@@ -87,10 +87,10 @@ def test_a_long_rest_is_said_in_minutes() -> None:
 
 
 def test_a_plan_of_what_a_person_gave() -> None:
-    plan = CanaryPlan.of(4, steps=[1, np.float64(5), 100.0], hold="1m", guard={"errors": 0.01, "p99": 50})
-    assert plan == CanaryPlan(version=4, steps=(1.0, 5.0, 100.0), hold=60.0, guard=Guard(errors=0.01, p99=50))
-    assert CanaryPlan.of(4, steps=(0.1,), hold=0, guard=None).guard == Guard()
-    assert CanaryPlan.of(4, steps=range(10, 101, 10), hold=0, guard=None).steps[-1] == 100
+    plan = CanaryPlan.of("a", 4, steps=[1, np.float64(5), 100.0], hold="1m", guard={"errors": 0.01, "p99": 50})
+    assert plan == CanaryPlan(id="a", version=4, steps=(1.0, 5.0, 100.0), hold=60.0, guard=Guard(errors=0.01, p99=50))
+    assert CanaryPlan.of("a", 4, steps=(0.1,), hold=0, guard=None).guard == Guard()
+    assert CanaryPlan.of("a", 4, steps=range(10, 101, 10), hold=0, guard=None).steps[-1] == 100
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_a_plan_of_what_a_person_gave() -> None:
 )  # fmt: skip
 def test_steps_that_are_none(steps: Any) -> None:
     with pytest.raises(InvalidInputError, match="shares in percent that rise up to 100"):
-        CanaryPlan.of(4, steps=steps, hold=0, guard=None)
+        CanaryPlan.of("a", 4, steps=steps, hold=0, guard=None)
 
 
 @pytest.mark.parametrize("guard", [5, "errors", [("errors", 0.1)], {"luck": 1}, {"errors": "few"}, {"errors": -1}])
 def test_a_guard_that_is_none(guard: Any) -> None:
     with pytest.raises(InvalidInputError, match="guard"):
-        CanaryPlan.of(4, steps=(100,), hold=0, guard=guard)
+        CanaryPlan.of("a", 4, steps=(100,), hold=0, guard=guard)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ def test_a_canary_that_fails_is_taken_back_while_a_cell_computes(
     during = [one for one in meanwhile if one.received <= hit[-1].received]
     assert len(hit) / len(during) < 0.1 + 5 * (0.1 * 0.9 / len(during)) ** 0.5
     assert failures([one for one in answers if one.sent > hit[-1].received]) == {}
+    wait_until(lambda: deployment.registry.history("numbered")[-1].action != "canary")
     last = deployment.registry.history("numbered")[-1]
     assert (last.action, last.version) == ("taken back", 2)
     assert "errors" in last.reason
@@ -239,7 +240,7 @@ def test_a_canary_that_is_good_becomes_live(replicas: int) -> None:
     assert failures(answers) == {}
     assert story.wrong(answers) == []
     assert answers[-1].version == deployment.version.number == 2
-    assert deployment.registry.history("numbered")[-1].action == "promoted"
+    wait_until(lambda: deployment.registry.history("numbered")[-1].action == "promoted")
 
 
 def test_a_canary_goes_on_where_it_was_when_the_server_moves() -> None:
