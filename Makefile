@@ -53,6 +53,7 @@ benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/registry.py
 	$(BIN)/python tests/benchmarks/experiment.py
+	$(BIN)/python tests/benchmarks/shadow.py
 	sh tests/benchmarks/serving/install-wrk
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from mlnb.events import PredictionEvent
 
+_NESTED = (list, tuple, dict)
 _PART = 10  # what part of the room one request may take
 _CHARACTERS = 8  # of text, that take the room of a number
 
@@ -102,7 +103,7 @@ def values_in(rows: Any) -> int:
     (4, 2, 3)
     """
     size = 1
-    while isinstance(rows, (list, tuple)) and rows and isinstance(rows[0], (list, tuple, dict)):
+    while isinstance(rows, (list, tuple)) and rows and (isinstance(rows[0], _NESTED) or hasattr(rows[0], "shape")):
         size, rows = size * len(rows), rows[0]
     if isinstance(rows, dict):
         rows = list(rows.values())

@@ -169,7 +169,5 @@ def moment(given: datetime | str | None, *, what: str = "as_of takes") -> dateti
     try:
         found = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
     except (TypeError, ValueError):
-        raise InvalidInputError(
-            f"{what} a datetime or ISO text such as '2026-01-31 12:00', not {given!r}."
-        ) from None
+        raise InvalidInputError(f"{what} a datetime or ISO text such as '2026-01-31 12:00', not {given!r}.") from None
     return found.astimezone(UTC)

@@ -39,8 +39,6 @@ __all__ = ["Deployment"]
 
 _log = logging.getLogger(__name__)
 
-_AGAIN = (0.5, 1.0, 2.0, 5.0)  # seconds between attempts to write down what was done already
-
 
 class Deployment:
     """A model that is being served, under one name. As a context manager it stops at the end.
@@ -557,20 +555,17 @@ class Deployment:
         self._workspace._hosting.settled(after)
         self._adopt(after)
 
-    def _write_down(self, canary: CanaryPlan, change: Change | None) -> None:
-        """Record what became of a canary; again for a while, if the registry cannot be written."""
-        version = self.registry.version(f"{self.name}:{canary.version}")
+    def _write_down(self, canary: CanaryPlan, change: Change | None) -> bool:
+        """Record what became of a canary; say whether the registry could be written."""
         good = change is not None and change.kind == "promoted"
         reason = "its server ended" if change is None else change.reason
-        for wait in (*_AGAIN, None):
-            try:
-                self._note(self.registry.record(version, "promoted" if good else "taken back", reason=reason))
-            except (MlnbError, OSError):
-                _log.exception("What became of the canary %s could not be written down", version)
-                if wait is not None:
-                    time.sleep(wait)
-            else:
-                return
+        try:
+            version = self.registry.version(f"{self.name}:{canary.version}")
+            self._note(self.registry.record(version, "promoted" if good else "taken back", reason=reason))
+        except (MlnbError, OSError):
+            _log.exception("What became of the canary v%s of %s could not be written down", canary.version, self.name)
+            return False
+        return True
 
     def _take_back(self) -> None:
         """Serve again what was live before."""

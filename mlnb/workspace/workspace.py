@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 5.0  # seconds that stopping waits for what is in flight
 _MOST_REPLICAS = 64
+_AGAIN = (0.5, 1.0, 2.0, 5.0)  # seconds between attempts to write down what a canary did
 
 __all__ = ["Workspace"]
 
@@ -305,7 +307,12 @@ class Workspace:
             if now is None or now.id != canary.id:
                 return
             deployment._canary_ended(change)
-        deployment._write_down(canary, change)
+            written = deployment._write_down(canary, change)
+        for wait in _AGAIN:
+            if written:
+                return
+            time.sleep(wait)
+            written = deployment._write_down(canary, change)
 
     def stop(self, name: str | None = None) -> list[Deployment]:
         """Stop one deployment, or all; return those that were stopped.

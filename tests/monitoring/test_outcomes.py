@@ -164,12 +164,36 @@ def test_it_remembers_the_last_requests() -> None:
 
 
 def test_large_answers_are_kept_for_fewer() -> None:
-    large = np.zeros(600_000)
-    events = [answered(name)._replace(prediction=large, rows=600_000) for name in "abcd"]
+    large = np.zeros(150_000)
+    events = [answered(f"{at}")._replace(prediction=large, rows=150_000) for at in range(14)]
     remembered = outcomes(*events, labels=None, output="number")
     with pytest.raises(UnknownRequestError):
-        remembered.label([Label("a", outcome=1.0)])
-    assert remembered.label([Label("b", outcome=1.0)]) == 1
+        remembered.label([Label("0", outcome=1.0)])
+    assert remembered.label([Label("1", outcome=1.0)]) == 1
+
+
+def test_of_a_very_large_answer_only_the_id_is_kept() -> None:
+    event = answered("a")._replace(prediction=np.zeros(900_000), rows=900_000)
+    remembered = outcomes(answered("first", 1), event)
+    with pytest.raises(InvalidInputError, match="was not kept"):
+        remembered.label([Label("a", label=1)])
+    assert remembered.label([Label("a", outcome=1.0)]) == 1
+    assert remembered.label([Label("first", outcome=1.0)]) == 1
+
+
+def test_answers_go_to_another_in_parts_newest_first() -> None:
+    old, new = outcomes(), outcomes(answered("c", 1))
+    old.trial({1: "a", 2: "b"})
+    old.remember([answered("a", 1), answered("b", 1, version=2)])
+    new.trial({1: "a", 2: "b"})
+    new.join(old.without_answers())
+    new.prepend(old.newest(0, 1))
+    new.prepend(old.newest(1, 1))
+    assert [request_id for request_id, _ in new.newest(0, 9)] == ["c", "b", "a"]
+    new.label([Label("a", label=1), Label("b", label=0)])
+    experiment = new.experiment()
+    assert experiment is not None
+    assert [arm.tally.count for arm in experiment.arms] == [1, 1]
 
 
 def test_a_repeated_id_means_the_last_request_and_leaks_nothing() -> None:

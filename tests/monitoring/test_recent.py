@@ -36,13 +36,34 @@ def test_the_oldest_go_when_there_are_too_many() -> None:
 
 
 def test_the_oldest_go_when_they_hold_too_many_values() -> None:
-    recent = RecentRequests(cells=10)
-    recent.extend([event(1.0), event(2.0)])
-    assert (len(recent), recent.cells) == (2, 8)
-    recent.extend([event(3.0)])
-    assert (len(recent), recent.cells) == (2, 8)
-    recent.extend([event(4.0, np.zeros((4, 4)))])
-    assert (len(recent), recent.cells) == (0, 0)
+    recent = RecentRequests(cells=50)
+    recent.extend([event(float(at)) for at in range(12)])
+    assert (len(recent), recent.cells) == (12, 48)
+    recent.extend([event(12.0)])
+    assert (len(recent), recent.cells) == (12, 48)
+    assert recent.between(0.0, 20.0)[0].at == 1.0
+
+
+def test_one_that_would_take_much_of_the_room_is_left_out() -> None:
+    recent = RecentRequests(cells=50)
+    recent.extend([event(1.0), event(2.0, np.zeros((4, 4)))])
+    assert [one.at for one in recent.between(0.0, 9.0)] == [1.0]
+
+
+def test_those_of_before_are_put_in_front_as_far_as_there_is_room() -> None:
+    recent, earlier = RecentRequests(requests=4), RecentRequests()
+    earlier.extend([event(float(at)) for at in range(3)])
+    recent.extend([event(3.0), event(4.0)])
+    recent.prepend(earlier.newest(0, 2))
+    recent.prepend(earlier.newest(2, 2))
+    assert [one.at for one in recent.between(0.0, 9.0)] == [1.0, 2.0, 3.0, 4.0]
+    assert recent.cells == 16
+
+
+def test_a_part_ends_with_a_moment() -> None:
+    recent = RecentRequests()
+    recent.extend([event(at) for at in (1.0, 2.0, 2.0, 3.0)])
+    assert [one.at for one in recent.between(0.0, 9.0, most=2)] == [1.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +71,9 @@ def test_the_oldest_go_when_they_hold_too_many_values() -> None:
     [
         ([[1, 2], [3, 4]], 4),
         ([{"a": 1, "b": 2}] * 3, 6),
-        (["text", "more"], 8),
+        (["text", "more"], 2),
+        (["of twenty characters"] * 3, 9),
+        ([[1.0, "of twenty characters"]], 4),
         ([[[1, 2], [3, 4]]], 4),
         (np.zeros((3, 4, 5)), 60),
         ([np.zeros(4)] * 2, 8),
