@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _TICK = 0.05  # seconds between two looks at who waits too long
 _MANY = 50_000  # values from which a batch is checked on another thread, so that the loop goes on
+_LACKING = 8  # jobs by themselves that a member failed on, after which it is taken to be down
 _CRASHES = 2  # replicas that may end with one request
 
 
@@ -127,6 +128,7 @@ class ReplicaPool:
         self._ticking: asyncio.TimerHandle | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._answered_at, self._answered_jobs = 0.0, 0  # the last batch that was answered
+        self._lacking = 0  # jobs by themselves in a row that a member of an ensemble failed on
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._closed = False
@@ -285,12 +287,26 @@ class ReplicaPool:
                 self._failed(running, outcome)
                 return
             self.times.observe(running.rows, seconds)
+            if self._spoilt(running, outcome):
+                self._again(running.jobs)
+                return
             count.batches += 1
             count.rows += running.rows
             self._answered_at, self._answered_jobs = self._loop.time(), len(running.jobs)
             self.answered(running.jobs, outcome)
         finally:
             self._release(running)
+
+    def _spoilt(self, running: _Running, prediction: Prediction) -> bool:
+        """Say whether jobs may lack a member of an ensemble only because another one's row made it fail.
+
+        They are asked again one by one then, unless it failed on all of the last ones that were.
+        """
+        if not prediction.missing:
+            self._lacking = 0
+        elif len(running.jobs) == 1:
+            self._lacking += 1
+        return bool(prediction.missing) and len(running.jobs) > 1 and self._lacking < _LACKING
 
     def _failed(self, running: _Running, error: BaseException) -> None:
         if isinstance(error, PredictionError) and len(running.jobs) > 1:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +64,47 @@ def test_out_of_a_bucket(s3_url: str) -> None:
     registry.register(ours, "mix", example=FRAME)
     with mlnb.deploy("mix", registry=registry, replicas=1) as deployment:
         assert (deployment.predict(FRAME) == ours.predict(FRAME)).all()
+
+
+def test_a_row_that_a_member_fails_on_is_answered_without_it_alone() -> None:
+    def picky(rows: pd.DataFrame) -> Any:
+        time.sleep(0.005)  # others join the next batch meanwhile
+        if rows.to_numpy()[:, 0].min() < 0:
+            raise ValueError("negative")
+        return np.tile([0.0, 0.0, 1.0], (len(rows), 1))
+
+    members = {name: one.model for name, one in mixed().members.items()} | {"picky": picky}
+    bad = FRAME[:1].copy()
+    bad.iloc[0, 0] = -1.0
+    with (
+        mlnb.deploy(Ensemble(members, combine="mean", quorum=3), name="mix", example=FRAME) as deployment,
+        ThreadPoolExecutor(12) as clients,
+    ):
+        rows = [bad if number % 10 == 0 else FRAME[:1] for number in range(120)]
+        said = list(clients.map(lambda row: ask(deployment.url, row), rows))
+        assert [one.get("missing", []) == ["picky"] for one in said] == [row is bad for row in rows]
+        batches = deployment.snapshot().replicas[0].batches
+        assert batches < len(rows)  # else nobody had to be asked again
+
+
+def test_a_member_that_is_down_is_not_asked_about_each_row(tmp_path: Path) -> None:
+    needed = tmp_path / "needed"
+    needed.touch()
+
+    def down(rows: pd.DataFrame) -> Any:
+        time.sleep(0.005)
+        needed.stat()
+        return np.tile([0.0, 0.0, 1.0], (len(rows), 1))
+
+    members = {name: one.model for name, one in mixed().members.items()} | {"down": down}
+    with (
+        mlnb.deploy(Ensemble(members, combine="mean", quorum=3), name="mix", example=FRAME) as deployment,
+        ThreadPoolExecutor(12) as clients,
+    ):
+        needed.unlink()
+        said = list(clients.map(lambda _: ask(deployment.url, FRAME[:1]), range(240)))
+        assert all(one["missing"] == ["down"] for one in said)
+        assert deployment.snapshot().replicas[0].batches < 150
 
 
 def test_a_member_that_fails_in_a_process_is_named() -> None:
