@@ -472,7 +472,7 @@ class Gateway:
             key=None if service.split is None else service.split.key,
             shadow=None if observer.mirror is None else _shadow_snapshot(observer.mirror),
             canary=None if observer.rollout is None else observer.rollout.snapshot(),
-            last=entry.changes[-1] if entry.changes else None,
+            last=next((change for change in entry.changes[-1:] if change.kind != "ended"), None),
         )  # fmt: skip
 
     async def series(self, name: str) -> Series:

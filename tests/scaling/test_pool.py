@@ -728,7 +728,7 @@ def test_a_start_that_is_under_way_ends_with_the_pool() -> None:
         scaling = asyncio.create_task(scene.pool.scale(2))
         await until(lambda: scene.states() == ["ready", "starting"])
         await scene.pool.drain(within=0)
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(StoppedError, match="answer no more"):
             await scaling
 
     play(story)

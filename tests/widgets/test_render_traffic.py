@@ -32,7 +32,7 @@ READINGS = (
     GuardReading("p99", 0.01, 0.1, "violated", "p99: 10 % of 30 requests took over 50 ms, at most 1 % may"),
 )
 CANARY = CanarySnapshot(
-    plan=CanaryPlan.of(1, steps=(1, 5, 25, 100), hold="1m", guard=None),
+    plan=CanaryPlan.of("a", 1, steps=(1, 5, 25, 100), hold="1m", guard=None),
     step=1, seconds=12.7, requests=30, readings=READINGS, note="48 s to go",
 )  # fmt: skip
 IDLE = TrafficView()

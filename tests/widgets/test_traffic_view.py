@@ -18,7 +18,7 @@ from mlnb.widgets.traffic_view import chart_of, ended, points, roles, shadow_of,
 NOTHING = ComparisonSummary(compared=0, differing=0, dropped=0, failed=0, failure=None, mean_distance=None)
 SHADOW = ShadowSnapshot(version=1, share=100.0, summary=NOTHING, replicas=())
 CANARY = CanarySnapshot(
-    plan=CanaryPlan.of(1, steps=(1, 5), hold=1, guard=None), step=1, seconds=0, requests=0, readings=(), note=""
+    plan=CanaryPlan.of("a", 1, steps=(1, 5), hold=1, guard=None), step=1, seconds=0, requests=0, readings=(), note=""
 )
 
 
