@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from dataclasses import dataclass, field
@@ -12,141 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import MlnbError, NotDeployedError, StoppedError
 from mlnb.monitoring.comparison import Comparison
-from mlnb.registry import ModelRegistry
 from mlnb.registry.compatibility import misfit
-from mlnb.registry.predictors import predictor
-from mlnb.scaling.answering import Answering
-from mlnb.scaling.balancing import policy_named
-from mlnb.scaling.pool import ReplicaPool
-from mlnb.scaling.preloading import Zygotes, modules_of
-from mlnb.scaling.processes import Processes
-from mlnb.scaling.replicas import KernelReplica
-from mlnb.scaling.worker import Task
+from mlnb.scaling.preloading import Zygotes
+from mlnb.serving.lines import Lines, drain, share_cores
 from mlnb.serving.mirror import Mirror
 from mlnb.serving.observing import Observer
 from mlnb.serving.predicting import Served
 from mlnb.serving.rollout import Change, Rollout
-from mlnb.serving.service import Line, ModelService, Query
+from mlnb.serving.service import ModelService, Query
+from mlnb.serving.snapshots import Handed, ServiceSnapshot, ShadowSnapshot, TrafficSnapshot
 from mlnb.serving.traffic import Split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mlnb.events import PredictionEvent
-    from mlnb.monitoring import MetricsSnapshot
-    from mlnb.monitoring.comparison import ComparisonSummary
     from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.monitor import Series
     from mlnb.monitoring.outcomes import Label
     from mlnb.registry.signature import Signature
-    from mlnb.scaling.batching import PredictTimes
-    from mlnb.scaling.pool import ReplicaSnapshot
-    from mlnb.scaling.processes import ProcessReplica
-    from mlnb.scaling.replicas import Replica
-    from mlnb.scaling.spawner import Spawner
     from mlnb.serving.canary import CanaryDecision
-    from mlnb.serving.observing import Observed, Remembered, VersionCount
+    from mlnb.serving.observing import Remembered
     from mlnb.serving.plan import Plan, Shadow, Spec
-    from mlnb.serving.rollout import CanarySnapshot
-    from mlnb.serving.service import Answer
+    from mlnb.serving.service import Answer, Line
 
-_LIBRARIES = frozenset({"lightgbm", "onnx", "sklearn", "xgboost"})
 _ALL = 100.0  # percent
 
-__all__ = ["Gateway", "Handed", "ServiceSnapshot", "ShadowSnapshot", "TrafficSnapshot"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowSnapshot:
-    """A shadow at one moment.
-
-    Attributes
-    ----------
-    version : int
-    share : float
-        Of the requests, in percent.
-    summary : ComparisonSummary
-    replicas : tuple of ReplicaSnapshot
-    trouble : str
-        Why the last replica ended by itself, "" if none did.
-    """
-
-    version: int
-    share: float
-    summary: ComparisonSummary
-    replicas: tuple[ReplicaSnapshot, ...]
-    trouble: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficSnapshot:
-    """How the requests of a deployment are shared out, at one moment.
-
-    Attributes
-    ----------
-    live : int
-    shares : dict of int to float
-        By version number, from 0 to 1.
-    counts : dict of int to VersionCount
-        What each version answered.
-    key : str or None
-        The field that a split goes by.
-    shadow : ShadowSnapshot or None
-    canary : CanarySnapshot or None
-    last : Change or None
-        What the last canary came to.
-    """
-
-    live: int
-    shares: dict[int, float]
-    counts: dict[int, VersionCount]
-    key: str | None = None
-    shadow: ShadowSnapshot | None = None
-    canary: CanarySnapshot | None = None
-    last: Change | None = None
-
-    @property
-    def simple(self) -> bool:
-        """Whether the live version is alone."""
-        return len(self.shares) == 1 and self.shadow is None and self.canary is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSnapshot:
-    """One deployment at one moment, as its server sees it.
-
-    Attributes
-    ----------
-    metrics : MetricsSnapshot
-    replicas : tuple of ReplicaSnapshot
-        Of the live version.
-    traffic : TrafficSnapshot
-    trouble : str
-        Why the last replica ended by itself, "" if none did.
-    """
-
-    metrics: MetricsSnapshot
-    replicas: tuple[ReplicaSnapshot, ...]
-    traffic: TrafficSnapshot
-    trouble: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Handed:
-    """What one gateway tells another that goes on with its deployment.
-
-    Attributes
-    ----------
-    observed : Observed
-    changes : list of Change
-        That the last canary made.
-    ended : dict of str to Change
-        What became of canaries, by id.
-    """
-
-    observed: Observed
-    changes: list[Change]
-    ended: dict[str, Change]
+__all__ = ["Gateway"]
 
 
 @dataclass(slots=True)
@@ -181,11 +72,9 @@ class Gateway:
         self.served: dict[str, Served] = {}
         self.moving = False
         self._entries: dict[str, _Entry] = {}
-        self._zygotes = zygotes or Zygotes()
-        self._processes: dict[Spawner, Processes] = {}
-        self._coming: list[frozenset[str]] = []  # what those need that are on their way
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rng = random.Random()  # noqa: S311 - shares out work, keeps no secret
+        self._lines = Lines(zygotes or Zygotes(), rng=self._rng)
 
     async def deploy(self, plan: Plan, models: Mapping[int, Any] | None = None) -> None:
         """Serve what a plan says under its name: a new deployment, or a change of one.
@@ -206,15 +95,12 @@ class Gateway:
         """
         name = plan.live.version.name
         entry = self._entries.get(name) or _Entry(plan)
-        modules = [modules_of(spec.version) for spec in _processed(plan)]
         async with entry.lock:
-            self._coming += modules
             try:
-                await self._change(name, entry, plan, models or {})
+                with self._lines.coming(plan.processed):
+                    await self._change(name, entry, plan, models or {})
             finally:
-                for one in modules:
-                    self._coming.remove(one)
-                await self._end_zygotes()
+                await self._rest()
 
     async def _change(self, name: str, entry: _Entry, wanted: Plan, models: Mapping[int, Any]) -> None:
         new: dict[int, Line] = {}
@@ -223,7 +109,7 @@ class Gateway:
             while True:  # until nothing was awaited since it was last seen what is there: a canary may end meanwhile
                 plan = _as_it_ended(wanted, entry.ended)
                 if missing := self._missing(name, plan, new):
-                    new[missing.version.number] = await self._line(missing, models.get(missing.version.number))
+                    new[missing.version.number] = await self._lines.start(missing, models.get(missing.version.number))
                 elif (
                     plan.shadow is not None and not mirrors and (entry.shadow != plan.shadow or name not in self.served)
                 ):
@@ -234,7 +120,7 @@ class Gateway:
             lines = [(there | new)[spec.version.number] for spec in plan.specs]
             gone, old_mirror = self._go(name, entry, plan, lines, mirrors[0] if mirrors else None)
         except BaseException:
-            await _drain([*new.values(), *(mirror.line for mirror in mirrors)], within=0)
+            await drain([*new.values(), *(mirror.line for mirror in mirrors)], within=0)
             raise
         unused = [line for line in new.values() if line not in lines]
         ending = self._clear(self.served[name].service, [*gone, *unused], old_mirror, within=plan.live.manner.timeout)
@@ -342,8 +228,8 @@ class Gateway:
         for line in gone:
             if misfit(line.version.signature, service.live.version.signature) is None:
                 service.take_over(line)
-        await _drain(gone, within=within)
-        await self._end_zygotes()
+        await drain(gone, within=within)
+        await self._rest()
 
     def _note(self, entry: _Entry, kind: Any, rollout: Rollout, reason: str) -> None:
         number = entry.changes[-1].number + 1 if entry.changes else 1
@@ -399,7 +285,7 @@ class Gateway:
             entry.plan = entry.plan.scaled(replicas)
             entry.specs = {spec.version.number: spec for spec in entry.plan.specs}
             for pool in pools:
-                _share_cores(pool.replicas, len(pools))
+                share_cores(pool.replicas, versions=len(pools))
 
     async def _scale(self, service: ModelService, line: Line, replicas: int) -> None:
         """Scale a line as long as it answers: a canary may be taken back meanwhile."""
@@ -423,7 +309,7 @@ class Gateway:
                 await one.observer.mirror.close()
             del self._entries[name]
         self._tell(entry)
-        await self._end_zygotes()
+        await self._rest()
         return done
 
     async def answer(self, name: str, query: Query) -> Answer:
@@ -551,7 +437,7 @@ class Gateway:
         """Answer what is in flight ``within`` as many seconds, and end all replicas."""
         await asyncio.gather(*(self.withdraw(name, within=within) for name in list(self.served)))
         await asyncio.gather(*self._tasks)
-        await self._end_zygotes()
+        await self._rest()
 
     def _find(self, name: str) -> Served:
         try:
@@ -559,19 +445,12 @@ class Gateway:
         except KeyError:
             raise NotDeployedError(f"{name!r} is not deployed here any more.") from None
 
-    async def _end_zygotes(self) -> None:
-        """End those that no deployment needs any more, without keeping the loop."""
-        specs = [spec for entry in self._entries.values() for spec in _processed(entry.plan)]
-        needed = [modules_of(spec.version) for spec in specs]
-        for spawner in self._zygotes.release([*needed, *self._coming]):
-            self._processes.pop(spawner, None)
-            try:
-                await asyncio.to_thread(spawner.close)
-            except RuntimeError:  # at the end of Python there are no new threads
-                spawner.close()
+    async def _rest(self) -> None:
+        """End what no deployment needs any more."""
+        await self._lines.rest([spec for entry in self._entries.values() for spec in entry.plan.processed])
 
     async def _mirror(self, shadow: Shadow) -> Mirror:
-        line = await self._line(shadow.spec, None)
+        line = await self._lines.start(shadow.spec)
         comparison = Comparison(names=shadow.spec.version.signature.names)
         return Mirror(line, share=shadow.share, comparison=comparison, rng=self._rng)
 
@@ -579,73 +458,6 @@ class Gateway:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _line(self, spec: Spec, model: Any) -> Line:
-        start = partial(self._start_process, spec) if spec.manner.replicas else partial(self._start_here, spec, model)
-        pools: list[ReplicaPool] = []
-        pool = ReplicaPool(
-            spec.version.signature, start=partial(start, pools), policy=policy_named(spec.manner.policy), rng=self._rng,
-            timeout=spec.manner.timeout,
-        )  # fmt: skip
-        pools.append(pool)
-        try:
-            await pool.scale(max(1, spec.manner.replicas))
-        except BaseException:
-            await pool.drain(within=0)
-            raise
-        return Line(spec.version, pool)
-
-    async def _start_here(self, spec: Spec, model: Any, _: list[ReplicaPool], key: int, times: PredictTimes) -> Replica:
-        if model is None:
-            registry = ModelRegistry(spec.registry).assume_trusted()  # by the one who deployed it
-            model = await asyncio.to_thread(registry.load, spec.reference, shared=True)
-        answers = predictor(model) if spec.acceleration is None else spec.acceleration.restore(model)
-        return KernelReplica(
-            Answering(answers, spec.version.signature, name=str(spec.version)), loop=asyncio.get_running_loop(),
-            times=times, key=key, name=f"mlnb {spec.version}", inline=_is_known(spec),
-        )  # fmt: skip
-
-    async def _start_process(self, spec: Spec, pools: list[ReplicaPool], key: int, _: PredictTimes) -> Replica:
-        (pool,) = pools
-        threads = 1 if spec.manner.background else threads_each(pool.desired)
-        task = Task(spec.registry, spec.reference, threads, spec.acceleration, background=spec.manner.background)
-
-        def lost(replica: ProcessReplica, reason: str) -> None:
-            pool.lost(replica, reason)
-
-        spawner = self._zygotes.start(modules_of(spec.version))
-        if spawner not in self._processes:
-            self._processes[spawner] = Processes(spawner)
-        return await self._processes[spawner].start(key, task, ended=pool.suspend, lost=lost)
-
-
-def _is_known(spec: Spec) -> bool:
-    """Say whether a model's code is a library's, which computes and returns; one's own may hang, and a loop with it."""
-    return spec.version.model_type.partition(".")[0] in _LIBRARIES or bool(
-        spec.acceleration and spec.acceleration.kind != "none"
-    )
-
-
-def threads_each(replicas: int) -> int:
-    """Return how many threads each of ``replicas`` processes may use without asking for more cores than there are.
-
-    Examples
-    --------
-    >>> threads_each(10_000)
-    1
-    """
-    return max(1, len(os.sched_getaffinity(0)) // max(1, replicas) if hasattr(os, "sched_getaffinity") else 1)
-
-
-def _share_cores(replicas: list[Any], versions: int) -> None:
-    for replica in replicas:
-        replica.limit_threads(threads_each(len(replicas) * versions))
-
-
-def _processed(plan: Plan) -> list[Spec]:
-    """Return what runs in processes of its own."""
-    shadow = [] if plan.shadow is None else [plan.shadow.spec]
-    return [spec for spec in (*plan.specs, *shadow) if spec.manner.replicas]
 
 
 def _copied(rows: Any) -> Any:
@@ -663,10 +475,6 @@ def _as_it_ended(plan: Plan, ended: Mapping[str, Change]) -> Plan:
         return plan
     good = ended[plan.canary.id].kind == "promoted"
     return plan.alone(plan.canary.version if good else plan.live.version.number)
-
-
-async def _drain(lines: Sequence[Line], *, within: float) -> None:
-    await asyncio.gather(*(line.pool.drain(within=within) for line in lines))
 
 
 def _outputs(signatures: Sequence[Signature]) -> tuple[tuple[Any, ...] | None, str]:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.serving.canary import CanaryPlan
-    from mlnb.serving.gateway import ServiceSnapshot
     from mlnb.serving.hosts import Host
     from mlnb.serving.rollout import Change
     from mlnb.serving.service import Answer, Query
+    from mlnb.serving.snapshots import ServiceSnapshot
     from mlnb.serving.traffic import Split
 
 __all__ = ["Hosted", "Hosting", "Variant"]

@@ -105,6 +105,12 @@ class Plan:
         """Return the versions that answer, the live one first."""
         return (self.live, *self.others)
 
+    @property
+    def processed(self) -> list[Spec]:
+        """Return what runs in processes of its own."""
+        shadow = [] if self.shadow is None else [self.shadow.spec]
+        return [spec for spec in (*self.specs, *shadow) if spec.manner.replicas]
+
     def alone(self, number: int) -> Plan:
         """Return the plan in which one of the versions that answer is alone, with the shadow that is another."""
         shadow = self.shadow

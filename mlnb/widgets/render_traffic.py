@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mlnb.monitoring.experiment import Arm, Experiment
     from mlnb.monitoring.guards import GuardReading
     from mlnb.registry import ModelVersion
-    from mlnb.serving.gateway import ShadowSnapshot, TrafficSnapshot
     from mlnb.serving.rollout import CanarySnapshot, Change
+    from mlnb.serving.snapshots import ShadowSnapshot, TrafficSnapshot
     from mlnb.widgets.traffic_view import TrafficView
     from mlnb.workspace import DeploymentSnapshot
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlnb.monitoring.experiment import Experiment
-    from mlnb.serving.gateway import ShadowSnapshot
+    from mlnb.serving.snapshots import ShadowSnapshot
     from mlnb.workspace import DeploymentSnapshot
 
 __all__ = ["TrafficView", "chart_of", "ended", "percent", "points", "roles", "shadow_of", "standing"]

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.scaling.pool import ReplicaSnapshot
     from mlnb.serving.canary import CanaryPlan
-    from mlnb.serving.gateway import ServiceSnapshot, TrafficSnapshot
     from mlnb.serving.hosting import Hosted, Variant
     from mlnb.serving.rollout import Change
     from mlnb.serving.service import Answer
+    from mlnb.serving.snapshots import ServiceSnapshot, TrafficSnapshot
     from mlnb.workspace.workspace import Workspace
 
 __all__ = ["Deployment"]

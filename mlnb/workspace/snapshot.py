@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlnb.registry import ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.scaling.pool import ReplicaSnapshot
-    from mlnb.serving.gateway import TrafficSnapshot
+    from mlnb.serving.snapshots import TrafficSnapshot
 
 __all__ = ["DeploymentSnapshot"]
 

@@ -11,8 +11,8 @@ from mlnb.monitoring.comparison import ComparisonSummary
 from mlnb.monitoring.experiment import Experiment, evaluate
 from mlnb.monitoring.tally import Tally
 from mlnb.serving.canary import CanaryPlan
-from mlnb.serving.gateway import ShadowSnapshot, TrafficSnapshot
 from mlnb.serving.rollout import CanarySnapshot
+from mlnb.serving.snapshots import ShadowSnapshot, TrafficSnapshot
 from mlnb.widgets.traffic_view import chart_of, ended, points, roles, shadow_of, standing
 
 NOTHING = ComparisonSummary(compared=0, differing=0, dropped=0, failed=0, failure=None, mean_distance=None)

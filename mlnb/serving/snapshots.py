@@ -1,0 +1,108 @@
+"""What a server tells of its deployments: at one moment, and when another server goes on with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlnb.monitoring import MetricsSnapshot
+    from mlnb.monitoring.comparison import ComparisonSummary
+    from mlnb.scaling.pool import ReplicaSnapshot
+    from mlnb.serving.observing import Observed, VersionCount
+    from mlnb.serving.rollout import CanarySnapshot, Change
+
+__all__ = ["Handed", "ServiceSnapshot", "ShadowSnapshot", "TrafficSnapshot"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowSnapshot:
+    """A shadow at one moment.
+
+    Attributes
+    ----------
+    version : int
+    share : float
+        Of the requests, in percent.
+    summary : ComparisonSummary
+    replicas : tuple of ReplicaSnapshot
+    trouble : str
+        Why the last replica ended by itself, "" if none did.
+    """
+
+    version: int
+    share: float
+    summary: ComparisonSummary
+    replicas: tuple[ReplicaSnapshot, ...]
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSnapshot:
+    """How the requests of a deployment are shared out, at one moment.
+
+    Attributes
+    ----------
+    live : int
+    shares : dict of int to float
+        By version number, from 0 to 1.
+    counts : dict of int to VersionCount
+        What each version answered.
+    key : str or None
+        The field that a split goes by.
+    shadow : ShadowSnapshot or None
+    canary : CanarySnapshot or None
+    last : Change or None
+        What the last canary came to.
+    """
+
+    live: int
+    shares: dict[int, float]
+    counts: dict[int, VersionCount]
+    key: str | None = None
+    shadow: ShadowSnapshot | None = None
+    canary: CanarySnapshot | None = None
+    last: Change | None = None
+
+    @property
+    def simple(self) -> bool:
+        """Whether the live version is alone."""
+        return len(self.shares) == 1 and self.shadow is None and self.canary is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSnapshot:
+    """One deployment at one moment, as its server sees it.
+
+    Attributes
+    ----------
+    metrics : MetricsSnapshot
+    replicas : tuple of ReplicaSnapshot
+        Of the live version.
+    traffic : TrafficSnapshot
+    trouble : str
+        Why the last replica ended by itself, "" if none did.
+    """
+
+    metrics: MetricsSnapshot
+    replicas: tuple[ReplicaSnapshot, ...]
+    traffic: TrafficSnapshot
+    trouble: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Handed:
+    """What one gateway tells another that goes on with its deployment.
+
+    Attributes
+    ----------
+    observed : Observed
+    changes : list of Change
+        That the last canary made.
+    ended : dict of str to Change
+        What became of canaries, by id.
+    """
+
+    observed: Observed
+    changes: list[Change]
+    ended: dict[str, Change]
