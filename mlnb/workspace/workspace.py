@@ -111,6 +111,7 @@ class Workspace:
         Examples
         --------
         >>> import tempfile
+        >>> from mlnb import deploy
         >>> from sklearn.dummy import DummyRegressor
         >>> model = DummyRegressor(strategy="constant", constant=4.0).fit([[0.0]], [4.0])
         >>> with tempfile.TemporaryDirectory() as folder:
