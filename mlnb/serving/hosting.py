@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -408,7 +409,8 @@ class Hosting:
         except (MlnbError, OSError, ValueError):  # the line between the two is closed
             _log.warning("Connections or metrics were left behind: the old server has ended", exc_info=True)
         finally:
-            new.call("moved")
+            with suppress(StoppedError):  # it has ended meanwhile; another one comes
+                new.call("moved")
             old.stop()
 
     def _hand_requests(self, name: str, old: Host, new: Host) -> None:
