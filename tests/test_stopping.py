@@ -36,10 +36,10 @@ def test_stopping_while_the_next_version_is_on_its_way(monkeypatch: pytest.Monke
     recorded, goes_on = threading.Event(), threading.Event()
     record = mlnb.ModelRegistry.record
 
-    def recording(self: mlnb.ModelRegistry, *arguments: Any) -> Any:
+    def recording(self: mlnb.ModelRegistry, *arguments: Any, **details: Any) -> Any:
         recorded.set()
         goes_on.wait(20)
-        return record(self, *arguments)
+        return record(self, *arguments, **details)
 
     monkeypatch.setattr(mlnb.ModelRegistry, "record", recording)
     with ThreadPoolExecutor(2) as pool:
