@@ -24,6 +24,7 @@ __all__ = ["KEPT", "Label", "Outcomes"]
 KEPT = 100_000  # requests whose ids are known
 _CELLS = 2_000_000  # values of their answers
 _LONGEST = _CELLS // 10  # values of one answer; of a longer one only the id is kept
+_SHOWN = 10  # labels that an error names
 _STEP = 1.05  # from one look for the chart to the next: 400 of them for a billion outcomes
 _LARGEST = 1e100  # whose square is a number
 _Kept = tuple[int, "np.ndarray[Any, Any] | None", int]  # what _Answer names
@@ -339,7 +340,7 @@ class Outcomes:
         known = [_plain(label) for label in self._labels or ()]
         for truth in given:
             if truth not in known:
-                shown = ", ".join(repr(label) for label in known[:10]) + ", …" * (len(known) > 10)  # noqa: PLR2004
+                shown = ", ".join(map(repr, known[:_SHOWN])) + ", …" * (len(known) > _SHOWN)
                 raise InvalidInputError(
                     f"Request {one.request_id!r}: the model has no label {truth!r}; there are: {shown}.",
                     request_id=one.request_id,

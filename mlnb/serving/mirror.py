@@ -1,9 +1,8 @@
-"""A version that sees a copy of the requests: it can neither slow nor break those who wait for an answer."""
+"""A version that sees a copy of the requests: nobody waits for it, and nobody gets its answers."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from mlnb.serving.service import Line
 
 __all__ = ["Mirror"]
-
-_log = logging.getLogger(__name__)
 
 _GATHER = 0.005  # seconds in which requests are gathered before they are sent together
 _TOGETHER = 8  # requests that are sent together at most: those who wait for answers share the loop
