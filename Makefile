@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help demo lab test check notebooks benchmark clean
+.PHONY: help demo lab test test-servers test-others soak check notebooks benchmark clean
 
 help:
 	@echo 'make demo       run the quickstart in a real Jupyter kernel and print what each step answered'
 	@echo 'make lab        open JupyterLab on the quickstart'
 	@echo 'make test       install what the tests need (Chromium too) and run them all'
+	@echo 'make soak       run the tests that take long'
 	@echo 'make check      linters, types, import contracts; every notebook executed'
 	@echo 'make notebooks  execute the notebooks and write their outputs into them'
 	@echo 'make benchmark  print the figures that the documentation states'
@@ -32,12 +33,26 @@ demo: $(VENV)/.tutorials
 lab: $(VENV)/.tutorials
 	$(BIN)/jupyter lab notebooks/01-quickstart.ipynb
 
+# Two halves at the same time: most tests wait for processes and pages. What is in no half by name is in the second.
+SERVERS := tests/serving tests/scaling tests/kernel $(wildcard tests/test_*.py)
+
 test: $(VENV)/.test
 	sh tests/install-chromium $(BIN)
+	sh tests/install-prometheus
+	sh tests/install-postgresql
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-servers test-others
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-servers:
+	$(BIN)/coverage run -m pytest -q $(SERVERS)
+
+test-others:
+	$(BIN)/coverage run -m pytest -q $(SERVERS:%=--ignore=%)
+
+soak: $(VENV)/.test
+	$(BIN)/python -m pytest -m soak --timeout=1800
 
 check: $(VENV)/.test
 	$(BIN)/ruff check

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlnb.errors import MlnbError
+    from mlnb.monitoring.alerts import AlertRule
     from mlnb.monitoring.guards import Guard
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.registry.ensembles import Ensemble
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # Without what needs the notebook's libraries (the panels), so that a star import works in a container.
 __all__ = [
+    "AlertRule",
     "Deployment",
     "Ensemble",
     "Guard",
@@ -42,6 +44,7 @@ logging.getLogger("mlnb").addHandler(
 )  # a notebook stays calm; whoever configures logging sees all
 
 _HOMES = {
+    "AlertRule": "mlnb.monitoring.alerts",
     "Deployment": "mlnb.workspace",
     "DeploymentPanel": "mlnb.widgets",
     "Ensemble": "mlnb.registry.ensembles",

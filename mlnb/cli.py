@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Sequence
 
+    from mlnb.monitoring.prediction_log import LogSettings
     from mlnb.registry import ModelRegistry
 
 __all__ = ["main"]
@@ -192,20 +193,35 @@ def _serve(given: Namespace) -> int:
     zygotes = Zygotes()
     if given.replicas:
         zygotes.start(modules_of(version))  # it imports the model's libraries while this one imports the server's
+    from mlnb.monitoring.alerts import DEFAULT_RULES, AlertRule, Alerts
+    from mlnb.monitoring.notifying import shown_url
     from mlnb.scaling.balancing import policy_named
-    from mlnb.serving.plan import Manner
+    from mlnb.serving.plan import Manner, Watching
     from mlnb.serving.standalone import Standalone
 
     try:
         manner = Manner(replicas=given.replicas, policy=policy_named(given.policy).name, timeout=given.timeout)
+        rules = tuple(AlertRule.of(rule) for rule in given.alert) or DEFAULT_RULES
+        Alerts(rules, name=version.name)  # which refuses two of one name
+        for url in given.webhook:
+            shown_url(url)  # which refuses what is none
+        watching = Watching(log=_log_settings(given.log), rules=rules, webhooks=tuple(given.webhook))
         Standalone(
-            registry, version, manner=manner, port=given.port, accelerate=given.accelerate, grace=given.grace,
-            zygotes=zygotes, say=_say,
+            registry, version, manner=manner, watching=watching, port=given.port, accelerate=given.accelerate,
+            grace=given.grace, zygotes=zygotes, say=_say,
         ).run()  # fmt: skip
     finally:
         for spawner in zygotes.release():
             spawner.close()
     return 0
+
+
+def _log_settings(where: str | None) -> LogSettings | None:
+    if where is None:
+        return None
+    from mlnb.monitoring.prediction_log import LogSettings
+
+    return LogSettings.of(where or True)
 
 
 def _say(text: str) -> None:
@@ -334,6 +350,18 @@ _COMMANDS = (
             _argument(
                 "--grace", metavar="S", type=_seconds, default=0.5,
                 help="seconds after SIGTERM that requests are still taken while /readyz says no; default 0.5",
+            ),
+            _argument(
+                "--log", metavar="URL", nargs="?", const="",
+                help="log predictions: to a SQLite file in the default place, or to this database",
+            ),
+            _argument(
+                "--alert", metavar="RULE", action="append", default=[],
+                help='for instance "p99 > 50 ms for 1m"; may be given several times',
+            ),
+            _argument(
+                "--webhook", metavar="URL", action="append", default=[],
+                help="told of alerts by POST; may be given several times",
             ),
             _REGISTRY,
         ),

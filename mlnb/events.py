@@ -37,6 +37,16 @@ class PredictionEvent(NamedTuple):
         The rows as they came; None when the request was refused.
     prediction : ndarray or None
         ``(n, ...)``: the answer.
+    replica : int
+        Number of the replica that answered, 0 if none did.
+    waited : float
+        Seconds in the queue before its batch began.
+    batch : int
+        Rows of the batch that it was answered in, 0 if there was none.
+    probabilities : ndarray or None
+        ``(n, classes)``, where the request asked for them.
+    parent : bytes
+        What its header ``traceparent`` says, where traces are on.
     """
 
     model: str
@@ -49,6 +59,11 @@ class PredictionEvent(NamedTuple):
     error: str | None = None
     inputs: Any = None
     prediction: np.ndarray[Any, Any] | None = None
+    replica: int = 0
+    waited: float = 0.0
+    batch: int = 0
+    probabilities: np.ndarray[Any, Any] | None = None
+    parent: bytes = b""
 
 
 PredictionListener = Callable[[Sequence[PredictionEvent]], None]

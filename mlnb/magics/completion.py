@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["candidates", "complete"]
 
 _LINE = re.compile(
-    r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_(?:benchmark|canary|experiment|promote|rollback|scale|split|stop|versions))"
+    r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_(?:benchmark|canary|experiment|monitor|promote|rollback|scale|split|stop|versions))"
     r"\s(.*)$",
     re.DOTALL,
 )
@@ -141,6 +141,7 @@ _SUBJECTS: dict[str, Callable[[str, dict[str, Any]], list[tuple[str, str]]]] = {
     "model_benchmark": _deployed,
     "model_canary": _deployed,
     "model_experiment": _deployed,
+    "model_monitor": _deployed,
     "model_promote": _deployed,
     "model_rollback": _deployed,
     "model_scale": _deployed,

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.widgets import DeploymentPanel
+    from mlnb.widgets.dashboard_panel import DashboardPanel
     from mlnb.workspace import Deployment
+    from mlnb.workspace.dashboard import Dashboard
 
 __all__ = ["DeploymentDisplay"]
 
 _DEPLOYMENT = "mlnb.workspace.deployment.Deployment"  # by name, so that %load_ext does not import it
+_DASHBOARD = "mlnb.workspace.dashboard.Dashboard"
 _BENCHMARK = "mlnb.monitoring.load.result.BenchmarkResult"
 _EXPERIMENT = "mlnb.monitoring.experiment.Experiment"
 
@@ -27,10 +30,12 @@ class DeploymentDisplay:
     def __init__(self) -> None:
         self._panels: WeakKeyDictionary[Deployment, DeploymentPanel] = WeakKeyDictionary()
         self._plain: WeakSet[Deployment] = WeakSet()
+        self._dashboards: dict[tuple[str | None, int], DashboardPanel] = {}  # by what they show
 
     def register(self, shell: InteractiveShell) -> None:
         """Let ``shell`` show deployments this way."""
         _formatter(shell).for_type(_DEPLOYMENT, self._mimebundle)
+        _formatter(shell).for_type(_DASHBOARD, self._dashboard)
         _displayer(shell).for_type(_BENCHMARK, _show_benchmark)
         _displayer(shell).for_type(_EXPERIMENT, _show_experiment)
 
@@ -39,6 +44,7 @@ class DeploymentDisplay:
         """Let ``shell`` show deployments as text again, and close the panels."""
         _displayer(shell).pop(_BENCHMARK, None)
         _displayer(shell).pop(_EXPERIMENT, None)
+        _formatter(shell).pop(_DASHBOARD, None)
         formatter = _formatter(shell).pop(_DEPLOYMENT, None)
         if formatter is not None:
             formatter.__self__.close()
@@ -59,13 +65,24 @@ class DeploymentDisplay:
 
     def close(self) -> None:
         """Close all panels."""
-        for panel in list(self._panels.values()):
+        for panel in [*self._panels.values(), *self._dashboards.values()]:
             panel.close()
 
     def _mimebundle(self, deployment: Deployment, **_: Any) -> Any:
         if deployment in self._plain:
             return {"text/plain": repr(deployment)}
         return self.panel_of(deployment)._repr_mimebundle_()
+
+    def _dashboard(self, dashboard: Dashboard, **_: Any) -> Any:
+        """Show a dashboard live; the first time loads ipywidgets."""
+        from mlnb.widgets.dashboard_panel import DashboardPanel
+
+        shown = (dashboard.name, dashboard.window)
+        panel = self._dashboards.get(shown)
+        if panel is None or panel.closed:
+            panel = self._dashboards[shown] = DashboardPanel(dashboard)
+        panel.dashboard = dashboard
+        return panel._repr_mimebundle_()
 
 
 def _formatter(shell: InteractiveShell) -> Any:

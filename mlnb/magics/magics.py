@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.load.result import BenchmarkResult
     from mlnb.registry.tables import VersionTable
     from mlnb.workspace import Deployment
+    from mlnb.workspace.dashboard import Dashboard
 
 __all__ = ["ModelMagics"]
 
@@ -89,6 +90,13 @@ class ModelMagics(Magics):
         "--replicas", metavar="N", help="processes beside the kernel that answer; default: as before, else the kernel"
     )
     @argument("--accelerate", action="store_true", help="use a faster form of the model if it gives the same answers")
+    @argument(
+        "--log",
+        metavar="WHERE",
+        nargs="?",
+        const="True",
+        help="log predictions: in the default place, or to a database",
+    )
     @argument("--port", metavar="P", help="port of the server; default: the last one, else 8000, else a free one")
     @argument("--no-panel", action="store_true", help="show one line instead of the panel")
     @no_var_expand
@@ -109,6 +117,7 @@ class ModelMagics(Magics):
             port=_whole("--port", given.port),
             replicas=_whole("--replicas", given.replicas),
             accelerate=given.accelerate or None,
+            log=_where(given.log),
         )
         self._display.prefer(deployment, panel=not given.no_panel)
         return deployment
@@ -200,6 +209,15 @@ class ModelMagics(Magics):
         """Make one of the versions that share the requests live, alone."""
         version = None if given.version is None else unquote(given.version)
         return _deployed(unquote(given.name)).promote(version, reason=unquote(given.reason))
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", nargs="?", help="a live model; without it, all at a glance")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_monitor(self, given: Namespace) -> Dashboard:
+        """Show live what a model does: rate, latency, errors, answers, drift, replicas, and what was done to it."""
+        return mlnb.monitor(None if given.name is None else unquote(given.name))
 
     @magic_arguments()
     @argument("name", metavar="NAME", help="a live model")
@@ -304,6 +322,12 @@ def _number(option: str, word: str) -> float:
         return float(word)
     except ValueError:
         raise UsageError(f"{option} {word}: a number is needed.") from None
+
+
+def _where(word: str | None) -> Any:
+    """Return where predictions are to be logged: None for as before, True for the default place, or a URL."""
+    text = None if word is None else unquote(word)
+    return {"True": True, "False": False, "none": False}.get(text, text) if text is not None else None
 
 
 def _weight(word: str) -> tuple[str, float]:

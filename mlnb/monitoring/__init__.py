@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from mlnb.monitoring.monitor import MetricsSnapshot, ModelMonitor
+from mlnb.monitoring.metrics import MetricsSnapshot
+from mlnb.monitoring.monitor import ModelMonitor
 
 __all__ = ["MetricsSnapshot", "ModelMonitor"]

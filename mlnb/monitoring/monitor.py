@@ -1,4 +1,4 @@
-"""Counts and latencies of one deployment, second by second, in fixed memory."""
+"""Counts, latencies and answers of one deployment, by version and replica, in fixed memory."""
 
 from __future__ import annotations
 
@@ -6,112 +6,65 @@ import copy
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import groupby
-from math import ceil, log
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ddsketch import DDSketch
+from mlnb.monitoring.metrics import KINDS, WINDOWS, MetricsSnapshot, Series
+from mlnb.monitoring.sketch import Sketch
+from mlnb.monitoring.windows import Cells, Tick, cell_of, merged, tick_of, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mlnb.events import PredictionEvent
+    from mlnb.monitoring.metrics import WindowMetrics
 
-__all__ = ["MetricsSnapshot", "ModelMonitor", "Series"]
+__all__ = ["ModelMonitor"]
 
-RELATIVE_ACCURACY = 0.01
-_PER_E = 1 / log((1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY))  # buckets of a sketch per factor of e
-_FEW = 8
+_MINUTE, _HOUR = 60, 3600  # seconds
+_FULL = 10  # seconds that the rate is over
+_BACK = 5  # seconds by which an event may come late; from there on the clock was set back
+_NOTHING = Tick()
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Second:
+class _Step:
+    """A second or a minute: all of it for a while, then what a chart shows of it."""
+
     at: int
-    requests: int = 0
-    errors: int = 0
-    latency: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))
-    quantiles: tuple[float | None, float | None] | None = None
+    cells: Cells = field(default_factory=dict)
+    tick: Tick | None = None
 
-    def join(self, other: _Second) -> None:
-        """Add what happened elsewhere in the same second."""
-        self.requests += other.requests
-        self.errors += other.errors
-        self.latency.merge(other.latency)
-        self.quantiles = None
+    def ticked(self) -> Tick:
+        if self.tick is None:
+            self.tick = tick_of(self.cells)
+        return self.tick
 
-    def p50_and_p99(self) -> tuple[float | None, float | None]:
-        """Return the quantiles of a second that is over, worked out once."""
-        if self.quantiles is None:
-            self.quantiles = (_quantile(self.latency, 0.5), _quantile(self.latency, 0.99))
-        return self.quantiles
+    def join(self, cells: Cells) -> None:
+        merged(self.cells, cells)
+        self.tick = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """The last seconds, oldest first, all of one length.
-
-    Attributes
-    ----------
-    ago : tuple of int
-        Seconds before now, ending with 0.
-    requests, errors : tuple of int
-        Per second.
-    p50, p99 : tuple of float or None
-        Latency in milliseconds; None in a second without a good answer.
-    """
-
-    ago: tuple[int, ...]
-    requests: tuple[int, ...]
-    errors: tuple[int, ...]
-    p50: tuple[float | None, ...]
-    p99: tuple[float | None, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsSnapshot:
-    """What one deployment did.
-
-    Attributes
-    ----------
-    requests, errors, rows : int
-        Since it was deployed.
-    window : int
-        Seconds that the other numbers speak of.
-    rate : float
-        Requests per second over the last ten full seconds.
-    window_requests, window_errors : int
-    p50, p99 : float or None
-        Latency in milliseconds, within 1 % (DDSketch, Masson et al. 2019); None without a good answer.
-    last_error : str or None
-        Of the last request that failed, for the person who runs the model.
-    last_error_at : float or None
-        Seconds since the epoch.
-    recent : tuple of int
-        Requests in each of the last 60 seconds, oldest first.
-    """
-
-    requests: int
-    errors: int
-    rows: int
-    window: int
-    rate: float
-    window_requests: int
-    window_errors: int
-    p50: float | None
-    p99: float | None
-    last_error: str | None
-    last_error_at: float | None
-    recent: tuple[int, ...]
+class _Sample(NamedTuple):
+    at: int
+    replicas: int
+    in_flight: int
+    drift: float | None
 
 
 class ModelMonitor:
     """Observes predictions; read it with :meth:`snapshot` and :meth:`series`.
 
+    A second is counted by itself for a minute, and remembered in a few numbers for some more; a minute is counted by
+    itself for an hour; and there is one count of all time. Each is by version and replica.
+
     Parameters
     ----------
     seconds : int
         How far back it remembers second by second.
+    numbers : bool, optional
+        Whether answers are numbers, of which quantiles are kept, or classes, which are counted. Default: the answers'
+        dtype says it.
 
     Examples
     --------
@@ -124,37 +77,75 @@ class ModelMonitor:
     (1, 0, 2.0)
     """
 
-    def __init__(self, *, seconds: int = 300) -> None:
+    def __init__(self, *, seconds: int = 300, numbers: bool | None = None) -> None:
+        self.numbers = numbers
         self._lock = threading.Lock()
-        self._seconds: deque[_Second] = deque(maxlen=seconds)
-        self._requests = self._errors = self._rows = 0
+        self._at = 0  # the second that is counted now
+        self._now: Cells = {}
+        self._seconds: deque[_Step] = deque(maxlen=min(seconds, _MINUTE + 1))
+        self._ticks: deque[tuple[int, Tick]] = deque(maxlen=max(0, seconds - _MINUTE))  # of seconds before those
+        self._minutes: deque[_Step] = deque(maxlen=_HOUR // _MINUTE + 1)
+        self._total: Cells = {}
+        self._began: float | None = None
+        self._samples: deque[_Sample] = deque(maxlen=seconds)
+        self._slow_samples: deque[_Sample] = deque(maxlen=_HOUR // _MINUTE + 1)
         self._last_error: str | None = None
         self._last_error_at: float | None = None
+
+    # ---- writing ----
 
     def observe(self, events: Sequence[PredictionEvent]) -> None:
         """Count requests, in the order of their answers."""
         with self._lock:
-            for at, group in groupby(events, key=_second_of):
-                self._count(self._second(at), list(group))
+            keys = {(int(event.at), event.version, event.replica) for event in events}
+            if len(keys) == 1:
+                self._count(*keys.pop(), events)
+                return
+            groups: dict[tuple[int, int, int], list[PredictionEvent]] = {key: [] for key in sorted(keys)}
+            for event in events:
+                groups[int(event.at), event.version, event.replica].append(event)
+            for key, group in groups.items():
+                self._count(*key, group)
+
+    def sample(self, now: float, *, replicas: int, in_flight: int, drift: float | None) -> None:
+        """Note what is looked at once a second.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since the epoch.
+        replicas : int
+            That are ready.
+        in_flight : int
+            Requests that wait or are being answered.
+        drift : float or None
+            Share of the columns that drifted.
+        """
+        sample = _Sample(int(now), replicas, in_flight, drift)
+        with self._lock:
+            _put(self._samples, sample)
+            _put(self._slow_samples, sample._replace(at=sample.at // _MINUTE))
 
     def absorb(self, other: ModelMonitor) -> None:
         """Add what another one observed of the same deployment, elsewhere or before."""
-        with other._lock:
-            totals = (other._requests, other._errors, other._rows)
-            last, seconds = (other._last_error_at, other._last_error), copy.deepcopy(list(other._seconds))
+        self._take(copy.deepcopy(other))
+
+    def _take(self, theirs: ModelMonitor) -> None:
+        """Add what one observed that nobody else has."""
         with self._lock:
-            self._requests += totals[0]
-            self._errors += totals[1]
-            self._rows += totals[2]
-            if last[0] is not None and last[0] >= (self._last_error_at or 0.0):
-                self._last_error_at, self._last_error = last
-            known = {second.at: second for second in self._seconds}
-            for second in seconds:
-                if second.at in known:
-                    known[second.at].join(second)
-                else:
-                    known[second.at] = second
-            self._seconds = deque((known[at] for at in sorted(known)), maxlen=self._seconds.maxlen)
+            theirs._settle()
+            self._settle()
+            self._seconds = _joined(self._seconds, theirs._seconds)
+            self._minutes = _joined(self._minutes, theirs._minutes)
+            ticks = dict([*theirs._ticks, *self._ticks])
+            self._ticks = deque(sorted(ticks.items()), maxlen=self._ticks.maxlen)
+            self._samples = _newest(self._samples, theirs._samples)
+            self._slow_samples = _newest(self._slow_samples, theirs._slow_samples)
+            merged(self._total, theirs._total)
+            if theirs._last_error_at is not None and theirs._last_error_at >= (self._last_error_at or 0.0):
+                self._last_error_at, self._last_error = theirs._last_error_at, theirs._last_error
+            if theirs._began is not None:
+                self._began = min(self._began or theirs._began, theirs._began)
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
@@ -163,85 +154,190 @@ class ModelMonitor:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock())
 
-    def snapshot(self, *, now: float, window: int = 60) -> MetricsSnapshot:
-        """Return the totals, and the last ``window`` seconds up to ``now`` (seconds since the epoch)."""
+    # ---- reading ----
+
+    def snapshot(self, *, now: float, window: int = 60, windows: bool = False) -> MetricsSnapshot:
+        """Return the totals, and the last ``window`` seconds up to ``now`` (seconds since the epoch).
+
+        Parameters
+        ----------
+        now : float
+        window : int
+            At most 60.
+        windows : bool
+            Whether to work out all of it over each window too, which takes some milliseconds.
+        """
         with self._lock:
-            recent = self._per_second(int(now), window, lambda second: second.requests, 0)
-            last = [second for second in self._seconds if int(now) - window < second.at <= int(now)]
-            latency = DDSketch(RELATIVE_ACCURACY)
-            for second in last:
-                latency.merge(second.latency)
-            full = self._per_second(int(now) - 1, 10, lambda second: second.requests, 0)
+            self._settle()
+            last = [step for step in self._seconds if int(now) - window < step.at <= int(now)]
+            latency = Sketch()
+            for step in last:
+                for cell in step.cells.values():
+                    latency.merge(cell.latency)
+            p50, p95, p99 = (None if value is None else value * 1e3 for value in latency.quantiles(0.5, 0.95, 0.99))
+            requests = {step.at: _sum(step.cells, "requests") for step in self._seconds}
+            recent = tuple(requests.get(at, 0) for at in range(int(now) - window + 1, int(now) + 1))
+            full = [requests.get(int(now) - ago, 0) for ago in range(1, _FULL + 1)]
             return MetricsSnapshot(
-                requests=self._requests, errors=self._errors, rows=self._rows, window=window,
-                rate=sum(full) / len(full), window_requests=sum(recent),
-                window_errors=sum(second.errors for second in last),
-                p50=_quantile(latency, 0.5), p99=_quantile(latency, 0.99),
+                requests=_sum(self._total, "requests"), errors=_sum(self._total, "errors"),
+                rows=_sum(self._total, "rows"), window=window, rate=sum(full) / _FULL, window_requests=sum(recent),
+                window_errors=sum(_sum(step.cells, "errors") for step in last), p50=p50, p95=p95, p99=p99,
                 last_error=self._last_error, last_error_at=self._last_error_at, recent=recent,
+                windows=self._windows(now) if windows else (),
             )  # fmt: skip
 
-    def series(self, *, now: float, window: int = 300) -> Series:
-        """Return the last ``window`` full seconds before ``now``."""
-        end = int(now) - 1
+    def totals(self) -> Cells:
+        """Return a copy of what was counted of all time, by version and replica."""
         with self._lock:
-            return Series(
-                ago=tuple(range(-window + 1, 1)),
-                requests=self._per_second(end, window, lambda second: second.requests, 0),
-                errors=self._per_second(end, window, lambda second: second.errors, 0),
-                p50=self._per_second(end, window, lambda second: second.p50_and_p99()[0], None),
-                p99=self._per_second(end, window, lambda second: second.p50_and_p99()[1], None),
+            self._settle()
+            return copy.deepcopy(self._total)
+
+    def counts(self) -> dict[int, tuple[int, int]]:
+        """Return by version how many requests there were, and how many failed by the server's fault (status 500 on)."""
+        with self._lock:
+            self._settle()
+            counts: dict[int, tuple[int, int]] = {}
+            for (version, _), cell in self._total.items():
+                requests, errors = counts.get(version, (0, 0))
+                failed = sum(count for status, count in cell.statuses.items() if status >= 500)  # noqa: PLR2004
+                counts[version] = (requests + cell.requests, errors + failed)
+            return counts
+
+    def series(self, *, now: float, window: int = 300) -> Series:
+        """Return the last ``window`` seconds before ``now``: 300 of them one by one, or 3,600 in minutes."""
+        with self._lock:
+            self._settle()
+            if window > _HOUR // 2:
+                return self._slow(now, window // _MINUTE)
+            ticks = dict(self._ticks) | {step.at: step.ticked() for step in self._seconds}
+            samples = {sample.at: sample for sample in self._samples}
+            return _series(ticks, samples, end=int(now) - 1, count=window, step=1)
+
+    # ---- counting ----
+
+    def _count(self, at: int, version: int, replica: int, events: Sequence[PredictionEvent]) -> None:
+        """Count what one replica of one version answered in one second; what comes late joins the newest one."""
+        if self._now and (at > self._at or at < self._at - _BACK):
+            self._settle()
+        if self._at - at > _BACK:
+            self._shift(at - self._at - 1)
+        self._at = max(at, self._at)
+        if self._began is None:
+            self._began = float(at)
+        cell_of(self._now, (version, replica)).count(events, numbers=self.numbers)
+        for event in reversed(events):
+            if event.error is not None:
+                self._last_error, self._last_error_at = event.error, event.at
+                return
+
+    def _settle(self) -> None:
+        """Add what is counted of the running second to the seconds, the minutes and all time."""
+        if not self._now:
+            return
+        cells, self._now = self._now, {}
+        minute = self._at // _MINUTE
+        if not self._minutes or self._minutes[-1].at < minute:
+            self._minutes.append(_Step(minute))
+        self._minutes[-1].join(cells)
+        merged(self._total, cells)
+        if self._seconds and self._seconds[-1].at == self._at:
+            self._seconds[-1].join(cells)
+            return
+        if len(self._seconds) == self._seconds.maxlen and self._ticks.maxlen:
+            oldest = self._seconds[0]
+            self._ticks.append((oldest.at, oldest.ticked()))
+        self._seconds.append(_Step(self._at, cells))
+
+    def _shift(self, seconds: int) -> None:
+        """Let what was before be as long ago as it was, after the clock was set back."""
+        self._at += seconds
+        for step in self._seconds:
+            step.at += seconds
+        for step in self._minutes:
+            step.at += seconds // _MINUTE
+        self._ticks = deque(((at + seconds, tick) for at, tick in self._ticks), maxlen=self._ticks.maxlen)
+        self._samples.clear()
+        self._slow_samples.clear()
+        if self._began is not None:
+            self._began += seconds
+
+    def _windows(self, now: float) -> tuple[WindowMetrics, ...]:
+        lasted = max(now - (self._began or now), 1.0)
+        return tuple(
+            window_of(
+                self._cells(now, seconds), name=name, seconds=seconds,
+                lasted=lasted if seconds is None else min(seconds, lasted),
             )
+            for name, seconds in WINDOWS.items()
+        )  # fmt: skip
 
-    def _count(self, second: _Second, events: list[PredictionEvent]) -> None:
-        """Count what was answered in one second."""
-        self._requests += len(events)
-        second.requests += len(events)
-        second.quantiles = None
-        failed = [event for event in events if event.error is not None]
-        if failed:
-            self._errors += len(failed)
-            second.errors += len(failed)
-            self._last_error, self._last_error_at = failed[-1].error, failed[-1].at
-            events = [event for event in events if event.error is None]
-        self._rows += sum([event.rows for event in events])
-        _add(second.latency, [event.seconds for event in events])
+    def _cells(self, now: float, seconds: int | None) -> Cells:
+        if seconds is None:
+            return self._total
+        steps, unit = (self._seconds, 1) if seconds <= _MINUTE else (self._minutes, _MINUTE)
+        end = int(now) // unit
+        cells: Cells = {}
+        for step in steps:
+            if end - seconds // unit < step.at <= end:
+                merged(cells, step.cells)
+        return cells
 
-    def _second(self, at: int) -> _Second:
-        """Return the bucket of second ``at``; an event that comes late joins the newest."""
-        if not self._seconds or self._seconds[-1].at < at:
-            self._seconds.append(_Second(at))
-        return self._seconds[-1]
-
-    def _per_second(self, end: int, count: int, read: Callable[[_Second], T], empty: T) -> tuple[T, ...]:
-        values = [empty] * count
-        for second in self._seconds:
-            position = second.at - end + count - 1
-            if 0 <= position < count:
-                values[position] = read(second)
-        return tuple(values)
+    def _slow(self, now: float, minutes: int) -> Series:
+        ticks = {step.at: step.ticked() for step in self._minutes}
+        samples = {sample.at: sample for sample in self._slow_samples}
+        return _series(ticks, samples, end=int(now) // _MINUTE, count=minutes, step=_MINUTE)
 
 
-def _second_of(event: PredictionEvent) -> int:
-    return int(event.at)
+def _series(ticks: dict[int, Tick], samples: dict[int, _Sample], *, end: int, count: int, step: int) -> Series:
+    """Return as many steps up to ``end``, which is in steps since the epoch."""
+    places = range(end - count + 1, end + 1)
+    row = [ticks.get(at, _NOTHING) for at in places]
+    seen = [samples.get(at) for at in places]
+    classes = sorted({label for tick in row for label, _ in tick.classes})
+    by_class = [dict(tick.classes) for tick in row]
+    numbers = any(tick.numbers[0] is not None for tick in row)
+
+    def each(read: Callable[[Tick], T]) -> tuple[T, ...]:
+        return tuple(read(tick) for tick in row)
+
+    return Series(
+        step=step, ago=tuple(step * (at - end) for at in places), end=float(end * step),
+        requests=each(lambda tick: tick.requests), errors=each(lambda tick: tick.errors),
+        kinds={kind: each(lambda tick, at=at: tick.kinds[at]) for at, kind in enumerate(KINDS)},  # type: ignore[misc]
+        p50=each(lambda tick: tick.latency[0]), p95=each(lambda tick: tick.latency[1]),
+        p99=each(lambda tick: tick.latency[2]),
+        classes={label: tuple(counts.get(label, 0) for counts in by_class) for label in classes},
+        numbers={
+            name: each(lambda tick, at=at: tick.numbers[at])  # type: ignore[misc]
+            for at, name in enumerate(("p5", "p50", "p95"))
+        } if numbers else {},
+        replicas=tuple(None if one is None else one.replicas for one in seen),
+        in_flight=tuple(None if one is None else one.in_flight for one in seen),
+        drift=tuple(None if one is None else one.drift for one in seen),
+    )  # fmt: skip
 
 
-def _add(sketch: DDSketch, seconds: list[float]) -> None:
-    """Add latencies; those of one bucket of the sketch together, because each addition costs as much as a request."""
-    latencies = [value * 1e3 for value in seconds]
-    if len(latencies) < _FEW:
-        for latency in latencies:
-            sketch.add(latency)
-        return
-    buckets: dict[int, list[float]] = {}
-    for latency in latencies:
-        buckets.setdefault(ceil(log(latency) * _PER_E), []).append(latency)
-    for same in buckets.values():
-        sketch.add(same[0], weight=len(same))
+def _put(samples: deque[_Sample], sample: _Sample) -> None:
+    """Add a sample in the place of the one of its own time."""
+    if samples and samples[-1].at >= sample.at:
+        samples.pop()
+    samples.append(sample)
 
 
-def _quantile(sketch: DDSketch, quantile: float) -> float | None:
-    """Return a quantile by the nearest rank: the p99 of few requests is the slowest. DDSketch itself rounds down."""
-    count = int(sketch.count)
-    rank = ceil(quantile * count) - 1
-    value: float | None = sketch.get_quantile_value(min(1.0, (rank + 0.5) / max(count - 1, 1)) if count else quantile)
-    return value
+def _joined(ours: deque[_Step], theirs: deque[_Step]) -> deque[_Step]:
+    steps = {step.at: step for step in ours}
+    for step in theirs:
+        if step.at in steps:
+            steps[step.at].join(step.cells)
+        else:
+            steps[step.at] = step
+    return deque((steps[at] for at in sorted(steps)), maxlen=ours.maxlen)
+
+
+def _newest(ours: deque[_Sample], theirs: deque[_Sample]) -> deque[_Sample]:
+    by_time = {sample.at: sample for sample in (*theirs, *ours)}
+    return deque((by_time[at] for at in sorted(by_time)), maxlen=ours.maxlen)
+
+
+def _sum(cells: Cells, name: str) -> int:
+    return sum(getattr(cell, name) for cell in cells.values())

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlnb.errors import AlreadyLabelledError, InvalidInputError, UnknownRequestError
+from mlnb.errors import AlreadyLabelledError, InvalidInputError, MlnbError, UnknownRequestError
 from mlnb.monitoring.experiment import Experiment, Goal, evaluate
+from mlnb.monitoring.quality import Labelled
 from mlnb.monitoring.tally import Tally
 
 if TYPE_CHECKING:
@@ -27,8 +28,13 @@ _LONGEST = _CELLS // 10  # values of one answer; of a longer one only the id is 
 _SHOWN = 10  # labels that an error names
 _STEP = 1.05  # from one look for the chart to the next: 400 of them for a billion outcomes
 _LARGEST = 1e100  # whose square is a number
-_Kept = tuple[int, "np.ndarray[Any, Any] | None", int]  # what _Answer names
+_Kept = tuple[int, "np.ndarray[Any, Any] | None", int, "np.ndarray[Any, Any] | None"]  # what _Answer names
 _ACCURACY, _ERROR, _OUTCOME = "accuracy", "mean absolute error", "outcome"
+_REASONS: dict[type[MlnbError], str] = {
+    UnknownRequestError: "unknown",
+    AlreadyLabelledError: "twice",
+    InvalidInputError: "wrong type",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +58,21 @@ class Label:
 class _Answer(NamedTuple):
     """One answered request that waits for its label.
 
-    ``trial`` is the number of the trial in which it was answered.
+    ``trial`` is the number of the trial in which it was answered, 0 if in none that is known.
     """
 
     version: int
     prediction: np.ndarray[Any, Any] | None
     trial: int
+    probabilities: np.ndarray[Any, Any] | None
 
 
 class _Scored(NamedTuple):
     request_id: str
     answer: _Answer
     metric: str
-    score: float
+    score: float | None  # None: the answer was no number
+    truth: Any = None  # for each row; None of an outcome
 
 
 class Outcomes:
@@ -82,6 +90,13 @@ class Outcomes:
     goal : {'higher', 'lower'}
         Which outcome is better.
 
+    Attributes
+    ----------
+    labelled : Labelled
+        The newest rows with a label, for reports on quality.
+    refused : dict of str to int
+        Labels that were refused, each for what is wrong with itself: "unknown" id, labelled "twice", or "wrong type".
+
     Examples
     --------
     >>> from mlnb.events import PredictionEvent
@@ -95,11 +110,14 @@ class Outcomes:
     """
 
     def __init__(self, labels: tuple[Any, ...] | None, output: str, *, goal: Goal = "higher") -> None:
-        self._labels, self._output, self._outcome_goal = labels, output, goal
+        self._outcome_goal = goal
+        self.expect(labels, output)
         self._waiting: OrderedDict[str, _Kept | None] = OrderedDict()  # None: labelled
         self._cells = 0
         self._metric = _OUTCOME if output == "any" else self._metric_of_labels("")
         self._by_version: dict[int, Tally] = {}
+        self.labelled = Labelled()
+        self.refused = dict.fromkeys(_REASONS.values(), 0)
         self._binary = True  # all of their scores are 0 or 1
         self._trial = 0
         self._arms: dict[int, str] = {}
@@ -123,24 +141,23 @@ class Outcomes:
 
     def remember(self, events: Sequence[PredictionEvent]) -> None:
         """Keep the answers of one loop turn, and forget the oldest."""
-        waiting, trial = self._waiting, self._trial
-        for event in events:
-            if event.error is None:
-                request_id, prediction = event.request_id, event.prediction
-                if request_id in waiting:  # a client that repeats its ids means the last one
-                    self._forget(waiting.pop(request_id))
-                if prediction is not None:
-                    if prediction.size > _LONGEST:
-                        prediction = None
-                    else:
-                        self._cells += prediction.size
-                waiting[request_id] = (event.version, prediction, trial)  # plain: made in a tenth of the time
-        while len(waiting) > KEPT or self._cells > _CELLS:
-            self._forget(waiting.popitem(last=False)[1])
+        self._keep(events, self._trial)
+
+    def unknown(self, request_ids: Sequence[str]) -> list[str]:
+        """Return those of some ids that are not remembered, so that they may be looked up elsewhere and restored."""
+        return [one for one in request_ids if one not in self._waiting]
+
+    def restore(self, events: Sequence[PredictionEvent]) -> None:
+        """Remember requests of before that were looked up elsewhere; they are part of no trial.
+
+        Those that are remembered anyway stay as they are, so that none is labelled twice.
+        """
+        self._keep([event for event in events if event.request_id not in self._waiting], 0)
 
     def expect(self, labels: tuple[Any, ...] | None, output: str) -> None:
         """Take labels for these answers from here on; see the parameters of the class."""
         self._labels, self._output = labels, output
+        self._known = frozenset(map(_plain, labels or ()))
 
     def trial(self, arms: Mapping[int, str] | None, *, baseline: int | None = None) -> None:
         """Begin a trial, go on with it if it has the same versions, or end it.
@@ -159,8 +176,16 @@ class Outcomes:
         self._arms = dict(arms or {})
         self._baseline = next(iter(self._arms), 0) if baseline is None else baseline
 
-    def label(self, given: Sequence[Label]) -> int:
+    def label(self, given: Sequence[Label], *, at: float = 0.0) -> int:
         """Note what became of requests; all of them or, with an error, none.
+
+        A label for an answer without a finite number is noted, and has no score.
+
+        Parameters
+        ----------
+        given : sequence of Label
+        at : float
+            When they came, seconds since the epoch.
 
         Returns
         -------
@@ -177,12 +202,9 @@ class Outcomes:
             If a label is none the model knows, does not fit the rows, or is no finite number; if both or neither of
             label and outcome are given; or if outcomes are mixed with labels in one trial.
         """
-        scored = [self._scored(one) for one in given]
-        self._check_once(given)
+        scored = self._checked(given)
         for one in scored:
-            self._check_metric(scored[0].metric, one)
-        for one in scored:
-            self._note(one)
+            self._note(one, at)
         return len(scored)
 
     def quality(self, version: int) -> Tally:
@@ -196,20 +218,23 @@ class Outcomes:
     def without_answers(self) -> Outcomes:
         """Return a copy that has the scores, and no answers that wait for labels."""
         copy = Outcomes(self._labels, self._output, goal=self._outcome_goal)
-        vars(copy).update(vars(self), _waiting=OrderedDict(), _cells=0)
+        own = {"labelled": self.labelled.copy(), "refused": dict(self.refused)}
+        vars(copy).update(vars(self), _waiting=OrderedDict(), _cells=0, **own)
         return copy
 
     def join(self, earlier: Outcomes) -> None:
         """Go on from the scores and the trial of another one; answers that wait for labels stay as they are."""
         waiting, cells, arms, baseline, trial = self._waiting, self._cells, self._arms, self._baseline, self._trial
-        vars(self).update(vars(earlier), _waiting=waiting, _cells=cells)
+        self.labelled.join(earlier.labelled)
+        refused = {reason: count + earlier.refused[reason] for reason, count in self.refused.items()}
+        vars(self).update(vars(earlier), _waiting=waiting, _cells=cells, labelled=self.labelled, refused=refused)
         if set(arms) == set(self._arms):
             self._arms, self._baseline = arms, baseline
         else:
             self.trial(arms, baseline=baseline)
         for request_id, kept in waiting.items():
             if kept is not None and kept[2] == trial:
-                waiting[request_id] = (kept[0], kept[1], self._trial)
+                waiting[request_id] = (kept[0], kept[1], self._trial, kept[3])
 
     def newest(self, at: int, count: int) -> list[tuple[str, _Kept | None]]:
         """Return some of the answers that wait for labels, by id, from the ``at``-th newest on, newest first."""
@@ -218,7 +243,7 @@ class Outcomes:
     def prepend(self, answers: Sequence[tuple[str, _Kept | None]]) -> None:
         """Remember answers of before, newest first, as far as there is room."""
         for request_id, kept in answers:
-            size = 0 if kept is None or kept[1] is None else kept[1].size
+            size = _size(kept)
             if len(self._waiting) >= KEPT or self._cells + size > _CELLS:
                 return
             self._waiting[request_id] = kept
@@ -245,23 +270,49 @@ class Outcomes:
     def _named(self, tallies: Mapping[int, Tally]) -> dict[str, Tally]:
         return {name: tallies[version] for version, name in self._arms.items()}
 
+    def _keep(self, events: Sequence[PredictionEvent], trial: int) -> None:
+        waiting = self._waiting
+        for event in events:
+            if event.error is None:
+                request_id, prediction, probabilities = event.request_id, event.prediction, event.probabilities
+                if request_id in waiting:  # a client that repeats its ids means the last one
+                    self._forget(waiting.pop(request_id))
+                if prediction is None or prediction.size > _LONGEST:
+                    prediction = probabilities = None
+                elif probabilities is not None and prediction.size + probabilities.size > _LONGEST:
+                    probabilities = None
+                if prediction is not None:
+                    self._cells += prediction.size if probabilities is None else prediction.size + probabilities.size
+                waiting[request_id] = (event.version, prediction, trial, probabilities)  # plain: a tenth of the time
+        while len(waiting) > KEPT or self._cells > _CELLS:
+            self._forget(waiting.popitem(last=False)[1])
+
     def _forget(self, kept: _Kept | None) -> None:
-        if kept is not None and kept[1] is not None:
-            self._cells -= kept[1].size
+        self._cells -= _size(kept)
 
     # ---- noting ----
 
-    def _note(self, one: _Scored) -> None:
+    def _note(self, one: _Scored, at: float) -> None:
+        version, prediction, _, probabilities = one.answer
+        if one.truth is not None and prediction is not None:
+            self.labelled.note(
+                version, at=at, truth=one.truth, prediction=prediction, probabilities=probabilities,
+                request_id=one.request_id,
+            )  # fmt: skip
+        self._forget(one.answer)
+        self._waiting[one.request_id] = None
+        if one.score is not None:
+            self._tally(one, one.score)
+
+    def _tally(self, one: _Scored, score: float) -> None:
         if one.metric != self._metric:
             self._by_version.clear()
             self._metric, self._binary = one.metric, True
-        version, _, trial = one.answer
-        self._binary &= one.score in (0.0, 1.0)
-        self._by_version[version] = self.quality(version).add(one.score)
-        self._forget(one.answer)
-        self._waiting[one.request_id] = None
+        version, trial = one.answer.version, one.answer.trial
+        self._binary &= score in (0.0, 1.0)
+        self._by_version[version] = self.quality(version).add(score)
         if trial == self._trial and version in self._tallies:
-            self._tallies[version] = self._tallies[version].add(one.score)
+            self._tallies[version] = self._tallies[version].add(score)
             self._look()
 
     def _look(self) -> None:
@@ -275,15 +326,31 @@ class Outcomes:
 
     # ---- checking ----
 
-    def _check_once(self, given: Sequence[Label]) -> None:
-        seen: set[str] = set()
-        for one in given:
-            if one.request_id in seen:
-                raise AlreadyLabelledError(
-                    f"Request {one.request_id!r} is there twice; give each once. Nothing was noted.",
-                    request_id=one.request_id,
-                )
-            seen.add(one.request_id)
+    def _checked(self, given: Sequence[Label]) -> list[_Scored]:
+        """Score all, or count those that are refused and raise the first refusal."""
+        scored: dict[str, _Scored] = {}
+        refusals: list[MlnbError] = []
+        first = ""
+        for label in given:
+            try:
+                one = self._scored(label)
+                self._check_once(label, scored)
+                first = first or one.metric
+                self._check_metric(first, one)
+                scored[one.request_id] = one
+            except MlnbError as error:
+                refusals.append(error)
+                self.refused[_REASONS[type(error)]] += 1
+        if refusals:
+            raise refusals[0]
+        return list(scored.values())
+
+    def _check_once(self, one: Label, scored: Mapping[str, _Scored]) -> None:
+        if one.request_id in scored:
+            raise AlreadyLabelledError(
+                f"Request {one.request_id!r} is there twice; give each once. Nothing was noted.",
+                request_id=one.request_id,
+            )
 
     def _check_metric(self, first: str, one: _Scored) -> None:
         running = self._metric if self._count() else first
@@ -309,9 +376,12 @@ class Outcomes:
                 f"The answer to request {one.request_id!r} was not kept; give an outcome instead of a label.",
                 request_id=one.request_id,
             )
-        metric = self._metric_of_labels(answer.prediction.dtype.kind)
-        score = _error(one, answer.prediction) if metric == _ERROR else self._accuracy(one, answer.prediction)
-        return _Scored(one.request_id, answer, metric, score)
+        if self._metric_of_labels(answer.prediction.dtype.kind) == _ERROR:
+            numbers = _numbers(one, answer.prediction)
+            return _Scored(one.request_id, answer, _ERROR, _error(one, numbers, answer.prediction), numbers)
+        truth = _rows(one, answer.prediction)
+        self._check_classes(one, truth, answer.prediction)
+        return _Scored(one.request_id, answer, _ACCURACY, _accuracy(truth, answer.prediction), truth)
 
     def _answer(self, request_id: str) -> _Answer:
         try:
@@ -329,17 +399,18 @@ class Outcomes:
         numbers = self._output == "number" or (self._output == "any" and dtype == "f")
         return _ERROR if numbers else _ACCURACY
 
-    def _accuracy(self, one: Label, prediction: np.ndarray[Any, Any]) -> float:
-        given = _rows(one, prediction)
+    def _check_classes(self, one: Label, given: list[Any], prediction: np.ndarray[Any, Any]) -> None:
         if self._labels is not None and prediction.ndim == 1:
             self._check_known(one, given)
-        right = [bool(answer == truth) for answer, truth in zip(prediction.tolist(), given, strict=True)]
-        return sum(right) / len(right)
+            return
+        truth = _array(given)
+        if truth.shape != prediction.shape or truth.dtype.kind not in "biufSU" or np.any(truth != truth):  # noqa: PLR0124 - NaN
+            raise _unfitting(one, prediction, "labels")
 
     def _check_known(self, one: Label, given: list[Any]) -> None:
-        known = [_plain(label) for label in self._labels or ()]
         for truth in given:
-            if truth not in known:
+            if not _among(truth, self._known):
+                known = list(map(_plain, self._labels or ()))
                 shown = ", ".join(map(repr, known[:_SHOWN])) + ", …" * (len(known) > _SHOWN)
                 raise InvalidInputError(
                     f"Request {one.request_id!r}: the model has no label {truth!r}; there are: {shown}.",
@@ -347,11 +418,18 @@ class Outcomes:
                 )
 
 
+def _among(value: Any, known: frozenset[Any]) -> bool:
+    try:
+        return value in known
+    except TypeError:  # a list or a dict
+        return False
+
+
 def _rows(one: Label, prediction: np.ndarray[Any, Any]) -> list[Any]:
     """Return a label for each row of the answer."""
     plain = _plain(one.label)
     given = list(plain) if isinstance(plain, (list, tuple)) else [plain]
-    if prediction.ndim > 1 and len(prediction) == 1 and np.shape(given) == prediction.shape[1:]:
+    if prediction.ndim > 1 and len(prediction) == 1 and _array(given).shape == prediction.shape[1:]:
         given = [given]
     if len(given) != len(prediction):
         raise InvalidInputError(
@@ -362,24 +440,52 @@ def _rows(one: Label, prediction: np.ndarray[Any, Any]) -> list[Any]:
     return [_plain(truth) for truth in given]
 
 
+def _array(given: list[Any]) -> np.ndarray[Any, Any]:
+    """Return an array; an empty one of lists of different lengths."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.empty(0)
+
+
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def _error(one: Label, prediction: np.ndarray[Any, Any]) -> float:
-    try:
-        truth = np.asarray(_rows(one, prediction))
-    except ValueError:
-        truth = np.empty(0)
-    if truth.dtype.kind not in "iuf" or truth.shape != prediction.shape:
-        raise InvalidInputError(
-            f"Request {one.request_id!r}: the label {_short(one.label)} does not fit an answer of the shape "
-            f"{prediction.shape}; give numbers of that shape.",
-            request_id=one.request_id,
-        )
+def _size(kept: _Kept | None) -> int:
+    """Return how many values are kept of an answer."""
+    if kept is None or kept[1] is None:
+        return 0
+    return kept[1].size if kept[3] is None else kept[1].size + kept[3].size
+
+
+def _accuracy(truth: list[Any], prediction: np.ndarray[Any, Any]) -> float:
+    right = [bool(answer == true) for answer, true in zip(prediction.tolist(), truth, strict=True)]
+    return sum(right) / len(right)
+
+
+def _numbers(one: Label, prediction: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the true numbers, in the shape of the answer."""
+    truth = _array(_rows(one, prediction))
+    if truth.dtype.kind not in "iuf" or truth.shape != prediction.shape or not np.all(np.abs(truth) <= _LARGEST):
+        raise _unfitting(one, prediction, "finite numbers")
+    return truth.astype(float)
+
+
+def _error(one: Label, truth: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any]) -> float | None:
+    """Return the mean absolute error of what is a finite number in the answer, None if nothing is."""
     with np.errstate(over="ignore", invalid="ignore"):
-        error = np.abs(truth - prediction.astype(float)).mean()
-    return _number(one, float(error))
+        errors = np.abs(truth - prediction.astype(float))
+        finite = np.isfinite(errors)
+        return _number(one, float(errors.mean(where=finite))) if finite.any() else None
+
+
+def _unfitting(one: Label, prediction: np.ndarray[Any, Any], what: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"Request {one.request_id!r}: the label {_short(one.label)} does not fit an answer of the shape "
+        f"{prediction.shape}; give {what} of that shape.",
+        request_id=one.request_id,
+    )
 
 
 def _number(one: Label, value: Any) -> float:

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from mlnb.events import PredictionEvent
 
@@ -75,6 +75,10 @@ class RecentRequests:
     def newest(self, at: int, count: int) -> list[PredictionEvent]:
         """Return some of them, from the ``at``-th newest on, newest first."""
         return list(islice(reversed(self._kept), at, at + count))
+
+    def find(self, ids: Container[str]) -> dict[str, PredictionEvent]:
+        """Return the newest request of each id that is kept."""
+        return {event.request_id: event for event in self._kept if event.request_id in ids}
 
     def between(self, since: float, until: float, *, most: int | None = None) -> list[PredictionEvent]:
         """Return the requests answered from ``since`` to ``until``, seconds since the epoch, oldest first.

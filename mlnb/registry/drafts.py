@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlnb.registry.admission import check_description, check_fitted, check_modules, checked_metrics, stored_form
+from mlnb.registry.baselines import measured
 from mlnb.registry.ensembles.ensemble import Ensemble
 from mlnb.registry.ensembles.stored import modules, own_format
 from mlnb.registry.lineage import LineageProbe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from mlnb.registry.proofs.golden import GoldenRows
+    from mlnb.registry.rows.baseline import Baseline
     from mlnb.registry.serializers import Buffer
     from mlnb.registry.signature import Signature
 
@@ -39,6 +41,7 @@ class Draft:
     files : dict of str to buffer
     signature : Signature
     golden : GoldenRows or None
+    baseline : Baseline or None
     lineage : LineageProbe
         Git and the digest of the example are awaited when it is asked.
     example : object
@@ -56,6 +59,7 @@ class Draft:
     files: dict[str, Buffer]
     signature: Signature
     golden: GoldenRows | None
+    baseline: Baseline | None
     parameters: dict[str, str]
     environment: dict[str, Any]
     lineage: LineageProbe
@@ -81,6 +85,7 @@ def drafted(
     signature = infer_signature(model, example)
     check_fitted(model)
     golden = golden_rows(answering, signature, example)
+    baseline = measured(answering, signature, example)
     ensemble = model if isinstance(model, Ensemble) else None
     found = environment.describe(model)
     if ensemble is None:
@@ -91,6 +96,6 @@ def drafted(
         chosen, files, golden = stored_form(model, formats=formats, signature=signature, golden=golden)
         yield Draft(
             name=name, model_type=type_name(model), metrics=known, description=description, format=chosen.name,
-            files=files, signature=signature, golden=golden, parameters=parameters(model), environment=found,
-            lineage=lineage, example=example, by_value=by_value, ensemble=ensemble,
+            files=files, signature=signature, golden=golden, baseline=baseline, parameters=parameters(model),
+            environment=found, lineage=lineage, example=example, by_value=by_value, ensemble=ensemble,
         )  # fmt: skip

@@ -44,7 +44,7 @@ def written(draft: Draft, holdings: Holdings, *, reuse: bool = False) -> ModelVe
     if draft.ensemble is not None:
         draft = _with_members(draft, draft.ensemble, holdings)
     contents = [*draft.files.values(), orjson.dumps(draft.signature.to_json())]
-    contents += [] if draft.golden is None else [draft.golden.to_json()]
+    contents += [one.to_json() for one in (draft.golden, draft.baseline) if one is not None]
     holdings.found()
     version = _version(draft, holdings.blobs.put(contents), holdings)
     newest = holdings.ledger.versions(draft.name)[-1:] if reuse else []
@@ -60,10 +60,12 @@ def _version(draft: Draft, digests: list[str], holdings: Holdings) -> ModelVersi
         StoredFile(path, digest, memoryview(content).nbytes)
         for (path, content), digest in zip(draft.files.items(), digests, strict=False)
     )
+    signature, *others = digests[len(files) :]
+    golden = None if draft.golden is None else others.pop(0)
     return ModelVersion(
         name=draft.name, number=0, created=datetime.now(UTC), metrics=draft.metrics, description=draft.description,
-        model_type=draft.model_type, format=draft.format, files=files, signature_digest=digests[len(files)],
-        golden_digest=None if draft.golden is None else digests[-1], parameters=draft.parameters,
+        model_type=draft.model_type, format=draft.format, files=files, signature_digest=signature,
+        golden_digest=golden, baseline_digest=others.pop() if others else None, parameters=draft.parameters,
         environment=draft.environment, lineage=draft.lineage.result(), read_signature=holdings.read_signature,
     )  # fmt: skip
 

@@ -29,6 +29,7 @@ from mlnb.registry.proofs.prover import prover
 from mlnb.registry.proofs.verification import verify
 from mlnb.registry.reference import ModelReference, ranges, validate_name
 from mlnb.registry.registering import written
+from mlnb.registry.rows.baseline import Baseline
 from mlnb.registry.sharing import shared as shared_models
 from mlnb.registry.version import ModelVersion
 
@@ -119,7 +120,8 @@ class ModelRegistry:
         name : str
         example : array of shape (n, features), DataFrame, list of rows or of dicts, optional
             Names, types, ranges and quantiles are read off it. The answers to up to 32 of its rows are kept, so that
-            one can tell later whether the model still gives them.
+            one can tell later whether the model still gives them; and what up to 20,000 of its rows say of each
+            column, and the answers to up to 1,000 of them, so that one can tell whether requests still look like it.
         metrics : mapping of str to float, optional
         description : str
         serializer : str, optional
@@ -216,6 +218,18 @@ class ModelRegistry:
         if version.golden_digest is None:
             return None
         return GoldenRows.from_json(self._holdings.blobs.get([version.golden_digest])[0])
+
+    def baseline(self, reference: str | ModelVersion) -> Baseline | None:
+        """Return what a version's example says of each column, for drift; None where none was stored.
+
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError
+        """
+        version = reference if isinstance(reference, ModelVersion) else self.version(reference)
+        if version.baseline_digest is None:
+            return None
+        return Baseline.from_json(self._holdings.blobs.get([version.baseline_digest])[0])
 
     def prove(self, reference: str | ModelVersion) -> Proof:
         """Let a child process with nothing of the notebook in it load a version and answer its golden rows, now.

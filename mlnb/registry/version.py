@@ -57,6 +57,9 @@ class ModelVersion:
         SHA-256 of the stored signature.
     golden_digest : str or None
         SHA-256 of the example rows with the model's answers, None without an example.
+    baseline_digest : str or None
+        SHA-256 of what the example says of each column, which drift is measured against; None without an example, and
+        for versions of before there was one.
     parameters : dict of str to str
         Hyperparameters, each as a short text.
     environment : dict
@@ -80,6 +83,7 @@ class ModelVersion:
     environment: dict[str, Any]
     lineage: dict[str, Any]
     read_signature: Callable[[str], Signature] = field(repr=False, compare=False)
+    baseline_digest: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name}:{self.number}"
@@ -104,9 +108,9 @@ class ModelVersion:
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """Digests of all that belongs to this version: the model's files, the signature, the golden rows."""
-        golden = () if self.golden_digest is None else (self.golden_digest,)
-        return (*(file.digest for file in self.files), self.signature_digest, *golden)
+        """Digests of all that belongs to this version: the model's files, signature, golden rows and baseline."""
+        others = (self.golden_digest, self.baseline_digest)
+        return (*(file.digest for file in self.files), self.signature_digest, *filter(None, others))
 
     @cached_property
     def signature(self) -> Signature:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Admission", "Job", "PredictTimes", "Prediction", "Refusal", "answer_each", "take_batch"]
+__all__ = ["Admission", "Batch", "Job", "PredictTimes", "Prediction", "Refusal", "answer_each", "take_batch"]
 
 _DECAY = 0.98  # weight of what was measured before, at each new measurement
 _AIM = 0.025  # seconds that a batch may take, so that nobody waits long behind one ..
@@ -43,6 +43,23 @@ class Prediction(NamedTuple):
     values: np.ndarray[Any, Any]
     probabilities: np.ndarray[Any, Any] | None = None
     missing: tuple[str, ...] = ()
+
+
+class Batch(NamedTuple):
+    """Where jobs were answered together.
+
+    Attributes
+    ----------
+    replica : int
+        Its number.
+    rows : int
+    started : float
+        When the replica got it, by ``time.perf_counter``.
+    """
+
+    replica: int
+    rows: int
+    started: float
 
 
 @dataclass(slots=True, eq=False)
@@ -237,7 +254,7 @@ class Admission:
         return Refusal(f"{waiting:,} rows wait already, for about {wait:.2g} s", max(1, ceil(wait)))
 
 
-def answer_each(jobs: Sequence[Job], prediction: Prediction) -> None:
+def answer_each(jobs: Sequence[Job], prediction: Prediction, _: Batch | None = None) -> None:
     """Give each job its part of what a batch was answered."""
     if len(jobs) == 1:  # whose count is what it said; the model knows better
         jobs[0].tell(prediction)

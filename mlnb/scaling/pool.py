@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlnb.errors import DeadlineError, InvalidInputError, OverloadedError, PredictionError, StoppedError
 from mlnb.scaling.backoff import Backoff
-from mlnb.scaling.batching import Admission, PredictTimes, answer_each, take_batch
+from mlnb.scaling.batching import Admission, Batch, PredictTimes, answer_each, take_batch
 
 if TYPE_CHECKING:
     import random
@@ -96,7 +96,10 @@ class ReplicaPool:
     Attributes
     ----------
     answered : callable
-        Given the jobs of a batch and its answer. Default: gives each its part by ``done``.
+        Given the jobs of a batch, its answer and the :class:`~mlnb.scaling.batching.Batch`. Default: gives each job its
+        part by ``done``.
+    crashes : int
+        Replicas that ended by themselves.
     """
 
     def __init__(
@@ -107,7 +110,8 @@ class ReplicaPool:
         self.times = PredictTimes()
         self.desired = 0
         self.last_end = ""
-        self.answered: Callable[[list[Job], Prediction], None] = answer_each
+        self.crashes = 0
+        self.answered: Callable[[list[Job], Prediction, Batch], None] = answer_each
         self._start = start
         self._policy = policy
         self._rng = rng
@@ -142,6 +146,11 @@ class ReplicaPool:
     def ready(self) -> bool:
         """Whether a replica is there to answer."""
         return bool(self._idle or self._running)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait or are being answered."""
+        return len(self._waiting) + sum(len(running.jobs) for running in self._running.values())
 
     # ---- requests ----
 
@@ -253,7 +262,7 @@ class ReplicaPool:
         started = perf_counter()
 
         def done(outcome: Prediction | BaseException) -> None:
-            self._finished(running, outcome, perf_counter() - started)
+            self._finished(running, outcome, started)
 
         running.replica.run(checked, running.rows, probabilities=running.jobs[0].probabilities, done=done)
 
@@ -278,7 +287,7 @@ class ReplicaPool:
             return False
         return True
 
-    def _finished(self, running: _Running, outcome: Prediction | BaseException, seconds: float) -> None:
+    def _finished(self, running: _Running, outcome: Prediction | BaseException, started: float) -> None:
         if self._running.get(running.replica) is not running:
             return  # given up meanwhile
         count = self._counts[running.replica.key]
@@ -286,14 +295,14 @@ class ReplicaPool:
             if isinstance(outcome, BaseException):
                 self._failed(running, outcome)
                 return
-            self.times.observe(running.rows, seconds)
+            self.times.observe(running.rows, perf_counter() - started)
             if self._spoilt(running, outcome):
                 self._again(running.jobs)
                 return
             count.batches += 1
             count.rows += running.rows
             self._answered_at, self._answered_jobs = self._loop.time(), len(running.jobs)
-            self.answered(running.jobs, outcome)
+            self.answered(running.jobs, outcome, Batch(running.replica.key, running.rows, started))
         finally:
             self._release(running)
 
@@ -455,6 +464,7 @@ class ReplicaPool:
     def _replace(self, replica: Replica, reason: str) -> None:
         self._counts.pop(replica.key, None)
         self.last_end = reason
+        self.crashes += 1
         _log.warning("Replica %s ended: %s", replica.key, reason)
         if self._waiting or not self._closed:
             self._spawn(self._restart(reason))

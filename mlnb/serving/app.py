@@ -21,10 +21,13 @@ from starlette.routing import Route
 from mlnb.errors import MalformedBodyError, TooLargeError
 from mlnb.serving import problems
 from mlnb.serving.codecs import MAX_BODY_BYTES, to_json
+from mlnb.serving.dashboard import add_dashboard
 from mlnb.serving.feedback import read_feedback
 from mlnb.serving.inference_v2 import model_metadata, server_metadata
 from mlnb.serving.openapi import paths_of
 from mlnb.serving.predicting import Routes, find, find_only
+from mlnb.serving.prometheus import exposition
+from mlnb.serving.readings import exposed_of, views_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,12 +83,6 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
         shares = {} if service.split is None else {"shares": service.shares}
         return _json(describe(service.version) | shares)
 
-    @app.get("/models/{name}/stats", include_in_schema=False)
-    async def stats(name: str) -> Response:
-        snapshot = asdict(find(served, name).observer.monitor.snapshot(now=time.time()))
-        del snapshot["last_error"]  # the model's own words are for its owner
-        return _json(snapshot)
-
     @app.get("/model/info", include_in_schema=False)
     async def info_only() -> Response:
         return _json(describe(find_only(served).service.version))
@@ -95,8 +92,27 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
                  "/v2/models/{name}/versions/{number}/infer"):  # fmt: skip
         app.router.routes.append(Route(path, predict, methods=["POST"], include_in_schema=False))
     _add_feedback(app, served)
+    _add_monitoring(app, served)
     _add_inference_v2(app, served, is_ready)
     return app
+
+
+def _add_monitoring(app: FastAPI, served: Mapping[str, Served]) -> None:
+    """Add where it is told what the models did."""
+
+    @app.get("/models/{name}/stats", include_in_schema=False)
+    async def stats(name: str) -> Response:
+        snapshot = asdict(find(served, name).observer.monitor.snapshot(now=time.time(), windows=True))
+        del snapshot["last_error"]  # the model's own words are for its owner
+        return _json(snapshot)
+
+    @app.get("/metrics", tags=["server"], summary="What the models did, for Prometheus")
+    async def metrics(request: Request) -> Response:
+        exposed = [exposed_of(name, one) for name, one in sorted(dict(served).items())]
+        text, content_type = exposition(exposed, accept=request.headers.get("accept", ""))
+        return Response(text, media_type=content_type)
+
+    add_dashboard(app, lambda window: views_of(served, window=window))
 
 
 def _add_feedback(app: FastAPI, served: Mapping[str, Served]) -> None:
@@ -104,8 +120,8 @@ def _add_feedback(app: FastAPI, served: Mapping[str, Served]) -> None:
 
     @app.post("/models/{name}/feedback", include_in_schema=False)
     async def feedback(name: str, request: Request) -> Response:
-        outcomes = find(served, name).observer.outcomes
-        return _json({"model": name, "noted": outcomes.label(read_feedback(_parsed(await _read(request))))})
+        labels = read_feedback(_parsed(await _read(request)))
+        return _json({"model": name, "noted": await find(served, name).observer.label(labels)})
 
 
 def _add_inference_v2(app: FastAPI, served: Mapping[str, Served], is_ready: Callable[[], bool]) -> None:

@@ -77,7 +77,7 @@ def _one_row(body: bytes) -> list[Any] | None:
 def to_json(document: object) -> bytes:
     """Return valid JSON of plain values and numpy ones; NaN becomes null."""
     try:
-        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS, default=str)
     except orjson.JSONEncodeError:  # whole numbers of more than 64 bits
         return json.dumps(document, default=_listed_array, allow_nan=False).encode()
 

@@ -9,29 +9,31 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlnb.errors import MlnbError, NotDeployedError, StoppedError
+from mlnb.errors import MlnbError, StoppedError
 from mlnb.monitoring.comparison import Comparison
+from mlnb.monitoring.metrics import Mark
 from mlnb.registry.compatibility import misfit
 from mlnb.scaling.preloading import Zygotes
+from mlnb.serving.late_probabilities import LateProbabilities
 from mlnb.serving.lines import Lines, drain, share_cores
 from mlnb.serving.mirror import Mirror
 from mlnb.serving.observing import Observer
 from mlnb.serving.predicting import Served
+from mlnb.serving.readings import Readings
+from mlnb.serving.recorders import Recorders
 from mlnb.serving.rollout import Change, Rollout
 from mlnb.serving.service import ModelService, Query
-from mlnb.serving.snapshots import Handed, ServiceSnapshot, ShadowSnapshot, TrafficSnapshot
+from mlnb.serving.snapshots import Handed, ServiceSnapshot, ShadowSnapshot, TrafficSnapshot, VersionCount
 from mlnb.serving.traffic import Split
+from mlnb.serving.watching import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlnb.events import PredictionEvent
-    from mlnb.monitoring.experiment import Experiment
-    from mlnb.monitoring.monitor import Series
-    from mlnb.monitoring.outcomes import Label
+    from mlnb.monitoring.alerts import AlertChange
+    from mlnb.monitoring.drift import DriftReport
     from mlnb.registry.signature import Signature
     from mlnb.serving.canary import CanaryDecision
-    from mlnb.serving.observing import Remembered
     from mlnb.serving.plan import Plan, Shadow, Spec
     from mlnb.serving.service import Answer, Line
 
@@ -52,7 +54,7 @@ class _Entry:
     handed: bool = False  # to another gateway
 
 
-class Gateway:
+class Gateway(Readings):
     """Serves deployments; its coroutines run on the server's loop, one at a time for each name.
 
     Parameters
@@ -69,12 +71,14 @@ class Gateway:
     """
 
     def __init__(self, zygotes: Zygotes | None = None) -> None:
-        self.served: dict[str, Served] = {}
+        super().__init__()
         self.moving = False
         self._entries: dict[str, _Entry] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rng = random.Random()  # noqa: S311 - shares out work, keeps no secret
         self._lines = Lines(zygotes or Zygotes(), rng=self._rng)
+        self._recorders = Recorders()
+        self._watcher = Watcher(self.served, plan_of=lambda name: self._entries[name].plan, changed=self._alerted)
 
     async def deploy(self, plan: Plan, models: Mapping[int, Any] | None = None) -> None:
         """Serve what a plan says under its name: a new deployment, or a change of one.
@@ -147,9 +151,13 @@ class Gateway:
     ) -> tuple[list[Line], Mirror | None]:
         """Let versions that are ready answer; return what answers no more, and the mirror that is over."""
         if name not in self.served:
-            observer = Observer(lines[0].version.signature)
+            tracer, access_log = self._recorders.listeners(name)
+            observer = Observer(name, lines[0].version.signature, listeners=(tracer, access_log))
             self.served[name] = Served(ModelService(lines[0], listener=observer.observe), observer)
+            self.served[name].service.traced = tracer.wants_parent
+            observer.labelled = LateProbabilities(self.served[name]).wanted
             self._entries[name] = entry
+            self._watcher.start()
         one, before = self.served[name], entry.plan.canary
         observer = one.observer
         if observer.rollout is not None and before is not None and (plan.canary is None or plan.canary.id != before.id):
@@ -161,6 +169,7 @@ class Gateway:
         if entry.shadow != plan.shadow or mirror is not None:
             observer.mirror, entry.shadow = mirror, plan.shadow
         self._begin(name, entry, one)
+        self._recorders.attach(observer, plan.watching, [spec.version for spec in plan.specs])
         self._tell(entry)
         return gone, over
 
@@ -169,6 +178,7 @@ class Gateway:
         plan, observer = entry.plan, one.observer
         numbers = [spec.version.number for spec in plan.specs]
         baseline = numbers[0]
+        observer.signature = plan.live.version.signature
         observer.outcomes.expect(*_outputs([spec.version.signature for spec in plan.specs]))
         names = {number: plan.names.get(number, f"v{number}") for number in numbers}
         observer.outcomes.trial(names if len(numbers) > 1 else None, baseline=baseline)
@@ -236,7 +246,39 @@ class Gateway:
         version, share = rollout.plan.version, rollout.share
         change = Change(number=number, kind=kind, version=version, share=share, at=time.time(), reason=reason)
         entry.changes.append(change)
+        name = entry.plan.live.version.name
+        self.served[name].observer.marks.append(
+            Mark(at=change.at, kind=kind, version=version, words=f"v{version} {kind}")
+        )
         self._tell(entry)
+
+    def _alerted(self, name: str) -> None:
+        if name in self._entries:
+            self._tell(self._entries[name])
+
+    async def follow_alerts(self, name: str, after: int) -> list[AlertChange]:
+        """Wait for alerts that begin or are over, and return those with a number above ``after``.
+
+        An empty list says that the deployment is no more.
+
+        Raises
+        ------
+        StoppedError
+            If another server goes on with this.
+        """
+        while name in self.served:
+            entry = self._entries[name]
+            if entry.handed:
+                raise StoppedError("Another server goes on with this.")
+            changes = [change for change in self.served[name].observer.changes if change.number > after]
+            if changes:
+                return changes
+            await entry.news.wait()
+        return []
+
+    async def drift(self, name: str, rows: int) -> DriftReport:
+        """Judge the newest rows that the live version answered."""
+        return await self._watcher.drift(name, self._find(name), rows=rows)
 
     def _tell(self, entry: _Entry) -> None:
         """Wake those who follow."""
@@ -308,6 +350,7 @@ class Gateway:
             if one.observer.mirror is not None:
                 await one.observer.mirror.close()
             del self._entries[name]
+        await self._recorders.rest([other.observer for other in self.served.values()])
         self._tell(entry)
         await self._rest()
         return done
@@ -352,7 +395,11 @@ class Gateway:
 
     def _traffic(self, one: Served, entry: _Entry) -> TrafficSnapshot:
         service, observer = one.service, one.observer
-        counts = {number: count for number, count in observer.counts.items() if number in service.lines}
+        counts = {
+            number: VersionCount(*count)
+            for number, count in observer.monitor.counts().items()
+            if number in service.lines
+        }
         return TrafficSnapshot(
             live=service.version.number, shares=service.shares, counts=counts,
             key=None if service.split is None else service.split.key,
@@ -360,44 +407,6 @@ class Gateway:
             canary=None if observer.rollout is None else observer.rollout.snapshot(),
             last=next((change for change in entry.changes[-1:] if change.kind != "ended"), None),
         )  # fmt: skip
-
-    async def series(self, name: str) -> Series:
-        """Return what happened second by second."""
-        return self._find(name).observer.monitor.series(now=time.time())
-
-    async def feedback(self, name: str, labels: Sequence[Label]) -> int:
-        """Take what became of requests, all of it or nothing; return how many.
-
-        Raises
-        ------
-        MlnbError
-        """
-        return self._find(name).observer.outcomes.label(labels)
-
-    async def experiment(self, name: str) -> Experiment | None:
-        """Return how the versions that share the requests compare, None if there is but one."""
-        return self._find(name).observer.outcomes.experiment()
-
-    async def comparison(self, name: str) -> Comparison | None:
-        """Return how the shadow's answers differ, None without a shadow."""
-        mirror = self._find(name).observer.mirror
-        return None if mirror is None else mirror.comparison
-
-    async def recent(self, name: str, since: float, until: float, most: int) -> list[PredictionEvent]:
-        """Return the first requests answered between two times, seconds since the epoch, as far back as they are kept.
-
-        There are at most as many as asked for, and those of the same moment as the last.
-        """
-        return self._find(name).observer.recent.between(since, until, most=most)
-
-    async def remembered(self, name: str, at: int, count: int) -> Remembered | None:
-        """Return some of the requests that are remembered, from the ``at``-th newest on; None where there are none."""
-        return self._find(name).observer.remembered(at, count)
-
-    async def remember(self, name: str, part: Remembered) -> None:
-        """Remember requests of before those that are known here."""
-        if name in self.served:
-            self.served[name].observer.remember(part)
 
     async def hand(self, name: str) -> Handed:
         """Return what was observed so far; a canary decides nothing more here."""
@@ -436,14 +445,10 @@ class Gateway:
     async def close(self, *, within: float) -> None:
         """Answer what is in flight ``within`` as many seconds, and end all replicas."""
         await asyncio.gather(*(self.withdraw(name, within=within) for name in list(self.served)))
+        await self._watcher.stop()
+        self._recorders.close()
         await asyncio.gather(*self._tasks)
         await self._rest()
-
-    def _find(self, name: str) -> Served:
-        try:
-            return self.served[name]
-        except KeyError:
-            raise NotDeployedError(f"{name!r} is not deployed here any more.") from None
 
     async def _rest(self) -> None:
         """End what no deployment needs any more."""

@@ -16,7 +16,7 @@ from mlnb.scaling.backoff import Backoff
 from mlnb.scaling.preloading import modules_of
 from mlnb.serving.hosts import KernelHost, ProcessHost
 from mlnb.serving.local_copies import LocalCopies
-from mlnb.serving.plan import Manner, Plan, Shadow, Spec
+from mlnb.serving.plan import Manner, Plan, Shadow, Spec, Watching
 from mlnb.serving.server import HOST, bind
 
 if TYPE_CHECKING:
@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mlnb.events import PredictionEvent
+    from mlnb.monitoring.alerts import AlertChange
     from mlnb.monitoring.comparison import Comparison
+    from mlnb.monitoring.drift import DriftReport
     from mlnb.monitoring.experiment import Experiment
-    from mlnb.monitoring.monitor import Series
+    from mlnb.monitoring.metrics import Mark
     from mlnb.monitoring.outcomes import Label
+    from mlnb.monitoring.quality import QualityReport
+    from mlnb.monitoring.view import MonitorView
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.serving.canary import CanaryPlan
@@ -81,6 +85,7 @@ class Hosted:
         For one of the others.
     names : dict of int to str
         What people call versions that share the requests, by number.
+    watching : Watching
     """
 
     registry: ModelRegistry
@@ -92,6 +97,7 @@ class Hosted:
     shadow_share: float = 100.0
     canary: CanaryPlan | None = None
     names: dict[int, str] = field(default_factory=dict)
+    watching: Watching = field(default_factory=Watching)
 
     @property
     def version(self) -> ModelVersion:
@@ -111,7 +117,7 @@ class Hosted:
     @property
     def simple(self) -> Hosted:
         """The same with the live version alone, and no shadow."""
-        return Hosted(registry=self.registry, live=self.live, manner=self.manner)
+        return Hosted(registry=self.registry, live=self.live, manner=self.manner, watching=self.watching)
 
     def alone(self, number: int) -> Hosted:
         """Return the same with one of the versions that answer alone, and the shadow that is another."""
@@ -304,10 +310,28 @@ class Hosting:
         snapshot: ServiceSnapshot = self._ask("snapshot", name)
         return snapshot
 
-    def series(self, name: str) -> Series:
-        """Return what happened to a deployment second by second."""
-        series: Series = self._ask("series", name)
-        return series
+    def view(self, name: str, window: int) -> MonitorView:
+        """Return all that a dashboard draws of a deployment."""
+        view: MonitorView = self._ask("view", name, window)
+        return view
+
+    def drift(self, name: str, rows: int) -> DriftReport:
+        """Judge the newest rows of a deployment."""
+        report: DriftReport = self._ask("drift", name, rows)
+        return report
+
+    def quality(self, name: str, window: str) -> tuple[QualityReport, ...]:
+        """Return how right each version was."""
+        reports: tuple[QualityReport, ...] = self._ask("quality", name, window)
+        return reports
+
+    def mark(self, name: str, mark: Mark) -> None:
+        """Note what was done to a deployment, for the time axis."""
+        self._ask("mark", name, mark)
+
+    def flush_log(self, name: str) -> None:
+        """Have written to the prediction log what waits."""
+        self._ask("flush_log", name)
 
     def feedback(self, name: str, labels: Sequence[Label]) -> int:
         """Take what became of requests; return how many."""
@@ -334,18 +358,25 @@ class Hosting:
 
     def follow(self, name: str, canary: str, after: int) -> list[Change]:
         """Wait for what a canary does; an empty list says that it is not known any more."""
+        changes: list[Change] = self._wait_for("follow", name, canary, after)
+        return changes
+
+    def follow_alerts(self, name: str, after: int) -> list[AlertChange]:
+        """Wait for alerts of a deployment; an empty list says that it is no more."""
+        changes: list[AlertChange] = self._wait_for("follow_alerts", name, after)
+        return changes
+
+    def _wait_for(self, method: str, *arguments: Any) -> Any:
         while True:  # not through _ask, which keeps others waiting
             host = self._running()
             try:
-                changes: list[Change] = host.call("follow", name, canary, after)
+                return host.call(method, *arguments)
             except StoppedError:
                 with self._lock:  # a move ends first
                     if isinstance(host, ProcessHost) and host.ended:
                         self._restored(host)
                     if self._host is host:
                         raise
-            else:
-                return changes
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         host = self._running()
@@ -459,7 +490,7 @@ class Hosting:
         live, *others = (self._spec(hosted.registry, variant, manner, local=beside) for variant in hosted.variants)
         return Plan(
             live=live, others=tuple(others), split=hosted.split, canary=hosted.canary, shadow=self._shadow(hosted),
-            names=hosted.names,
+            names=hosted.names, watching=hosted.watching,
         )  # fmt: skip
 
     def _shadow(self, hosted: Hosted) -> Shadow | None:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -106,7 +106,10 @@ class KernelHost:
         while not wait([result], timeout=_LOOK).done:  # what comes as the loop ends is never run
             if loop.is_closed():
                 raise StoppedError("The server was stopped.")
-        return result.result()
+        try:
+            return result.result()
+        except CancelledError:  # as the loop ends
+            raise StoppedError("The server was stopped.") from None
 
 
 async def _call(function: Callable[[], Any]) -> Any:

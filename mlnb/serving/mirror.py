@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlnb.events import PredictionEvent
     from mlnb.monitoring.comparison import Comparison
-    from mlnb.scaling.batching import Prediction
+    from mlnb.scaling.batching import Batch, Prediction
     from mlnb.serving.service import Line
 
 __all__ = ["Mirror"]
@@ -102,7 +102,7 @@ class Mirror:
     def _gone(self) -> bool:
         return self._closed
 
-    def _answered(self, jobs: list[Job], prediction: Prediction) -> None:
+    def _answered(self, jobs: list[Job], prediction: Prediction, _: Batch) -> None:
         if len(jobs) == 1:
             jobs[0].count = len(prediction.values)
         start = 0

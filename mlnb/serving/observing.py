@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mlnb.monitoring import ModelMonitor
+from mlnb.monitoring.alerts import Alerts
+from mlnb.monitoring.drift import RowSample
+from mlnb.monitoring.metrics import WINDOWS
 from mlnb.monitoring.outcomes import Outcomes
 from mlnb.monitoring.recent import RecentRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mlnb.events import PredictionEvent
+    from mlnb.monitoring.alerts import AlertChange
     from mlnb.monitoring.comparison import Comparison
+    from mlnb.monitoring.drift import DriftReport
+    from mlnb.monitoring.metrics import Mark
+    from mlnb.monitoring.notifying import Webhook
+    from mlnb.monitoring.outcomes import Label
+    from mlnb.monitoring.prediction_log import PredictionLog
+    from mlnb.monitoring.quality import QualityReport
     from mlnb.registry.signature import Signature
     from mlnb.serving.canary import CanaryProgress
     from mlnb.serving.mirror import Mirror
     from mlnb.serving.rollout import Rollout
 
 _CELLS = 500_000  # values of the requests that are kept
+_PATIENCE = 2.0  # seconds that labels wait for the log
+_MARKS = 200  # on the time axis
+_CHANGES = 1000  # of alerts
 
-__all__ = ["Observed", "Observer", "Remembered", "VersionCount"]
+__all__ = ["Listener", "Observed", "Observer", "Remembered"]
 
 
-@dataclass(slots=True)
-class VersionCount:
-    """What one version answered.
+class Listener(Protocol):
+    """Somebody else who wants to know of each request: a trace, an access log."""
 
-    Attributes
-    ----------
-    requests, errors : int
-        Since it began to answer; errors are those of the server (status 500 and more).
-    """
-
-    requests: int = 0
-    errors: int = 0
+    def observe(self, events: Sequence[PredictionEvent]) -> None:
+        """Take the requests of one turn of the loop."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,14 +56,22 @@ class Observed:
     monitor : ModelMonitor
     outcomes : Outcomes
         Without the answers that wait for labels.
-    counts : dict of int to VersionCount
+    rows : RowSample
+    marks : list of Mark
+    alerts : Alerts
+    changes : list of AlertChange
+    drift : DriftReport or None
     comparison : Comparison or None
     progress : CanaryProgress or None
     """
 
     monitor: ModelMonitor
     outcomes: Outcomes
-    counts: dict[int, VersionCount]
+    rows: RowSample
+    marks: list[Mark]
+    alerts: Alerts
+    changes: list[AlertChange]
+    drift: DriftReport | None = None
     comparison: Comparison | None = None
     progress: CanaryProgress | None = None
 
@@ -78,45 +95,112 @@ class Observer:
 
     Parameters
     ----------
+    name : str
+        Of the deployment.
     signature : Signature
         Of the live version: which labels there are.
+    listeners : sequence of Listener
+        Told of each request, too.
 
     Attributes
     ----------
+    signature : Signature
+        Of the version that is live now.
+    log : PredictionLog or None
+        Writes requests and labels down.
+    webhooks : tuple of Webhook
+        Told of alerts.
     mirror : Mirror or None
         Gets a copy of what was answered.
     rollout : Rollout or None
         Decides on a canary by it.
+    labelled : callable
+        Called when labels came.
     """
 
-    def __init__(self, signature: Signature) -> None:
-        self.monitor = ModelMonitor()
+    def __init__(self, name: str, signature: Signature, *, listeners: Sequence[Listener] = ()) -> None:
+        self.name = name
+        self.signature = signature
+        self.monitor = ModelMonitor(numbers=_numbers(signature))
         self.outcomes = Outcomes(signature.labels, signature.output)
         self.recent = RecentRequests(_CELLS)
-        self.counts: dict[int, VersionCount] = {}
+        self.rows = RowSample()
+        self.marks: deque[Mark] = deque(maxlen=_MARKS)
+        self.alerts = Alerts((), name=name)
+        self.changes: deque[AlertChange] = deque(maxlen=_CHANGES)
+        self.drift: DriftReport | None = None
+        self.log: PredictionLog | None = None
+        self.webhooks: tuple[Webhook, ...] = ()
         self.mirror: Mirror | None = None
         self.rollout: Rollout | None = None
+        self.labelled: Callable[[], None] = _nobody
+        self._listeners = tuple(listeners)
 
     def observe(self, events: Sequence[PredictionEvent]) -> None:
         """Learn from the requests of one turn of the loop."""
         self.monitor.observe(events)
         self.recent.extend(events)
         self.outcomes.remember(events)
-        for event in events:
-            count = self.counts.get(event.version)
-            if count is None:
-                count = self.counts[event.version] = VersionCount()
-            count.requests += 1
-            count.errors += event.status >= 500  # noqa: PLR2004 - of the server
+        self.rows.observe(events)
         if self.mirror is not None:
             self.mirror.observe(events)
         if self.rollout is not None:
             self.rollout.observe(events)
+        if self.log is not None:
+            self.log.put(events)
+        for listener in self._listeners:
+            listener.observe(events)
+
+    async def label(self, labels: Sequence[Label]) -> int:
+        """Take what became of requests, all of it or nothing; return how many.
+
+        Requests that are not remembered any more are looked up in the log, where there is one.
+
+        Raises
+        ------
+        MlnbError
+        """
+        log = self.log
+        if log is not None:
+            unknown = self.outcomes.unknown([label.request_id for label in labels])
+            if unknown:
+                self.outcomes.restore(await asyncio.to_thread(_logged, log, self.name, unknown))
+        count = self.outcomes.label(labels, at=time.time())
+        self.labelled()
+        if log is not None:
+            log.put_labels(self.name, labels)
+        return count
+
+    def quality(self, window: str, *, now: float) -> tuple[QualityReport, ...]:
+        """Return how right each version was, by the labels that came in a window up to ``now``."""
+        labelled, seconds = self.outcomes.labelled, WINDOWS[window]
+        return tuple(
+            labelled.report(
+                version, window_name=window, since=None if seconds is None else now - seconds,
+                labels=self.signature.labels, output=self.signature.output,
+            )
+            for version in labelled.versions
+        )  # fmt: skip
+
+    def score(self, version: int, *, now: float) -> float | None:
+        """Return the first measure of a version over all time, None without enough labels."""
+        for report in self.quality("all time", now=now):
+            if report.version == version and report.measures:
+                return report.measures[0].value
+        return None
+
+    def changed(self, changes: Sequence[AlertChange]) -> None:
+        """Tell of alerts."""
+        for change in changes:
+            self.changes.append(change)
+            for webhook in self.webhooks:
+                webhook(change)
 
     def observed(self) -> Observed:
         """Return what was learnt so far."""
         return Observed(
-            monitor=self.monitor, outcomes=self.outcomes.without_answers(), counts=self.counts,
+            monitor=self.monitor, outcomes=self.outcomes.without_answers(), rows=self.rows, marks=list(self.marks),
+            alerts=self.alerts, changes=list(self.changes), drift=self.drift,
             comparison=None if self.mirror is None else self.mirror.comparison,
             progress=None if self.rollout is None else self.rollout.progress,
         )  # fmt: skip
@@ -135,9 +219,31 @@ class Observer:
         """Go on from what was learnt elsewhere."""
         self.monitor.absorb(observed.monitor)
         self.outcomes.join(observed.outcomes)
-        for version, count in observed.counts.items():
-            own = self.counts.setdefault(version, VersionCount())
-            own.requests += count.requests
-            own.errors += count.errors
+        if not self.rows.versions:
+            self.rows = observed.rows
+        self.marks = deque([*observed.marks, *self.marks], maxlen=_MARKS)
+        self.alerts.resume(observed.alerts)
+        self.changes = deque([*observed.changes, *self.changes], maxlen=_CHANGES)
+        self.drift = self.drift or observed.drift
         if self.mirror is not None and observed.comparison is not None:
             self.mirror.comparison = observed.comparison
+
+
+def _logged(log: PredictionLog, name: str, request_ids: list[str]) -> list[PredictionEvent]:
+    """Return requests that are in the log, unless it cannot be read just now."""
+    from mlnb.monitoring.prediction_log import find
+
+    log.flush(timeout=_PATIENCE)
+    try:
+        return [logged.event for logged in find(log.settings, name, request_ids).values() if logged.label is None]
+    except OSError:
+        return []
+
+
+def _nobody() -> None:
+    """Hear of labels and do nothing."""
+
+
+def _numbers(signature: Signature) -> bool | None:
+    """Return whether a model answers with numbers; None if that is not known."""
+    return None if signature.output == "any" else signature.output == "number"

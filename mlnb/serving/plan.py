@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from mlnb.monitoring.alerts import DEFAULT_RULES
 from mlnb.serving.predicting import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
+    from mlnb.monitoring.alerts import AlertRule
+    from mlnb.monitoring.prediction_log import LogSettings
     from mlnb.registry import ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.serving.canary import CanaryPlan
     from mlnb.serving.traffic import Split
 
-__all__ = ["Manner", "Plan", "Shadow", "Spec"]
+__all__ = ["Manner", "Plan", "Shadow", "Spec", "Watching"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,25 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """How a deployment is watched.
+
+    Attributes
+    ----------
+    log : LogSettings or None
+        Where its predictions are logged.
+    rules : tuple of AlertRule
+        What is not to happen.
+    webhooks : tuple of str
+        Who is told, by URL.
+    """
+
+    log: LogSettings | None = None
+    rules: tuple[AlertRule, ...] = DEFAULT_RULES
+    webhooks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All that is to be served under one name.
 
@@ -91,6 +113,7 @@ class Plan:
         For the one of the others that is to become live step by step.
     names : dict of int to str
         What people call versions that share the requests, by number.
+    watching : Watching
     """
 
     live: Spec
@@ -99,6 +122,7 @@ class Plan:
     shadow: Shadow | None = None
     canary: CanaryPlan | None = None
     names: dict[int, str] = field(default_factory=dict)
+    watching: Watching = field(default_factory=Watching)
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -116,7 +140,7 @@ class Plan:
         shadow = self.shadow
         if shadow is not None and any(spec.version.number == shadow.spec.version.number for spec in self.specs):
             shadow = None
-        return Plan(live=self.of(number), shadow=shadow)
+        return Plan(live=self.of(number), shadow=shadow, watching=self.watching)
 
     def scaled(self, replicas: int) -> Plan:
         """Return the plan with as many replicas of each version that answers."""

@@ -184,9 +184,11 @@ def _submit(
             inquiry.respond(200, headers, body)
 
     key = b"" if service.split is None else inquiry.header(_KEY)
+    parent = inquiry.header(b"traceparent") if service.traced else b""
     service.submit(
-        query, timeout=timeout, received=received, answered=answered, gone=lambda: inquiry.gone, key=key, number=number
-    )
+        query, timeout=timeout, received=received, answered=answered, gone=lambda: inquiry.gone, key=key, number=number,
+        parent=parent,
+    )  # fmt: skip
 
 
 def _respond_error(inquiry: Inquiry, form: Form, error: MlnbError) -> None:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, PredictionError
+from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, PredictionError, StoppedError
 from mlnb.events import PredictionEvent
 from mlnb.scaling.batching import Job
 from mlnb.serving.traffic import key_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlnb.events import PredictionListener
     from mlnb.registry import ModelVersion
     from mlnb.registry.signature import Signature
-    from mlnb.scaling.batching import Prediction
+    from mlnb.scaling.batching import Batch, Prediction
     from mlnb.scaling.pool import ReplicaPool
     from mlnb.serving.traffic import Split
 
@@ -95,13 +95,14 @@ class Line:
 class _Asker:
     """One request, from when it is submitted until it is told."""
 
-    __slots__ = ("answered", "received", "request_id", "service", "version")
+    __slots__ = ("answered", "parent", "received", "request_id", "service", "version")
 
     def __init__(
         self, service: ModelService, version: ModelVersion, answered: Callable[[Answer | MlnbError], None],
-        received: float, request_id: str,
+        received: float, request_id: str, parent: bytes,
     ) -> None:  # fmt: skip
         self.service = service
+        self.parent = parent
         self.version = version
         self.answered = answered
         self.received = received
@@ -112,8 +113,21 @@ class _Asker:
         assert isinstance(error, BaseException)  # noqa: S101 - for the type checker: answers come in batches
         self.service.refuse(
             _told(error), received=self.received, answered=self.answered, version=self.version,
-            request_id=self.request_id,
+            request_id=self.request_id, parent=self.parent,
         )  # fmt: skip
+
+
+class _Again:
+    """A request that is asked again, for its probabilities: it is no request any more."""
+
+    __slots__ = ("told",)
+
+    def __init__(self, told: Callable[[np.ndarray[Any, Any] | None], None]) -> None:
+        self.told = told
+
+    def failed(self, _: Prediction | BaseException) -> None:
+        """There are none."""
+        self.told(None)
 
 
 class ModelService:
@@ -135,11 +149,14 @@ class ModelService:
         All that answer, by version number.
     split : Split or None
         Shares the requests out to them; None where the live one has all.
+    traced : bool
+        Whether somebody wants to know the header ``traceparent`` of requests.
     """
 
     def __init__(self, line: Line, *, listener: PredictionListener) -> None:
         self.live = line
         self.split: Split | None = None
+        self.traced = False
         self.lines = {line.version.number: line}
         line.pool.answered = self._answered
         self._listener = listener
@@ -172,6 +189,7 @@ class ModelService:
         gone: Callable[[], bool],
         key: bytes = b"",
         number: int | None = None,
+        parent: bytes = b"",
     ) -> None:
         """Let the live version answer, or the one that a split chooses.
 
@@ -190,6 +208,8 @@ class ModelService:
             What the request belongs to, for a split. Default: what the body says, else the request itself.
         number : int, optional
             The version to answer, whatever the split says.
+        parent : bytes
+            What the header ``traceparent`` says, where traces are on.
         """
         request_id = ""
         if number is not None and number not in self.lines:
@@ -215,7 +235,7 @@ class ModelService:
 
         rows = query.rows
         count = len(rows) if hasattr(rows, "__len__") else 1
-        asker = _Asker(self, version, answered, received, request_id)
+        asker = _Asker(self, version, answered, received, request_id, parent)
         job = Job(
             rows, count, query.probabilities, self._loop.time() + timeout, asker.failed, gone, asker,
             alone=not query.joins(version.signature),
@@ -225,14 +245,15 @@ class ModelService:
         except MlnbError as error:
             asker.failed(error)
 
-    def _answered(self, jobs: Sequence[Job], prediction: Prediction) -> None:
+    def _answered(self, jobs: Sequence[Job], prediction: Prediction, batch: Batch) -> None:
         """Tell all those of a batch: one loop, because tens of thousands are told in a second."""
         values, probabilities, missing = prediction
         if len(jobs) == 1:
             jobs[0].count = len(values)  # the model knows better than the one who asked
         now, clock, bits = time.time(), time.perf_counter(), self._random.getrandbits
-        version = jobs[0].asker.version
+        version = self.version if type(jobs[0].asker) is _Again else jobs[0].asker.version
         name, number = version.name, version.number
+        replica, rows, started = batch
         start = 0
         for job in jobs:
             end = start + job.count
@@ -240,13 +261,59 @@ class ModelService:
                 start = end
                 continue
             asker = job.asker
+            if type(asker) is _Again:
+                asker.told(None if probabilities is None else probabilities[start:end])
+                start = end
+                continue
             request_id = asker.request_id or f"{bits(48):012x}"
             seconds = clock - asker.received
             own = values[start:end]
-            self._note(PredictionEvent(name, number, request_id, now, seconds, job.count, 200, None, job.rows, own))
             part = None if probabilities is None else probabilities[start:end]
+            waited = started - asker.received
+            self._note(
+                PredictionEvent(
+                    name,
+                    number,
+                    request_id,
+                    now,
+                    seconds,
+                    job.count,
+                    200,
+                    None,
+                    job.rows,
+                    own,
+                    replica,
+                    waited,
+                    rows,
+                    part,
+                    asker.parent,
+                )
+            )
             asker.answered(Answer(own, part, version, request_id, seconds, missing))
             start = end
+
+    def ask_again(
+        self, number: int, rows: Any, count: int, told: Callable[[np.ndarray[Any, Any] | None], None]
+    ) -> None:
+        """Ask a version for the probabilities of rows that it has answered; ``told`` gets them, or None, once.
+
+        They are a batch of their own, and nobody's request.
+        """
+        asker = _Again(told)
+        job = Job(
+            rows,
+            count,
+            probabilities=True,
+            deadline=self._loop.time() + self.live.pool.timeout,
+            done=asker.failed,
+            gone=lambda: False,
+            asker=asker,
+            alone=True,
+        )
+        try:
+            self.lines[number].pool.submit(job)
+        except MlnbError as error:
+            job.tell(error)
 
     def refuse(
         self,
@@ -256,6 +323,7 @@ class ModelService:
         answered: Callable[[Answer | MlnbError], None],
         version: ModelVersion | None = None,
         request_id: str = "",
+        parent: bytes = b"",
     ) -> None:
         """Answer with an error, and count it."""
         version = version or self.version
@@ -264,7 +332,15 @@ class ModelService:
         seconds = time.perf_counter() - received
         self._note(
             PredictionEvent(
-                version.name, version.number, request_id, time.time(), seconds, 0, error.status, _reason(error)
+                version.name,
+                version.number,
+                request_id,
+                time.time(),
+                seconds,
+                0,
+                error.status,
+                _reason(error),
+                parent=parent,
             )
         )
         answered(error)
@@ -290,6 +366,9 @@ class ModelService:
     def take_over(self, line: Line) -> None:
         """Let the live version answer what waits for another one and is not begun; their signatures must fit."""
         for job in line.pool.give_up_waiting():
+            if type(job.asker) is _Again:
+                job.tell(StoppedError("This version answers no more."))
+                continue
             former, job.asker.version = job.asker.version, self.version
             job.alone |= not Query(job.rows, job.probabilities).joins(self.version.signature)
             try:

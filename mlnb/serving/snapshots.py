@@ -9,10 +9,24 @@ if TYPE_CHECKING:
     from mlnb.monitoring import MetricsSnapshot
     from mlnb.monitoring.comparison import ComparisonSummary
     from mlnb.scaling.pool import ReplicaSnapshot
-    from mlnb.serving.observing import Observed, VersionCount
+    from mlnb.serving.observing import Observed
     from mlnb.serving.rollout import CanarySnapshot, Change
 
-__all__ = ["Handed", "ServiceSnapshot", "ShadowSnapshot", "TrafficSnapshot"]
+__all__ = ["Handed", "ServiceSnapshot", "ShadowSnapshot", "TrafficSnapshot", "VersionCount"]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCount:
+    """What one version answered.
+
+    Attributes
+    ----------
+    requests, errors : int
+        Since it began to answer; errors are those of the server (status 500 and more).
+    """
+
+    requests: int = 0
+    errors: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

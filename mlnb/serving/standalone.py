@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.scaling.preloading import Zygotes
-    from mlnb.serving.plan import Manner
+    from mlnb.serving.plan import Manner, Watching
 
 __all__ = ["Standalone"]
 
@@ -35,6 +35,7 @@ class Standalone:
         Trusted.
     version : ModelVersion
     manner : Manner
+    watching : Watching
     port : int or None
         None: 8000, or one that is free.
     accelerate : bool
@@ -51,12 +52,13 @@ class Standalone:
     """
 
     def __init__(
-        self, registry: ModelRegistry, version: ModelVersion, *, manner: Manner, port: int | None, accelerate: bool,
-        grace: float, zygotes: Zygotes, say: Callable[[str], None],
+        self, registry: ModelRegistry, version: ModelVersion, *, manner: Manner, watching: Watching,
+        port: int | None, accelerate: bool, grace: float, zygotes: Zygotes, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._registry = registry
         self._version = version
         self._manner = manner
+        self._watching = watching
         self._accelerate = accelerate
         self._grace = grace
         self._say = say
@@ -96,7 +98,7 @@ class Standalone:
     async def _deploy(self) -> None:
         try:
             spec, model = await asyncio.to_thread(self._spec)
-            await self._gateway.deploy(Plan(live=spec), {spec.version.number: model})
+            await self._gateway.deploy(Plan(live=spec, watching=self._watching), {spec.version.number: model})
         except Exception as error:  # noqa: BLE001 - run() raises it
             self._failure = error
             self._server.stop()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, StoppedError
 from mlnb.registry import history
+from mlnb.workspace.monitored import Monitored
 from mlnb.workspace.snapshot import DeploymentSnapshot
 
 if TYPE_CHECKING:
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
     from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.guards import Guard
     from mlnb.monitoring.load.result import BenchmarkResult
-    from mlnb.monitoring.monitor import Series
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.registry.history import Action, HistoryEvent
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.scaling.pool import ReplicaSnapshot
     from mlnb.serving.canary import CanaryPlan
-    from mlnb.serving.hosting import Hosted, Variant
+    from mlnb.serving.hosting import Hosted, Hosting, Variant
     from mlnb.serving.rollout import Change
     from mlnb.serving.service import Answer
     from mlnb.serving.snapshots import ServiceSnapshot, TrafficSnapshot
@@ -40,7 +40,7 @@ __all__ = ["Deployment"]
 _log = logging.getLogger(__name__)
 
 
-class Deployment:
+class Deployment(Monitored):
     """A model that is being served, under one name. As a context manager it stops at the end.
 
     :func:`mlnb.deploy` makes it. There is one for each name: deploying a name again gives the same object, live again
@@ -135,6 +135,13 @@ class Deployment:
             raise StoppedError(f"{self.name!r} was stopped. Deploy it again: mlnb.deploy({str(self.version)!r}).")
 
     @property
+    def _hosting(self) -> Hosting:
+        return self._workspace._hosting
+
+    def _rewatch(self, hosted: Hosted) -> None:
+        self._workspace.rewatch(self, hosted)
+
+    @property
     def _served(self) -> Hosted:
         self._check_live()
         assert self._hosted is not None  # noqa: S101 - for the type checker
@@ -146,20 +153,6 @@ class Deployment:
 
         split = self._hosted.split if self._live and self._hosted is not None else None
         return describe(self.version) | ({} if split is None else {"shares": split.shares})
-
-    def metrics(self) -> MetricsSnapshot:
-        """Return requests, errors and latency so far."""
-        self._observed()
-        return self._metrics()
-
-    def series(self) -> Series:
-        """Return requests, errors and latency second by second over the last five minutes."""
-        from mlnb.monitoring import ModelMonitor
-
-        if self._live:
-            with suppress(StoppedError, NotDeployedError):
-                return self._workspace._hosting.series(self.name)
-        return ModelMonitor().series(now=time.time())
 
     def scale(self, replicas: int) -> Deployment:
         """Answer from as many processes beside the kernel; 0: from the kernel. No request fails because of it.
@@ -503,8 +496,16 @@ class Deployment:
             raise
         self._adopt(hosted)
         self._note(event)
+        self._mark(action, f"v{(about or version).number} {action}")
         self._versions = versions
         self.url = f"{hosting.url}/models/{self.name}"
+
+    def _mark(self, kind: str, words: str) -> None:
+        """Note what was done on the time axis."""
+        from mlnb.monitoring.metrics import Mark
+
+        with suppress(MlnbError):  # it is served all the same
+            self._hosting.mark(self.name, Mark(at=time.time(), kind=kind, version=self.version.number, words=words))
 
     def _adopt(self, hosted: Hosted) -> None:
         """Become what is served."""
@@ -521,6 +522,7 @@ class Deployment:
         self._variants |= {one.version.number: one for one in hosted.variants}
         self._hosted = hosted
         self._live = True
+        self._heed()
 
     def _note(self, event: HistoryEvent) -> None:
         """Learn of an event in the history that is this deployment's own."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.serving.canary import CanaryPlan
     from mlnb.serving.hosting import Hosted, Hosting
-    from mlnb.serving.plan import Manner
+    from mlnb.serving.plan import Manner, Watching
     from mlnb.serving.rollout import Change
     from mlnb.workspace.traffic import Arrangement
 
@@ -70,6 +70,7 @@ class Workspace:
         accelerate: bool | None = None,
         policy: str | None = None,
         timeout: float | None = None,
+        log: Any = None,
     ) -> Deployment:
         """Register a model as a new version and serve it; a name that is live gets the new version in place.
 
@@ -102,6 +103,10 @@ class Workspace:
         timeout : float, optional
             Seconds after which a prediction is given up, and the replica that hangs replaced. Default: as it
             is live, else 60.
+        log : bool, str, mapping or LogSettings, optional
+            Whether and where predictions are logged: True for a SQLite file beside the registry's default folder, or
+            the URL of a database; see :class:`~mlnb.monitoring.prediction_log.LogSettings`. Default: as it is live,
+            else False.
 
         Raises
         ------
@@ -133,6 +138,7 @@ class Workspace:
         # Storing and loading take their time, on a bucket above all: other names go on meanwhile.
         with turn, self._server_on(port):  # first: a port that is taken must leave the registry as it was
             manner = self._manner(serving_name, replicas=replicas, policy=policy, timeout=timeout)
+            self._watching(serving_name, log=log)  # which refuses what is none
             if stored:
                 version = _existing(where, model, name=name, **given)
             else:
@@ -143,7 +149,10 @@ class Workspace:
             before = self._deployments.get(serving_name)
             if accelerate is None:
                 accelerate = before is not None and before._live and before.acceleration is not None
-            return self._serve(where, version, "deployed", manner=manner, accelerate=accelerate, example=example)
+            return self._serve(
+                where, version, "deployed", manner=manner, accelerate=accelerate, example=example,
+                watching=self._watching(serving_name, log=log),
+            )  # fmt: skip
 
     def scale(self, name: str, replicas: int) -> Deployment:
         """Answer from as many processes beside the kernel; 0: from the kernel. No request fails because of it.
@@ -158,6 +167,7 @@ class Workspace:
         with self._turns[name]:
             self._hosting.scale(name, _checked_replicas(replicas))
             deployment._scaled(replicas)
+            deployment._mark("scaled", f"scaled to {replicas}")
         return deployment
 
     def rollback(self, name: str, *, to: int | None = None, reason: str = "") -> Deployment:
@@ -264,6 +274,12 @@ class Workspace:
         with self._turns[name], self._server_on(None):
             deployment._go_live(promoted(deployment._served, number), {}, "promoted", reason=reason)
         return deployment
+
+    def rewatch(self, deployment: Deployment, hosted: Hosted) -> None:
+        """Let a deployment be watched by other rules; nothing else changes."""
+        with self._turns[deployment.name], self._server_on(None):
+            self._hosting.serve(hosted)
+            deployment._adopt(hosted)
 
     def _arrange(
         self, name: str, action: Action, arrange: Callable[[Hosted], Arrangement]
@@ -394,16 +410,34 @@ class Workspace:
             timeout=before.timeout if timeout is None else timeout,
         )
 
+    def _watching(self, name: str, *, log: Any = None) -> Watching:
+        """Return how a name is to be watched: as asked, else as it is."""
+        from mlnb.serving.plan import Watching
+
+        known = self._deployments.get(name)
+        before = known._hosted.watching if known and known._hosted else Watching()
+        if log is None:
+            return before
+        if log is False:
+            return replace(before, log=None)
+        from mlnb.monitoring.prediction_log import LogSettings
+
+        settings = LogSettings.of(log)
+        return replace(before, log=replace(settings, url=settings.place))  # wherever the server runs
+
     def _serve(
         self, registry: ModelRegistry, version: ModelVersion, action: Action, *, manner: Manner, accelerate: bool,
-        example: Any = None, reason: str = "",
+        example: Any = None, reason: str = "", watching: Watching | None = None,
     ) -> Deployment:  # fmt: skip
         from mlnb.serving.hosting import Hosted, Variant, load
 
         # What is served is what is stored, whatever happens to the object in the notebook later.
         model = load(registry, version)
         acceleration = _faster(registry, version, model, example) if accelerate else None
-        hosted = Hosted(registry=registry, live=Variant(version=version, acceleration=acceleration), manner=manner)
+        hosted = Hosted(
+            registry=registry, live=Variant(version=version, acceleration=acceleration), manner=manner,
+            watching=self._watching(version.name) if watching is None else watching,
+        )  # fmt: skip
         deployment = self._deployments.get(version.name) or Deployment(self, registry, version)
         deployment._go_live(hosted, {version.number: model}, action, reason=reason)
         with self._lock:

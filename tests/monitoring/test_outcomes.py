@@ -135,9 +135,28 @@ def test_the_truth_of_a_number_is_a_finite_number(label: Any) -> None:
         outcomes(answered("a", 1.5), labels=None, output="number").label([Label("a", label=label)])
 
 
-def test_an_answer_that_is_no_number_has_no_error() -> None:
-    with pytest.raises(InvalidInputError, match="the error of the answer is nan"):
-        outcomes(answered("a", np.nan), labels=None, output="number").label([Label("a", label=1.0)])
+def test_an_answer_that_is_no_number_has_no_score() -> None:
+    remembered = outcomes(answered("a", np.nan), answered("b", np.nan, 2.0), labels=None, output="number")
+    assert remembered.label([Label("a", label=1.0), Label("b", label=[1.0, 1.5])]) == 2
+    assert remembered.quality(1) == Tally(1, 0.5, 0.0)
+    report = remembered.labelled.report(1, window_name="all time", labels=None, output="number")
+    assert report.labels == 3
+    assert "2 rows without a finite answer left out." in report.words
+
+
+@pytest.mark.parametrize("label", [None, ["x", None], [["x"]], [{"a": 1}], {"a": 1}, float("nan"), [["a", "b"], "c"]])
+def test_the_truth_of_a_class_is_a_text_or_a_number(label: Any) -> None:
+    remembered = outcomes(answered("a", "x"), labels=None)
+    with pytest.raises(InvalidInputError, match="Request 'a'"):
+        remembered.label([Label("a", label=label)])
+    assert remembered.refused == {"unknown": 0, "twice": 0, "wrong type": 1}
+
+
+@pytest.mark.parametrize("label", [[1, 0, 1], [[1], [0]], [[1, 0], [1]]])
+def test_the_truth_of_several_outputs_has_their_shape(label: Any) -> None:
+    remembered = outcomes(answered("a", [1, 0]), labels=None)
+    with pytest.raises(InvalidInputError, match="Request 'a'"):
+        remembered.label([Label("a", label=label)])
 
 
 def test_labels_after_outcomes_are_refused_within_a_trial_only() -> None:
@@ -152,7 +171,101 @@ def test_labels_after_outcomes_are_refused_within_a_trial_only() -> None:
     assert remembered.quality(1) == Tally(1, 0.0, 0.0)
 
 
+def test_refused_labels_are_counted_by_what_is_wrong_with_them() -> None:
+    remembered = outcomes(*(answered(name, 1) for name in "abcd"))
+    remembered.label([Label("a", label=1)])
+    given = [
+        Label("b", label=1),
+        Label("zz", label=1),
+        Label("yy", label=1),
+        Label("a", label=1),
+        Label("c", label="x"),
+    ]
+    with pytest.raises(UnknownRequestError, match="'zz'"):
+        remembered.label(given)
+    with pytest.raises(AlreadyLabelledError, match="'d' is there twice"):
+        remembered.label([Label("d", label=1), Label("d", label=1)])
+    with pytest.raises(InvalidInputError, match="cannot be mixed"):
+        remembered.label([Label("d", label=1), Label("c", outcome=1.0)])
+    assert remembered.refused == {"unknown": 2, "twice": 2, "wrong type": 2}
+    assert remembered.label([Label(name, label=1) for name in "bcd"]) == 3
+
+
+# ---- what was labelled ----
+
+
+def test_what_was_labelled_is_kept_for_reports() -> None:
+    probabilities = np.array([[0.3, 0.7], [0.8, 0.2]])
+    remembered = outcomes(answered("a", 1, 0)._replace(probabilities=probabilities), answered("b", 1, version=2))
+    remembered.remember([answered("c", 1)])
+    remembered.label([Label("a", label=[1, 1]), Label("b", label=0)], at=50.0)
+    remembered.label([Label("c", outcome=1.0)], at=60.0)
+    assert remembered.labelled.versions == (1, 2)
+    rows = remembered.labelled._versions[1]
+    rows.settle()
+    assert (rows.at.tolist(), rows.truth.tolist(), rows.prediction.tolist()) == ([50.0] * 2, [[1], [1]], [[1], [0]])
+    assert rows.probabilities is not None
+    assert rows.probabilities.tolist() == probabilities.tolist()
+    assert remembered.labelled.waiting(2, most=9) == ["b"]
+
+
+def test_numbers_are_kept_as_numbers() -> None:
+    remembered = outcomes(answered("a", 2, 3), labels=None, output="number")
+    remembered.label([Label("a", label=[2, 5])], at=1.0)
+    report = remembered.labelled.report(1, window_name="all time", labels=None, output="number")
+    assert (report.task, report.labels) == ("numbers", 2)
+
+
+def test_requests_of_before_are_restored_and_labelled() -> None:
+    remembered = outcomes(answered("here", 1))
+    assert remembered.unknown(["old", "here", "older"]) == ["old", "older"]
+    remembered.trial({1: "a", 2: "b"})
+    remembered.restore([answered("old", 1), answered("here", 0)])
+    assert remembered.unknown(["old", "here", "older"]) == ["older"]
+    assert remembered.label([Label("old", label=1), Label("here", label=1)]) == 2
+    assert remembered.quality(1).mean == 1.0
+    found = remembered.experiment()
+    assert found is not None
+    assert found.outcomes == 0
+    remembered.restore([answered("old", 1)])
+    with pytest.raises(AlreadyLabelledError):
+        remembered.label([Label("old", label=1)])
+
+
+def test_what_was_labelled_goes_on_elsewhere() -> None:
+    old, new = outcomes(answered("a", 1)), outcomes(answered("b", 1))
+    for one, name in ((old, "a"), (new, "b")):
+        one.label([Label(name, label=1)])
+        with pytest.raises(UnknownRequestError):
+            one.label([Label("zz", label=1)])
+    left = old.without_answers()
+    old.remember([answered("later", 1)])
+    old.label([Label("later", label=1)])
+    new.join(pickle.loads(pickle.dumps(left)))
+    assert new.labelled.report(1, window_name="all time", labels=(0, 1), output="class").labels == 2
+    assert new.refused["unknown"] == 2
+    assert old.refused["unknown"] == 1
+
+
 # ---- memory ----
+
+
+def test_probabilities_count_as_values_too() -> None:
+    wide = np.full((1, 199_000), 1e-5)
+    events = [answered(str(at), 1)._replace(probabilities=wide) for at in range(12)]
+    remembered = outcomes(*events)
+    with pytest.raises(UnknownRequestError):
+        remembered.label([Label("0", label=1)])
+    assert remembered.label([Label(str(at), label=1) for at in range(2, 12)]) == 10
+    assert remembered._cells == 0
+
+
+def test_of_very_many_probabilities_only_the_answer_is_kept() -> None:
+    event = answered("a", 1)._replace(probabilities=np.full((1, 200_000), 1e-5))
+    remembered = outcomes(event)
+    assert remembered._cells == 1
+    assert remembered.label([Label("a", label=1)]) == 1
+    assert remembered.labelled.waiting(1, most=1) == ["a"]
 
 
 def test_it_remembers_the_last_requests() -> None:

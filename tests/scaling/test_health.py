@@ -127,7 +127,7 @@ def test_it_can_always_come_back(steps: list[tuple[float, str]], checked: bool) 
     now = live(health, steps) + LONGEST_EJECTION
     health.succeeded(now)
     assert health.is_in(now)
-    assert health.share(now + SLOW_START) == 1
+    assert health.share(now + SLOW_START) == pytest.approx(1)
 
 
 @given(happenings, st.booleans(), st.floats(0, 100))

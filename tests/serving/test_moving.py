@@ -249,7 +249,10 @@ def memory() -> float:
     return psutil.Process().memory_full_info().uss / 2**20
 
 
-@pytest.mark.parametrize(("cycles", "scales"), [(50, ()), (6, (1, 0)), (3, (2, 1, 0, 1))])
+LONG = [pytest.param(cycles, scales, marks=pytest.mark.soak) for cycles, scales in ((50, ()), (6, (1, 0)))]
+
+
+@pytest.mark.parametrize(("cycles", "scales"), [(3, (2, 1, 0, 1)), *LONG])
 def test_nothing_is_left_of_many_cycles(cycles: int, scales: tuple[int, ...]) -> None:
     """50 in the kernel; fewer with processes, each of which takes most of a second."""
 

@@ -86,7 +86,7 @@ def _may_answer(one: Asked, versions: set[int], since: float, until: float) -> b
 # ---- any change, in any order ----
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3))])
 def test_changes_of_traffic_in_any_order(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - an order that can be had again
     deployment = two_versions()

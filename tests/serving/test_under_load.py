@@ -99,7 +99,7 @@ def test_every_kind_of_change_in_a_row() -> None:
     assert processes() == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_changes_in_any_order(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - an order that can be had again
     deployment = numbered()

@@ -15,7 +15,7 @@ from mlnb.monitoring.guards import GuardReading
 from mlnb.monitoring.tally import Tally
 from mlnb.scaling.pool import ReplicaSnapshot
 from mlnb.serving.canary import CanaryPlan
-from mlnb.serving.observing import VersionCount
+from mlnb.serving.snapshots import VersionCount
 from mlnb.serving.rollout import CanarySnapshot, Change
 from mlnb.serving.snapshots import ShadowSnapshot, TrafficSnapshot
 from mlnb.widgets import render_traffic as tab

@@ -1,0 +1,10 @@
+"""Drift: whether requests still look like the example that a version was registered with."""
+
+from __future__ import annotations
+
+from mlnb.monitoring.drift.assessing import assess
+from mlnb.monitoring.drift.reading import Window, columns_of
+from mlnb.monitoring.drift.report import ColumnDrift, DriftReport
+from mlnb.monitoring.drift.sampling import RowSample, SampledRows
+
+__all__ = ["ColumnDrift", "DriftReport", "RowSample", "SampledRows", "Window", "assess", "columns_of"]

@@ -1,0 +1,240 @@
+"""The database that a log writes to: opened, filled and trimmed on the log's own thread."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import orjson
+import psutil
+from sqlalchemy import insert, select, update
+
+from mlnb.monitoring.prediction_log.documents import write_document
+from mlnb.monitoring.prediction_log.masking import Mask
+from mlnb.monitoring.prediction_log.opening import LogUnavailableError, engine_for
+from mlnb.monitoring.prediction_log.tables import (
+    FORMAT,
+    METADATA,
+    PUT_FIELDS,
+    PUT_LABELS,
+    PUT_SETTING,
+    batches,
+    insertion,
+)
+from mlnb.monitoring.prediction_log.tables import (
+    settings as stored,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from mlnb.events import PredictionEvent
+    from mlnb.monitoring.prediction_log.noted import Names, NotedLabel
+    from mlnb.monitoring.prediction_log.settings import LogSettings
+
+__all__ = ["Database", "clean", "key_of"]
+
+_TOGETHER = (128, 32, 8, 1)  # requests in one step: few sizes, because each is prepared once
+_IDS = 4096  # of one batch
+_SPAN = 600.0  # seconds of one batch
+_JOURNAL = 16 * 2**20  # bytes that a write-ahead log keeps
+_RANGE = 2**32
+_SHARED = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs", "sshfs"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    number: int
+    oldest: float
+    newest: float
+    ids: bytes
+
+
+class Database:
+    """The open database of a log; used on one thread only.
+
+    Parameters
+    ----------
+    settings : LogSettings
+    salt : str
+        Of hashes, where the database has none yet.
+
+    Raises
+    ------
+    LogUnavailableError, sqlalchemy.exc.SQLAlchemyError, OSError
+        If it cannot be opened. What is missing, folders and tables, is made.
+    """
+
+    def __init__(self, settings: LogSettings, *, salt: str) -> None:
+        self._file, self._most = settings.file, settings.sample * _RANGE
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        self.connection = engine_for(settings).connect()
+        try:
+            if self._file is not None:
+                _prepare_file(self.connection, self._file)
+            with self.connection.begin():
+                METADATA.create_all(self.connection)
+            salt = self._introduce(salt)
+        except BaseException:
+            self.connection.close()
+            raise
+        self._mask = Mask(settings, salt=salt)
+        self._mark = "?" if self._file is not None else "%s"
+        self._open: dict[str, _Batch] = {}
+        self._identity = self._identify()
+
+    @property
+    def gone(self) -> bool:
+        """Whether another file, or none, is where the database was: what is written would be lost."""
+        return self._file is not None and self._identify() != self._identity
+
+    def close(self) -> None:
+        """Close the connection; what was not committed is undone."""
+        self.connection.close()
+
+    def write(self, events: Sequence[PredictionEvent], labels: Sequence[NotedLabel] = (), *, names: Names) -> int:
+        """Write all of it, or with an error nothing; return how many requests were written.
+
+        Parameters
+        ----------
+        events : sequence of PredictionEvent
+            Those that the sample leaves out are not written.
+        labels : sequence of NotedLabel
+        names : Names
+            For the settings that name fields.
+        """
+        keys = [key_of(event.request_id) for event in events]
+        if self._most < _RANGE:
+            events = [event for event, key in zip(events, keys, strict=True) if key < self._most]
+            keys = [key for key in keys if key < self._most]
+        with self.connection.begin():
+            self._write_rows(events, names)
+            opened = self._write_batches(events, keys)
+            self._write_labels(labels)
+        self._open |= opened
+        return len(events)
+
+    def write_names(self, names: Names) -> None:
+        """Write what the values of a row are called."""
+        if names:
+            rows = [
+                {"model": model, "version": version, "names": orjson.dumps(called).decode()}
+                for (model, version), called in names.items()
+            ]
+            with self.connection.begin():
+                self.connection.execute(PUT_FIELDS, rows)
+
+    def _write_rows(self, events: Sequence[PredictionEvent], names: Names) -> None:
+        start = 0
+        for size in _TOGETHER:
+            sql = insertion(size, mark=self._mark)
+            while start + size <= len(events):
+                flat: list[Any] = []
+                for event in events[start : start + size]:
+                    flat += self._values(event, names)
+                self.connection.exec_driver_sql(sql, tuple(flat))
+                start += size
+
+    def _values(self, event: PredictionEvent, names: Names) -> tuple[Any, ...]:
+        """Return what :data:`tables.WRITTEN` names."""
+        inputs, error = event.inputs, event.error
+        if self._mask.active:
+            inputs = self._mask.apply(inputs, names=names.get((event.model, event.version)))
+            error = self._mask.error(error)
+        return (
+            event.model, event.version, clean(event.request_id), event.at, event.seconds, event.rows, event.status,
+            error and clean(error), event.replica,
+            write_document(inputs), write_document(event.prediction), write_document(event.probabilities),
+        )  # fmt: skip
+
+    def _write_batches(self, events: Sequence[PredictionEvent], keys: Sequence[int]) -> dict[str, _Batch]:
+        """Note where the requests are found by their ids: in the batch that is open, or in a new one."""
+        places: dict[str, tuple[list[float], array[int]]] = {}
+        for event, key in zip(events, keys, strict=True):
+            place = places.get(event.model)
+            if place is None:
+                place = places[event.model] = ([], array("I"))
+            place[0].append(event.at)
+            place[1].append(key)
+        return {model: self._write_batch(model, times, ids.tobytes()) for model, (times, ids) in places.items()}
+
+    def _write_batch(self, model: str, times: Sequence[float], ids: bytes) -> _Batch:
+        oldest, newest = min(times), max(times)
+        batch = self._open.get(model)
+        if batch is not None:
+            oldest, newest, ids = min(oldest, batch.oldest), max(newest, batch.newest), batch.ids + ids
+            if len(ids) <= _IDS * 4 and newest - oldest <= _SPAN:
+                changed = update(batches).where(batches.c.id == batch.number)
+                if self.connection.execute(changed.values(oldest=oldest, newest=newest, ids=ids)).rowcount:
+                    return _Batch(batch.number, oldest, newest, ids)
+            oldest, newest, ids = min(times), max(times), ids[len(batch.ids) :]
+        made = self.connection.execute(insert(batches).values(model=model, oldest=oldest, newest=newest, ids=ids))
+        key = made.inserted_primary_key
+        return _Batch(0 if key is None else key[0], oldest, newest, ids)
+
+    def _write_labels(self, labels: Sequence[NotedLabel]) -> None:
+        noted = {
+            (one.model, one.label.request_id): {
+                "model": one.model, "request_id": clean(one.label.request_id), "at": one.at,
+                "label": write_document(one.label.label), "outcome": one.label.outcome,
+            }
+            for one in labels
+        }  # fmt: skip
+        if noted:
+            self.connection.execute(PUT_LABELS, list(noted.values()))
+
+    def _introduce(self, salt: str) -> str:
+        """Write what every log says of itself, unless it is there; return its salt."""
+        with self.connection.begin():
+            rows = [{"name": "format", "content": FORMAT}, {"name": "salt", "content": salt}]
+            self.connection.execute(PUT_SETTING, rows)
+            found = {row.name: row.content for row in self.connection.execute(select(stored))}
+        if found["format"] != FORMAT:
+            raise LogUnavailableError(f"its format is {found['format'][:20]}, this mlnb writes {FORMAT}; update mlnb")
+        return str(found["salt"])
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            status = self._file.stat() if self._file is not None else None
+        except OSError:
+            return None
+        return None if status is None else (status.st_dev, status.st_ino)
+
+
+def key_of(request_id: str) -> int:
+    """Return the 32 bits by which a request is sampled and found."""
+    return crc32(request_id.encode("utf-8", "replace"))
+
+
+def clean(text: str) -> str:
+    """Return text as every database takes it."""
+    return text if text.isalnum() else text.encode(errors="replace").decode().replace("\0", "")
+
+
+def _prepare_file(connection: Connection, file: Path) -> None:
+    """Let several processes write one SQLite file: by a write-ahead log where one machine alone uses it.
+
+    https://www.sqlite.org/wal.html: "does not work over a network filesystem".
+    """
+    mode = "TRUNCATE" if _is_shared(file) else "WAL"
+    connection.exec_driver_sql("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file only
+    found = connection.exec_driver_sql(f"PRAGMA journal_mode = {mode}").scalar()
+    connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if found == 'wal' else 'FULL'}")
+    connection.exec_driver_sql(f"PRAGMA journal_size_limit = {_JOURNAL}")
+    connection.rollback()
+
+
+def _is_shared(file: Path) -> bool:
+    """Say whether other machines may have the file open, too."""
+    parents = {str(parent) for parent in file.resolve().parents}
+    mounts = [one for one in psutil.disk_partitions(all=True) if one.mountpoint in parents]
+    nearest = max(mounts, key=lambda one: len(one.mountpoint), default=None)
+    return nearest is not None and nearest.fstype.removeprefix("fuse.") in _SHARED

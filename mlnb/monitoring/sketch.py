@@ -1,0 +1,180 @@
+"""A distribution in fixed memory: quantiles within 1 %, the same however it was put together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import accumulate
+from math import ceil, floor, inf, isfinite, log
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["RELATIVE_ACCURACY", "Sketch"]
+
+RELATIVE_ACCURACY = 0.01
+_GAMMA = (1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY)
+_PER_E = 1 / log(_GAMMA)  # buckets per factor of e
+_SMALLEST, _LARGEST = 1e-9, 1e15  # absolute values beyond are taken as these: 2,765 buckets for each sign
+_BIAS = 1 - ceil(log(_SMALLEST) * _PER_E)  # the bucket of the smallest positive value is 1, that of 0 is 0
+_MANY = 256  # values from which numpy is quicker
+
+
+class Sketch:
+    """Counts of values by buckets that are 2 % wide (DDSketch: Masson, Rim and Lee, VLDB 2019).
+
+    The buckets are theirs; the counts are a plain ``Counter``, because adding and merging many small sketches a second
+    is what a monitor does all day.
+
+    Attributes
+    ----------
+    buckets : Counter of int to int
+        In the order of the values; see :meth:`upper`.
+    count : int
+        Finite values.
+    total : float
+        Their sum.
+    smallest, largest : float
+        Exactly; infinite without values.
+    missing : int
+        Values that were NaN or infinite.
+
+    Examples
+    --------
+    >>> sketch = Sketch([1.0, 2.0, 3.0, 4.0])
+    >>> round(sketch.quantile(0.5), 1), sketch.quantile(1.0), Sketch().quantile(0.5)
+    (2.5, 4.0, None)
+    """
+
+    __slots__ = ("buckets", "count", "largest", "missing", "smallest", "total")
+
+    def __init__(self, values: Sequence[float] = ()) -> None:
+        self.buckets: Counter[int] = Counter()
+        self.count = self.missing = 0
+        self.total = 0.0
+        self.smallest, self.largest = inf, -inf
+        self.add(values)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sketch):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            setattr(self, name, value)
+
+    def add(self, values: Sequence[float]) -> None:
+        """Count values of any sign; what is not finite is counted as missing."""
+        if len(values) >= _MANY:
+            self._add_array(np.asarray(values, dtype=float))
+            return
+        known = [value for value in values if isfinite(value)]
+        self.missing += len(values) - len(known)
+        self._note(known, [bucket(value) for value in known])
+
+    def add_positive(self, values: list[float]) -> None:
+        """Count values of which each is finite and above 0: times, of which there are tens of thousands a second."""
+        per_e, bias = _PER_E, _BIAS
+        self._note(values, [ceil(log(value) * per_e) + bias for value in values])
+
+    def merge(self, other: Sketch) -> None:
+        """Count what another one has counted."""
+        buckets = self.buckets
+        for at, count in other.buckets.items():
+            buckets[at] += count
+        self.count += other.count
+        self.total += other.total
+        self.missing += other.missing
+        self.smallest, self.largest = min(self.smallest, other.smallest), max(self.largest, other.largest)
+
+    def quantile(self, quantile: float) -> float | None:
+        """Return a quantile within 1 % of ``numpy.quantile``'s, which interpolates; None without values."""
+        return self.quantiles(quantile)[0]
+
+    def quantiles(self, *wanted: float) -> tuple[float | None, ...]:
+        """Return several quantiles."""
+        if not self.count:
+            return (None,) * len(wanted)
+        order = sorted(self.buckets)
+        ends = list(accumulate(self.buckets[at] for at in order))
+        return tuple(self._at(order, ends, quantile * (self.count - 1)) for quantile in wanted)
+
+    @property
+    def mean(self) -> float | None:
+        """Exactly; None without values."""
+        return self.total / self.count if self.count else None
+
+    def below(self, limits: Sequence[float]) -> list[int]:
+        """Return how many values are at most each limit, in ascending order, as buckets can tell."""
+        order = sorted(self.buckets)
+        counts, at, seen = [], 0, 0
+        for limit in limits:
+            while at < len(order) and value_of(order[at]) <= limit:
+                seen += self.buckets[order[at]]
+                at += 1
+            counts.append(seen)
+        return counts
+
+    def _at(self, order: list[int], ends: list[int], position: float) -> float:
+        low = floor(position)
+        first, second = self._ranked(order, ends, low), self._ranked(order, ends, min(low + 1, self.count - 1))
+        return first + (second - first) * (position - low)
+
+    def _ranked(self, order: list[int], ends: list[int], rank: int) -> float:
+        if rank in (0, self.count - 1):
+            return self.smallest if rank == 0 else self.largest
+        at = int(np.searchsorted(ends, rank, side="right"))
+        return min(max(value_of(order[at]), self.smallest), self.largest)
+
+    def _note(self, values: Sequence[float], buckets: list[int]) -> None:
+        if not values:
+            return
+        self.buckets.update(buckets)
+        self.count += len(values)
+        self.total += sum(values)
+        smallest, largest = min(values), max(values)
+        self.smallest, self.largest = min(self.smallest, smallest), max(self.largest, largest)
+
+    def _add_array(self, values: np.ndarray[Any, Any]) -> None:
+        known = values[np.isfinite(values)]
+        self.missing += len(values) - len(known)
+        if not len(known):
+            return
+        sizes = np.clip(np.abs(known), _SMALLEST, _LARGEST)
+        buckets = np.ceil(np.log(sizes) * _PER_E).astype(int) + _BIAS
+        buckets = np.where(np.abs(known) < _SMALLEST, 0, np.where(known < 0, -buckets, buckets))
+        self.buckets.update(_counted(buckets))
+        self.count += len(known)
+        self.total += float(known.sum())
+        self.smallest = min(self.smallest, float(known.min()))
+        self.largest = max(self.largest, float(known.max()))
+
+
+def bucket(value: float) -> int:
+    """Return the bucket of a finite value."""
+    size = min(abs(value), _LARGEST)
+    if size < _SMALLEST:
+        return 0
+    at = ceil(log(size) * _PER_E) + _BIAS
+    return at if value > 0 else -at
+
+
+def value_of(at: int) -> float:
+    """Return the value that stands for a bucket: none in it is farther than 1 % away."""
+    if at == 0:
+        return 0.0
+    size = 2 * _GAMMA ** (abs(at) - _BIAS) / (1 + _GAMMA)
+    return float(size if at > 0 else -size)
+
+
+def _counted(buckets: np.ndarray[Any, Any]) -> Mapping[int, int]:
+    found, counts = np.unique(buckets, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))

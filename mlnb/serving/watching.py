@@ -1,0 +1,187 @@
+"""Looks at what is served, once a second on the server's loop: samples, drift and alerts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from mlnb.monitoring.alerts import Reading
+from mlnb.monitoring.drift import assess, columns_of
+from mlnb.monitoring.metrics import Mark
+from mlnb.registry import ModelRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mlnb.monitoring.drift import DriftReport
+    from mlnb.registry.rows.baseline import Baseline
+    from mlnb.scaling.pool import ReplicaPool
+    from mlnb.serving.observing import Observer
+    from mlnb.serving.plan import Plan, Spec
+    from mlnb.serving.predicting import Served
+
+_log = logging.getLogger(__name__)
+
+_EVERY = 1.0  # seconds
+_DRIFT_EVERY = 10  # seconds between two looks at drift, while there are new rows
+_ROWS = 1000  # of the newest, that drift is judged by
+_LATELY = 300.0  # seconds that crashes and dropped rows are counted over
+
+__all__ = ["Watcher"]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was seen of one deployment before."""
+
+    crashes: WeakKeyDictionary[ReplicaPool, int] = field(default_factory=WeakKeyDictionary)
+    crashed: deque[float] = field(default_factory=deque)  # when, by time.monotonic
+    dropped: deque[tuple[float, int]] = field(default_factory=deque)  # when, and rows since it was deployed
+    baselines: dict[int, Baseline | None] = field(default_factory=dict)  # by version
+    newest: float | None = None  # when the newest row came that drift was judged by
+    looked: float = 0.0
+    looking: bool = False
+
+
+class Watcher:
+    """Looks at deployments until it is stopped.
+
+    Parameters
+    ----------
+    served : mapping of str to Served
+        A live view.
+    plan_of : callable
+        Returns the plan of a name.
+    changed : callable
+        Told the name of a deployment whose alerts have changed.
+    """
+
+    def __init__(
+        self, served: Mapping[str, Served], *, plan_of: Callable[[str], Plan], changed: Callable[[str], None]
+    ) -> None:
+        self._served = served
+        self._plan_of = plan_of
+        self._changed = changed
+        self._known: WeakKeyDictionary[Observer, _Known] = WeakKeyDictionary()
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[DriftReport | None]] = set()
+
+    def start(self) -> None:
+        """Begin; again is harmless."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End; again is harmless."""
+        tasks = [*self._tasks, *([] if self._task is None else [self._task])]
+        self._task = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY)
+            for name, one in list(self._served.items()):
+                try:
+                    self._look(name, one)
+                except Exception:  # noqa: BLE001 - nothing of this may end it, or reach those who are served
+                    _log.exception("%s could not be looked at", name)
+
+    def _look(self, name: str, one: Served) -> None:
+        known = self._known.setdefault(one.observer, _Known())
+        observer, service, now = one.observer, one.service, time.time()
+        pools = [line.pool for line in service.lines.values()]
+        report = observer.drift
+        observer.monitor.sample(
+            now, replicas=sum(len(pool.replicas) for pool in pools), in_flight=sum(pool.in_flight for pool in pools),
+            drift=None if report is None else report.share,
+        )  # fmt: skip
+        changes = observer.alerts.step(self._reading(one, known, pools, now), now=time.monotonic())
+        if changes:
+            observer.changed(changes)
+            for change in changes:
+                observer.marks.append(Mark(at=change.at, kind="alert", version=change.version, words=change.words))
+            self._changed(name)
+        self._judge_drift(name, one, known)
+
+    def _reading(self, one: Served, known: _Known, pools: list[ReplicaPool], at: float) -> Reading:
+        metrics = one.observer.monitor.snapshot(now=at)
+        now = time.monotonic()
+        for pool in pools:
+            known.crashed.extend([now] * (pool.crashes - known.crashes.get(pool, 0)))
+            known.crashes[pool] = pool.crashes
+        log = one.observer.log
+        known.dropped.append((now, 0 if log is None else log.state().dropped))
+        while known.crashed and known.crashed[0] < now - _LATELY:
+            known.crashed.popleft()
+        while known.dropped[0][0] < now - _LATELY:
+            known.dropped.popleft()
+        requests, report = metrics.window_requests, one.observer.drift
+        return Reading(
+            at=at, version=one.service.version.number, total=metrics.requests, requests=requests,
+            error_rate=metrics.window_errors / requests if requests else None, p50=metrics.p50, p95=metrics.p95,
+            p99=metrics.p99, rate=metrics.rate, drift=None if report is None else _harm(report),
+            quality=one.observer.score(one.service.version.number, now=at), crashes=float(len(known.crashed)),
+            dropped=None if log is None else float(known.dropped[-1][1] - known.dropped[0][1]),
+        )  # fmt: skip
+
+    # ---- drift ----
+
+    def _judge_drift(self, name: str, one: Served, known: _Known) -> None:
+        """Judge the newest rows, now and then, while there are new ones."""
+        newest, now = one.observer.rows.rows(one.service.version.number, most=1).until, time.monotonic()
+        if newest in (None, known.newest) or known.looking or now - known.looked < _DRIFT_EVERY:
+            return
+        known.newest, known.looked, known.looking = newest, now, True
+        task = asyncio.get_running_loop().create_task(self._keep(name, one, known))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self, name: str, one: Served, known: _Known) -> DriftReport | None:
+        try:
+            report = await self.drift(name, one, rows=_ROWS)
+        except Exception:  # noqa: BLE001 - rows may be anything
+            _log.exception("The drift of %s could not be judged", name)
+            return None
+        else:
+            one.observer.drift = report
+            return report
+        finally:
+            known.looking = False
+
+    async def drift(self, name: str, one: Served, *, rows: int) -> DriftReport:
+        """Judge the newest rows that the live version answered, on another thread."""
+        known = self._known.setdefault(one.observer, _Known())
+        spec = self._plan_of(name).live
+        version = spec.version
+        sampled = one.observer.rows.rows(version.number, most=rows)
+        if version.number not in known.baselines:
+            known.baselines[version.number] = await asyncio.to_thread(_baseline, spec)
+        baseline = known.baselines[version.number]
+
+        def judged() -> DriftReport:
+            window = columns_of(version.signature, sampled)
+            return assess(
+                baseline, window.columns, prediction=window.prediction, name=name, version=version.number,
+                at=sampled.until,
+            )  # fmt: skip
+
+        return await asyncio.to_thread(judged)
+
+
+def _baseline(spec: Spec) -> Baseline | None:
+    registry = ModelRegistry(spec.registry).assume_trusted()  # by the one who deployed it
+    return registry.baseline(spec.reference)
+
+
+def _harm(report: DriftReport) -> float | None:
+    """Return the share of columns that drifted; 1 if the predictions did."""
+    if report.prediction is not None and report.prediction.verdict == "drifted":
+        return 1.0
+    return report.share

@@ -1,0 +1,273 @@
+"""What a deployment tells of itself: metrics, drift, quality, alerts and its prediction log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    import pandas as pd
+
+    from mlnb.monitoring import MetricsSnapshot
+    from mlnb.monitoring.alerts import AlertChange, AlertRule, AlertState
+    from mlnb.monitoring.drift import DriftReport
+    from mlnb.monitoring.metrics import Series
+    from mlnb.monitoring.quality import QualityReport
+    from mlnb.monitoring.view import MonitorView
+    from mlnb.registry import ModelVersion
+    from mlnb.serving.hosting import Hosted, Hosting
+
+    Callback = Callable[[AlertChange], object]
+
+__all__ = ["Monitored"]
+
+_log = logging.getLogger(__name__)
+
+_WINDOWS = (300, 3600)  # seconds
+
+
+class Monitored:
+    """The part of a deployment that tells what it did; :class:`~mlnb.workspace.Deployment` is the whole."""
+
+    name: str
+    version: ModelVersion
+    state: Literal["live", "stopped"]
+    _live: bool
+    _hosted: Hosted | None
+    _last_view: MonitorView | None = None
+    _callbacks: tuple[Callback, ...] = ()
+    _heeding: threading.Thread | None = None
+
+    @property
+    def _hosting(self) -> Hosting:
+        """The server."""
+        raise NotImplementedError
+
+    @property
+    def _served(self) -> Hosted:
+        """What is served.
+
+        Raises
+        ------
+        StoppedError
+            If the deployment was stopped.
+        """
+        raise NotImplementedError
+
+    def _place(self, replicas: Any) -> str:
+        raise NotImplementedError
+
+    def _rewatch(self, hosted: Hosted) -> None:
+        raise NotImplementedError
+
+    def metrics(self) -> MetricsSnapshot:
+        """Return what happened over the last minute, 5 minutes, hour, and all time.
+
+        By version and replica: requests, errors by status, latency quantiles (within 1 %), time in the queue, rows of a
+        batch, and what was answered.
+        """
+        return self.view().metrics
+
+    def series(self) -> Series:
+        """Return requests, errors and latency second by second over the last five minutes."""
+        return self.view().series
+
+    def view(self, window: int = 300) -> MonitorView:
+        """Return all that a dashboard draws.
+
+        Parameters
+        ----------
+        window : {300, 3600}
+            Seconds that the series goes back, in steps of a second or a minute.
+        """
+        if window not in _WINDOWS:
+            raise InvalidInputError(f"window={window!r}: 300 or 3600 seconds are shown.")
+        if self._live:
+            with suppress(StoppedError, NotDeployedError):
+                seen = self._hosting.view(self.name, window)
+                place = "in kernel" if seen.place == "in this process" else seen.place
+                self._last_view = replace(seen, place=place)
+                return self._last_view
+        return self._stopped_view(window)
+
+    def drift(self, rows: int = 1000) -> DriftReport:
+        """Hold the newest rows that the live version answered against the example it was registered with.
+
+        Parameters
+        ----------
+        rows : int
+            At most 2,000; of more than 50 rows a second not all are kept.
+
+        Raises
+        ------
+        StoppedError
+        """
+        self._served  # noqa: B018 - raises
+        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+            raise InvalidInputError(f"rows={rows!r}: a whole number of rows from 1 on is needed.")
+        return self._hosting.drift(self.name, rows)
+
+    def quality(self, version: int | None = None, *, window: str = "all time") -> QualityReport:
+        """Return how right the answers were, by the labels that came back; see :meth:`Deployment.feedback`.
+
+        Parameters
+        ----------
+        version : int, optional
+            Default: the live one.
+        window : {'1 minute', '5 minutes', '1 hour', 'all time'}
+            When the labels came.
+
+        Raises
+        ------
+        StoppedError
+        InvalidInputError
+            If there is no such window, or no label of that version.
+        """
+        from mlnb.monitoring.metrics import WINDOWS
+
+        self._served  # noqa: B018 - raises
+        if window not in WINDOWS:
+            raise InvalidInputError(f"window={window!r}: one of {', '.join(map(repr, WINDOWS))} is needed.")
+        number = self.version.number if version is None else version
+        reports = {report.version: report for report in self._hosting.quality(self.name, window)}
+        if number in reports:
+            return reports[number]
+        there = f"there are some of {', '.join(f'v{one}' for one in sorted(reports))}" if reports else "there are none"
+        raise InvalidInputError(
+            f"No label of v{number} came ({window}; {there}). Give some: deployment.feedback(request_id, label)."
+        )
+
+    def alerts(self) -> tuple[AlertState, ...]:
+        """Return how each rule stands; see :meth:`watch`."""
+        return self.view().alerts
+
+    def watch(self, *rules: AlertRule | str, notify: Callback | str | Sequence[Callback | str] = ()) -> Any:
+        """Be told when something goes wrong: these rules hold from now on, in the place of those before.
+
+        The server watches once a second, whatever the kernel is doing.
+
+        Parameters
+        ----------
+        *rules : AlertRule or str
+            Such as ``"error rate > 5% for 1m"``, ``"p99 > 50 ms"``, ``"drift > 10% for 5m"``, ``"quality < 0.9"``,
+            ``"silence > 10m"``, ``"crashes > 0"``. None: the rules that hold unless others are given.
+        notify : callable, URL, or sequence of them
+            A callable is given each :class:`~mlnb.monitoring.alerts.AlertChange` on a thread of this process; one that
+            fails is logged. A URL gets it as JSON by POST.
+
+        Returns
+        -------
+        Deployment
+
+        Raises
+        ------
+        InvalidInputError, StoppedError
+        """
+        from mlnb.monitoring.alerts import DEFAULT_RULES, AlertRule, Alerts
+        from mlnb.monitoring.notifying import shown_url
+
+        hosted = self._served
+        wanted = tuple(AlertRule.of(rule) for rule in rules) or DEFAULT_RULES
+        Alerts(wanted, name=self.name)  # which refuses two of one name
+        told = (notify,) if isinstance(notify, str) or callable(notify) else tuple(notify)
+        urls = tuple(one for one in told if isinstance(one, str))
+        for url in urls:
+            shown_url(url)  # which refuses what is none
+        callbacks = tuple(one for one in told if not isinstance(one, str))
+        for callback in callbacks:
+            if not callable(callback):
+                raise InvalidInputError(
+                    f"notify={callback!r:.60}: a function that takes the alert, or a URL, is needed."
+                )
+        self._rewatch(replace(hosted, watching=replace(hosted.watching, rules=wanted, webhooks=urls)))
+        self._callbacks = callbacks
+        self._heed()
+        return self
+
+    def log(
+        self, *, since: datetime | str | None = None, until: datetime | str | None = None, version: int | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Return the requests that were answered, a row for each of their rows.
+
+        From the prediction log where there is one (``mlnb.deploy(..., log=True)``), which outlives the kernel; else of
+        those that the server still remembers.
+
+        Parameters
+        ----------
+        since, until : datetime or str, optional
+            Text in ISO 8601, without a zone in local time.
+        version : int, optional
+        limit : int, optional
+            The newest ones only.
+
+        Raises
+        ------
+        InvalidInputError, StoppedError
+        """
+        from mlnb.monitoring.prediction_log import read
+        from mlnb.monitoring.prediction_log.remembered import frame_of
+        from mlnb.registry import history
+
+        first, last = (
+            None if one is None else history.moment(one, what="since and until take").timestamp()
+            for one in (since, until)
+        )
+        settings = None if self._hosted is None else self._hosted.watching.log
+        if settings is not None:
+            if self._live:
+                self._hosting.flush_log(self.name)
+            return read(settings, self.name, since=first, until=last, version=version, limit=limit)
+        self._served  # noqa: B018 - raises
+        events = self._hosting.recent(self.name, first or 0.0, last or time.time())
+        chosen = [event for event in events if version in (None, event.version)]
+        return frame_of(chosen if limit is None else chosen[-limit:], self.version.signature.names)
+
+    def _stopped_view(self, window: int) -> MonitorView:
+        from mlnb.monitoring import ModelMonitor
+        from mlnb.monitoring.view import MonitorView
+
+        now = time.time()
+        monitor = ModelMonitor()
+        if self._last_view is not None:
+            return replace(
+                self._last_view, state="stopped", at=now, series=monitor.series(now=now, window=window), in_flight=0,
+                replicas=0,
+            )  # fmt: skip
+        return MonitorView(
+            name=self.name, version=self.version.number, state="stopped", at=now, place="in kernel",
+            metrics=monitor.snapshot(now=now, windows=True), series=monitor.series(now=now, window=window),
+        )  # fmt: skip
+
+    # ---- callbacks ----
+
+    def _heed(self) -> None:
+        """Have a thread that calls back on alerts, where somebody wants that."""
+        if not self._callbacks or not self._live or (self._heeding is not None and self._heeding.is_alive()):
+            return
+        self._heeding = threading.Thread(target=self._call_back, name=f"mlnb alerts {self.name}", daemon=True)
+        self._heeding.start()
+
+    def _call_back(self) -> None:
+        from mlnb.monitoring.notifying import notify_all
+
+        after = 0
+        while self._live:
+            try:
+                changes = self._hosting.follow_alerts(self.name, after)
+            except MlnbError:  # it was stopped
+                return
+            if not changes:
+                return
+            for change in changes:
+                notify_all(self._callbacks, change)
+            after = changes[-1].number

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+import views
+
+from mlnb.monitoring.dashboard_svg import dashboard_svg, figures_of, overview_svg
+from mlnb.monitoring.view import MonitorView
+
+VIEWS = {
+    "quiet": views.view(),
+    "busy": views.busy_view(),
+    "numbers": views.busy_view(numbers=True),
+    "an hour": views.busy_view(step=60),
+    "stopped": views.busy_view(state="stopped"),
+    "hostile": views.view(
+        replace(views.quiet_series(), classes={f"{views.HOSTILE}\x00\x1b": (1,) * 300}), name=views.HOSTILE
+    ),
+    "negative": views.view(replace(views.busy_series(numbers=True), numbers={name: (-3.5,) * 300 for name in ("p5", "p50", "p95")})),
+}  # fmt: skip
+
+
+def texts(picture: str) -> list[str]:
+    return [one.text or "" for one in ET.fromstring(picture).iter() if one.tag.endswith("text")]  # noqa: S314 - our own
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_it_is_a_small_picture_that_needs_nothing(name: str) -> None:
+    picture = dashboard_svg(VIEWS[name])
+    root = ET.fromstring(picture)  # noqa: S314 - our own
+    assert len(picture) < 40_000
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert {one.tag.rpartition("}")[2] for one in root.iter()} <= {
+        "svg", "g", "text", "path", "polyline", "polygon", "circle", "rect", "defs", "pattern",
+    }  # fmt: skip
+    assert "nan" not in picture
+    assert {"requests/s", "latency", "errors/s", "answers", "columns that drifted", "load"} <= set(texts(picture))
+
+
+def test_it_says_what_the_deployment_is_and_did() -> None:
+    words = " ".join(texts(dashboard_svg(VIEWS["busy"])))
+    for told in ("iris v3", "live · 2 processes", "req/s", "p95 is 84 ms, above 50 ms", "2 of 12 columns drifted",
+                 "accuracy 0.94 (0.91 to 0.96)", "rolled back to v3", "5 min ago", "now", "setosa", "UTC"):  # fmt: skip
+        assert told in words
+
+
+def test_errors_have_a_legend_only_where_there_were_some() -> None:
+    assert "overloaded" in texts(dashboard_svg(VIEWS["busy"]))
+    assert "overloaded" not in texts(dashboard_svg(VIEWS["quiet"]))
+
+
+def test_a_line_stops_at_a_gap() -> None:
+    gap = dashboard_svg(VIEWS["numbers"]).count("<polyline")
+    whole = views.busy_series(numbers=True)
+    filled = replace(whole, p50=(1.0,) * 300, p95=(2.0,) * 300, p99=(3.0,) * 300)
+    assert gap == dashboard_svg(views.busy_view(numbers=True, series=filled)).count("<polyline") + 3
+
+
+def test_no_models_one_and_many() -> None:
+    assert texts(overview_svg([])) == ["Nothing is deployed."]
+    assert "iris v3" in texts(overview_svg([VIEWS["busy"]]))
+    many = texts(overview_svg([views.view(name=f"model-{number}") for number in range(60)]))
+    assert many[-1] == "and 20 more"
+    assert "stopped" in texts(overview_svg([VIEWS["stopped"]]))
+
+
+def test_figures_in_one_line() -> None:
+    assert figures_of(VIEWS["quiet"]) == "0 req/s · 0 errors"
+    one: MonitorView = replace(VIEWS["quiet"], metrics=replace(VIEWS["quiet"].metrics, window_errors=1, rate=1234.4, p50=0.51))
+    assert figures_of(one) == "1,234 req/s · p50 0.51 ms · 1 error"
