@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlnb.serving.load_balancer import LoadBalancer
     from mlnb.widgets import DeploymentPanel as DeploymentPanel
     from mlnb.widgets import RegistryPanel as RegistryPanel
-    from mlnb.workspace import Deployment, deploy, deployments, rollback, scale, stop, versions
+    from mlnb.workspace import Deployment, deploy, deployments, monitor, rollback, scale, stop, versions
 
 # Without what needs the notebook's libraries (the panels), so that a star import works in a container.
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "ModelVersion",
     "deploy",
     "deployments",
+    "monitor",
     "rollback",
     "scale",
     "stop",
@@ -56,6 +57,7 @@ _HOMES = {
     "RegistryPanel": "mlnb.widgets",
     "deploy": "mlnb.workspace",
     "deployments": "mlnb.workspace",
+    "monitor": "mlnb.workspace",
     "rollback": "mlnb.workspace",
     "scale": "mlnb.workspace",
     "stop": "mlnb.workspace",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlnb.monitoring.experiment import Band, Experiment
     from mlnb.monitoring.load.result import BenchmarkResult
-    from mlnb.monitoring.monitor import Series
+    from mlnb.monitoring.metrics import Series
 
 __all__ = ["benchmark_figure", "experiment_figure", "plotly_javascript", "traffic_figure"]
 

@@ -108,6 +108,7 @@ def dashboard_data(view: MonitorView) -> dict[str, Any]:
         **quantiles,
         **{_uid(kind): [round(count / step, 3) for count in series.kinds[kind]] for kind in _ERRORS},
         **{f"class-{at}": values for at, values in enumerate(shares_of(series).values())},
+        **({"none": [None] * len(series.ago)} if _none(series) else {}),
         "drift": _rounded(series.drift),
         "in-flight": list(series.in_flight),
         "replicas": list(series.replicas),
@@ -190,6 +191,10 @@ def _kind(series: Series) -> str:
     return "numbers" if series.numbers else "classes"
 
 
+def _none(series: Series) -> bool:
+    return not (series.classes or series.numbers)
+
+
 def _classes(series: Series) -> tuple[str, ...]:
     if _kind(series) == "numbers":
         return ()
@@ -217,6 +222,7 @@ def _traces(series: Series) -> list[dict[str, Any]]:
         ]
     return [
         *lines,
+        *([_line("none", "y4", _BLUE, legend=None)] if _none(series) else []),  # so that the pane is there
         _line("drift", "y5", _PINK, legend=None, fill="tozeroy", shape="hv", hover="%{y:.0%}"),
         _line("in flight", "y6", _SKY, fill="tozeroy"),
         _line("replicas", "y7", _ORANGE, dash="dash", shape="hv", legend="legend6"),
@@ -321,7 +327,7 @@ def _domains() -> list[list[float]]:
 
 def _titles(series: Series) -> list[dict[str, Any]]:
     nothing = {
-        "y4": "" if series.numbers or series.classes else "no answers yet",
+        "y4": "no answers yet" if _none(series) else "",
         "y5": "" if any(value is not None for value in series.drift) else "not judged yet: too few rows",
     }
     titles = []

@@ -134,7 +134,7 @@ def _lay_out(figure: Figure, title: str, *, height: int, left: int) -> None:
     space = _LINE * len(lines)
     figure.add_annotation(
         text="<br>".join(lines), font={"size": 13, "color": _MUTED}, showarrow=False, align="left",
-        xref="container", x=0.01, xanchor="left", yref="container", y=0.99, yanchor="top",
+        xref="paper", x=0, xanchor="left", xshift=8 - left, yref="paper", y=1, yanchor="bottom", yshift=22,
     )  # fmt: skip
     figure.update_xaxes(fixedrange=True)
     figure.update_yaxes(fixedrange=True)

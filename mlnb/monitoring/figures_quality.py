@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["quality_figure"]
 
 # Okabe and Ito's blue: told apart with any colour vision, on white and on dark (https://jfly.uni-koeln.de/color/).
-_BLUE, _FAINT = "#0072B2", "rgba(0, 114, 178, 0.06)"
+_BLUE = "#0072B2"
+_HALF = 0.5  # of a row: from here on a cell is dark and its count white, so that both can be read on any page
+_SHADES = [[0, "rgba(0, 114, 178, 0.04)"], [_HALF, "#2F86BA"], [1, "#005B8E"]]
+_STEPPED = [_SHADES[0], [_HALF, "rgba(0, 114, 178, 0.22)"], *_SHADES[1:]]
 _GRID = "rgba(128, 128, 128, 0.22)"
 _MUTED = "#767676"  # text that is read on white and on dark, where no page sets its colour
 _HEIGHT = 340  # pixels
@@ -49,7 +52,7 @@ def quality_figure(report: QualityReport) -> Figure:
         draw(figure, report, column)
     lines = [escape(line, quote=False) for line in wrap(report.words, _WIDE)]
     _write(figure, "<br>".join(lines), 12, yshift=26, xref="paper", x=0)
-    figure.update_xaxes(fixedrange=True, zeroline=False, visible=bool(panes))
+    figure.update_xaxes(fixedrange=True, zeroline=False, visible=bool(panes), automargin=True)
     figure.update_yaxes(fixedrange=True, zeroline=False, visible=bool(panes), automargin=True)
     space = _LINE * len(lines)
     figure.update_layout(
@@ -78,7 +81,7 @@ def _calibration(figure: Any, report: QualityReport, column: int) -> None:
         row=1, col=column,
     )  # fmt: skip
     look = {"range": [-0.02, 1.02], "gridcolor": _GRID, "nticks": 6, "row": 1, "col": column}
-    figure.update_xaxes(title={"text": "predicted", "standoff": 8}, **look)
+    figure.update_xaxes(title={"text": "predicted, in bins of as many rows", "standoff": 8}, **look)
     figure.update_yaxes(**look)
     _head(figure, "share observed", column)
 
@@ -88,13 +91,21 @@ def _confusion(figure: Any, report: QualityReport, column: int) -> None:
     places = list(range(len(names)))
     shares = [[count / max(1, sum(row)) for count in row] for row in report.confusion]
     figure.add_heatmap(
-        x=places, y=places, z=shares, zmin=0, zmax=1, colorscale=[[0, _FAINT], [1, _BLUE]], showscale=False,
+        x=places, y=places, z=shares, zmin=0, zmax=1, showscale=False,
+        colorscale=_STEPPED if len(names) <= _WRITTEN else _SHADES,
         xgap=1, ygap=1, name="confusion", text=[[f"{count:,}" for count in row] for row in report.confusion],
-        texttemplate="%{text}" if len(names) <= _WRITTEN else None,
         customdata=[[[escape(true), escape(said)] for said in report.classes] for true in report.classes],
         hovertemplate="true: %{customdata[0]}<br>answered: %{customdata[1]}<br>%{text} rows, %{z:.1%}<extra></extra>",
         row=1, col=column,
     )  # fmt: skip
+    if len(names) <= _WRITTEN:
+        cells = [(across, down) for down in places for across in places]
+        figure.add_scatter(
+            x=[across for across, _ in cells], y=[down for _, down in cells], mode="text", hoverinfo="skip",
+            text=[f"{report.confusion[down][across]:,}" for across, down in cells], name="counts",
+            textfont={"color": ["white" if shares[down][across] >= _HALF else _MUTED for across, down in cells]},
+            row=1, col=column,
+        )  # fmt: skip
     few = places[:: len(places) // (2 * _WRITTEN) + 1]
     ticks = {"tickmode": "array", "tickvals": few, "ticktext": [escape(names[at], quote=False) for at in few]}
     look = {**ticks, "showgrid": False, "row": 1, "col": column}

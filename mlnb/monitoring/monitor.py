@@ -96,16 +96,19 @@ class ModelMonitor:
 
     def observe(self, events: Sequence[PredictionEvent]) -> None:
         """Count requests, in the order of their answers."""
+        if not events:
+            return
         with self._lock:
-            keys = {(int(event.at), event.version, event.replica) for event in events}
-            if len(keys) == 1:
-                self._count(*keys.pop(), events)
+            at = int(events[0].at)
+            versions, replicas = {event.version for event in events}, {event.replica for event in events}
+            if len(versions) == len(replicas) == 1 and at == int(events[-1].at):  # nearly always: one batch
+                self._count(at, versions.pop(), replicas.pop(), events)
                 return
-            groups: dict[tuple[int, int, int], list[PredictionEvent]] = {key: [] for key in sorted(keys)}
+            groups: dict[tuple[int, int, int], list[PredictionEvent]] = {}
             for event in events:
-                groups[int(event.at), event.version, event.replica].append(event)
-            for key, group in groups.items():
-                self._count(*key, group)
+                groups.setdefault((int(event.at), event.version, event.replica), []).append(event)
+            for key in sorted(groups):
+                self._count(*key, groups[key])
 
     def sample(self, now: float, *, replicas: int, in_flight: int, drift: float | None) -> None:
         """Note what is looked at once a second.
@@ -224,11 +227,9 @@ class ModelMonitor:
         self._at = max(at, self._at)
         if self._began is None:
             self._began = float(at)
-        cell_of(self._now, (version, replica)).count(events, numbers=self.numbers)
-        for event in reversed(events):
-            if event.error is not None:
-                self._last_error, self._last_error_at = event.error, event.at
-                return
+        failed = cell_of(self._now, (version, replica)).count(events, numbers=self.numbers)
+        if failed:
+            self._last_error, self._last_error_at = failed[-1].error, failed[-1].at
 
     def _settle(self) -> None:
         """Add what is counted of the running second to the seconds, the minutes and all time."""

@@ -28,10 +28,16 @@ class RecentRequests:
         Values of rows and answers that are kept at most.
     requests : int
         Requests that are kept at most.
+
+    Attributes
+    ----------
+    width : int or None
+        Values of a row, where none is text; None: each request is measured.
     """
 
     def __init__(self, cells: int = 2_000_000, *, requests: int = 100_000) -> None:
         self._most_cells, self._most_requests = cells, requests
+        self.width: int | None = None
         self._kept: deque[PredictionEvent] = deque()
         self._sizes: deque[int] = deque()  # of each that is kept
         self._cells = 0
@@ -95,7 +101,7 @@ class RecentRequests:
 
     def _size(self, event: PredictionEvent) -> int:
         answers = 0 if event.prediction is None else event.prediction.size
-        return values_in(event.inputs) + answers
+        return (values_in(event.inputs) if self.width is None else event.rows * self.width) + answers
 
 
 def values_in(rows: Any) -> int:

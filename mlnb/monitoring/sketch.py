@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from itertools import accumulate
 from math import ceil, floor, inf, isfinite, log
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ class Sketch:
 
     __slots__ = ("buckets", "count", "largest", "missing", "smallest", "total")
 
-    def __init__(self, values: Sequence[float] = ()) -> None:
+    def __init__(self, values: Sequence[float] | np.ndarray[Any, Any] = ()) -> None:
         self.buckets: Counter[int] = Counter()
         self.count = self.missing = 0
         self.total = 0.0
@@ -71,7 +72,7 @@ class Sketch:
         for name, value in zip(self.__slots__, state, strict=True):
             setattr(self, name, value)
 
-    def add(self, values: Sequence[float]) -> None:
+    def add(self, values: Sequence[float] | np.ndarray[Any, Any]) -> None:
         """Count values of any sign; what is not finite is counted as missing."""
         if len(values) >= _MANY:
             self._add_array(np.asarray(values, dtype=float))
@@ -84,6 +85,13 @@ class Sketch:
         """Count values of which each is finite and above 0: times, of which there are tens of thousands a second."""
         per_e, bias = _PER_E, _BIAS
         self._note(values, [ceil(log(value) * per_e) + bias for value in values])
+
+    def add_repeated(self, value: float, count: int) -> None:
+        """Count a finite value several times."""
+        self.buckets[bucket(value)] += count
+        self.count += count
+        self.total += value * count
+        self.smallest, self.largest = min(self.smallest, value), max(self.largest, value)
 
     def merge(self, other: Sketch) -> None:
         """Count what another one has counted."""
@@ -158,6 +166,7 @@ class Sketch:
         self.largest = max(self.largest, float(known.max()))
 
 
+@lru_cache(4096)
 def bucket(value: float) -> int:
     """Return the bucket of a finite value."""
     size = min(abs(value), _LARGEST)

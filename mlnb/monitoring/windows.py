@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mlnb.monitoring.metrics import KINDS, Answers, Part, Spread, WindowMetrics, kind_of
 from mlnb.monitoring.sketch import Sketch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    import numpy as np
 
     from mlnb.events import PredictionEvent
 
@@ -23,6 +24,8 @@ MOST_CLASSES = 50
 MOST_PARTS = 64
 _REST = -1  # the replica of what is beyond
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+_OK = 200
+_MAY_LACK = "fcOmM"  # kinds of arrays in which something may be missing
 _LEAST_TIME = 1e-9  # seconds; a queue that nobody waited in
 
 Cells = dict[tuple[int, int], "Cell"]  # by version and replica
@@ -38,14 +41,12 @@ class AnswerTally:
 
     def count(self, predictions: Sequence[np.ndarray[Any, Any]], *, numbers: bool | None) -> None:
         """Count answers; ``numbers`` says whether they are, None: their dtype does. Only those of one column count."""
+        if len({prediction.dtype for prediction in predictions}) == 1:
+            with suppress(ValueError):  # of several shapes
+                predictions = [np.concatenate(predictions)]  # the answers of a batch: a tenth of the time
         for prediction in predictions:
-            if prediction.ndim != 1:
-                continue
-            kind = prediction.dtype.kind
-            if (kind == "f") if numbers is None else (numbers and kind in "fiub"):
-                self.numbers.add(prediction.tolist())
-            else:
-                self._count_classes(prediction.tolist())
+            if prediction.ndim == 1:
+                self._count(prediction, numbers=numbers)
 
     def merge(self, other: AnswerTally) -> None:
         """Count what another one has counted."""
@@ -69,9 +70,15 @@ class AnswerTally:
             numbers=numbers or None,
         )  # fmt: skip
 
-    def _count_classes(self, labels: list[Any]) -> None:
-        known = [label for label in labels if label is not None and label == label]  # noqa: PLR0124 - NaN
-        self.missing += len(labels) - len(known)
+    def _count(self, prediction: np.ndarray[Any, Any], *, numbers: bool | None) -> None:
+        kind = prediction.dtype.kind
+        if (kind == "f") if numbers is None else (numbers and kind in "fiub"):
+            self.numbers.add(prediction.tolist())
+            return
+        known = labels = prediction.tolist()
+        if kind in _MAY_LACK:
+            known = [label for label in labels if label is not None and label == label]  # noqa: PLR0124 - NaN
+            self.missing += len(labels) - len(known)
         try:
             self.classes.update(known)
         except TypeError:  # lists, perhaps
@@ -101,18 +108,24 @@ class Cell:
     batch: Sketch = field(default_factory=Sketch)
     answers: AnswerTally = field(default_factory=AnswerTally)
 
-    def count(self, events: Sequence[PredictionEvent], *, numbers: bool | None) -> None:
-        """Count requests."""
+    def count(self, events: Sequence[PredictionEvent], *, numbers: bool | None) -> list[PredictionEvent]:
+        """Count requests; return those that failed."""
         self.requests += len(events)
-        self.statuses.update([event.status for event in events])
         good = [event for event in events if event.error is None]
-        self.errors += len(events) - len(good)
-        if not good:
-            return
+        failed = [] if len(good) == len(events) else [event for event in events if event.error is not None]
+        self.errors += len(failed)
+        self.statuses.update([event.status for event in failed])
+        if good:
+            self._count_good(good, numbers=numbers)
+        return failed
+
+    def _count_good(self, good: Sequence[PredictionEvent], *, numbers: bool | None) -> None:
+        self.statuses[_OK] += len(good)
         self.rows += sum([event.rows for event in good])
         self.latency.add_positive([event.seconds or _LEAST_TIME for event in good])
         self.waited.add_positive([event.waited or _LEAST_TIME for event in good])
-        self.batch.add_positive([event.batch or 1 for event in good])
+        for rows, count in Counter([event.batch for event in good]).items():
+            self.batch.add_repeated(rows or 1, count)
         self.answers.count([event.prediction for event in good if event.prediction is not None], numbers=numbers)
 
     def merge(self, other: Cell) -> None:

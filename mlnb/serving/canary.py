@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlnb.errors import InvalidInputError
+from mlnb.monitoring.durations import seconds_of
 from mlnb.monitoring.guards import Guard
 
 if TYPE_CHECKING:
@@ -18,11 +17,9 @@ if TYPE_CHECKING:
 
     from mlnb.monitoring.guards import GuardReading
 
-__all__ = ["CanaryDecision", "CanaryPlan", "CanaryProgress", "decide", "seconds_of"]
+__all__ = ["CanaryDecision", "CanaryPlan", "CanaryProgress", "decide"]
 
 _ALL = 100  # percent
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,30 +134,6 @@ def _waits(plan: CanaryPlan, progress: CanaryProgress, readings: Sequence[GuardR
         return f"not sure yet: {'; '.join(unsure)}"
     share = plan.steps[progress.step]
     return f"stays at {share:g} % until it is promoted" if share < _ALL and share == plan.steps[-1] else ""
-
-
-def seconds_of(given: float | str, *, what: str) -> float:
-    """Return a duration in seconds.
-
-    Raises
-    ------
-    InvalidInputError
-
-    Examples
-    --------
-    >>> seconds_of("1m", what="hold"), seconds_of("1.5 h", what="hold"), seconds_of(20, what="hold")
-    (60.0, 5400.0, 20.0)
-    """
-    found = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
-    seconds = math.nan
-    if found is not None:
-        seconds = float(found[1]) * _UNITS[found[2]]
-    elif isinstance(given, Real) and not isinstance(given, bool):
-        with suppress(OverflowError):  # of a whole number
-            seconds = float(given)
-    if not 0 <= seconds < math.inf:
-        raise InvalidInputError(f'{what}={given!r:.40}: a number of seconds is needed, or text like "30s", "1m", "2h".')
-    return seconds
 
 
 def _duration(seconds: float) -> str:

@@ -178,7 +178,7 @@ class Gateway(Readings):
         plan, observer = entry.plan, one.observer
         numbers = [spec.version.number for spec in plan.specs]
         baseline = numbers[0]
-        observer.signature = plan.live.version.signature
+        observer.expect({spec.version.number: spec.version.signature for spec in plan.specs})
         observer.outcomes.expect(*_outputs([spec.version.signature for spec in plan.specs]))
         names = {number: plan.names.get(number, f"v{number}") for number in numbers}
         observer.outcomes.trial(names if len(numbers) > 1 else None, baseline=baseline)

@@ -13,10 +13,11 @@ from mlnb.monitoring.alerts import Alerts
 from mlnb.monitoring.drift import RowSample
 from mlnb.monitoring.metrics import WINDOWS
 from mlnb.monitoring.outcomes import Outcomes
+from mlnb.monitoring.quality.labelled import VERSIONS
 from mlnb.monitoring.recent import RecentRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlnb.events import PredictionEvent
     from mlnb.monitoring.alerts import AlertChange
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mlnb.serving.rollout import Rollout
 
 _CELLS = 500_000  # values of the requests that are kept
+_AGE = 5.0  # seconds that a report on quality is good enough to be looked at
 _PATIENCE = 2.0  # seconds that labels wait for the log
 _MARKS = 200  # on the time axis
 _CHANGES = 1000  # of alerts
@@ -45,6 +47,7 @@ class Listener(Protocol):
 
     def observe(self, events: Sequence[PredictionEvent]) -> None:
         """Take the requests of one turn of the loop."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,8 +107,6 @@ class Observer:
 
     Attributes
     ----------
-    signature : Signature
-        Of the version that is live now.
     log : PredictionLog or None
         Writes requests and labels down.
     webhooks : tuple of Webhook
@@ -120,10 +121,11 @@ class Observer:
 
     def __init__(self, name: str, signature: Signature, *, listeners: Sequence[Listener] = ()) -> None:
         self.name = name
-        self.signature = signature
         self.monitor = ModelMonitor(numbers=_numbers(signature))
         self.outcomes = Outcomes(signature.labels, signature.output)
         self.recent = RecentRequests(_CELLS)
+        self._signatures: dict[int, Signature] = {}
+        self._quality: dict[str, tuple[float, tuple[QualityReport, ...]]] = {}
         self.rows = RowSample()
         self.marks: deque[Mark] = deque(maxlen=_MARKS)
         self.alerts = Alerts((), name=name)
@@ -135,6 +137,14 @@ class Observer:
         self.rollout: Rollout | None = None
         self.labelled: Callable[[], None] = _nobody
         self._listeners = tuple(listeners)
+
+    def expect(self, signatures: Mapping[int, Signature]) -> None:
+        """Learn which versions answer from now on, by number, the live one first."""
+        self._signatures |= signatures
+        while len(self._signatures) > VERSIONS:
+            del self._signatures[next(iter(self._signatures))]
+        widths = {_width(signature) for signature in signatures.values()}
+        self.recent.width = widths.pop() if len(widths) == 1 else None
 
     def observe(self, events: Sequence[PredictionEvent]) -> None:
         """Learn from the requests of one turn of the loop."""
@@ -171,20 +181,29 @@ class Observer:
             log.put_labels(self.name, labels)
         return count
 
-    def quality(self, window: str, *, now: float) -> tuple[QualityReport, ...]:
-        """Return how right each version was, by the labels that came in a window up to ``now``."""
+    def quality(self, window: str, *, now: float, age: float = 0.0) -> tuple[QualityReport, ...]:
+        """Return how right each version was, by the labels that came in a window up to ``now``.
+
+        What is worked out anew takes some milliseconds: reports may be as old as ``age`` seconds.
+        """
+        before = self._quality.get(window)
+        if before is not None and 0 <= now - before[0] < age:
+            return before[1]
         labelled, seconds = self.outcomes.labelled, WINDOWS[window]
-        return tuple(
+        reports = tuple(
             labelled.report(
                 version, window_name=window, since=None if seconds is None else now - seconds,
-                labels=self.signature.labels, output=self.signature.output,
+                labels=self._signatures[version].labels, output=self._signatures[version].output,
             )
             for version in labelled.versions
+            if version in self._signatures
         )  # fmt: skip
+        self._quality[window] = (now, reports)
+        return reports
 
     def score(self, version: int, *, now: float) -> float | None:
         """Return the first measure of a version over all time, None without enough labels."""
-        for report in self.quality("all time", now=now):
+        for report in self.quality("all time", now=now, age=_AGE):
             if report.version == version and report.measures:
                 return report.measures[0].value
         return None
@@ -242,6 +261,12 @@ def _logged(log: PredictionLog, name: str, request_ids: list[str]) -> list[Predi
 
 def _nobody() -> None:
     """Hear of labels and do nothing."""
+
+
+def _width(signature: Signature) -> int | None:
+    """Return how many values a row has; None where some are text, or nothing is known."""
+    known = signature.fields and not signature.shape
+    return len(signature.fields) if known and all(one.kind != "text" for one in signature.fields) else None
 
 
 def _numbers(signature: Signature) -> bool | None:

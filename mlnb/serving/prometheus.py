@@ -17,7 +17,6 @@ __all__ = ["Exposed", "exposition"]
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = tuple(2.0**power for power in range(13))  # to 4096
 _COLUMNS = 200  # of which the drift is told, the largest first
-_MILLI = 1000.0
 
 Rows = Iterable[tuple[Any, float | None]]  # values of the labels, and the number
 
@@ -37,9 +36,9 @@ class Exposed:
     requests : mapping of (version, replica, status) to int
     rows : mapping of version to int
     latency : mapping of version to Sketch
-        Milliseconds from the whole request to the answer, of good answers.
+        Seconds from the whole request to the answer, of good answers.
     waited : mapping of version to Sketch
-        Milliseconds in the queue.
+        Seconds in the queue.
     batch : mapping of version to Sketch
         Rows of the batch that a request was answered in.
     predictions : mapping of (version, class) to int
@@ -48,6 +47,8 @@ class Exposed:
         Answers that were NaN or nothing.
     labels : mapping of version to int
         True answers that were told.
+    refused : mapping of reason to int
+        Labels that were not taken.
     quality : mapping of (version, measure, window) to float or None
     drift : mapping of column to float
         Effect size, of the live version.
@@ -73,6 +74,7 @@ class Exposed:
     predictions: Mapping[tuple[int, str], int] = field(default_factory=dict)
     missing: Mapping[int, int] = field(default_factory=dict)
     labels: Mapping[int, int] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
     quality: Mapping[tuple[int, str, str], float | None] = field(default_factory=dict)
     drift: Mapping[str, float] = field(default_factory=dict)
     drifted: int | None = None
@@ -137,17 +139,17 @@ def _numbers(exposed: tuple[Exposed, ...]) -> Iterator[Metric]:
 def _histograms(exposed: tuple[Exposed, ...]) -> Iterator[Metric]:
     from prometheus_client.core import HistogramMetricFamily
 
-    for name, words, limits, unit, read in _HISTOGRAMS:
+    for name, words, limits, read in _HISTOGRAMS:
         family = HistogramMetricFamily(name, words, labels=("model", "version"))
         for one in exposed:
             for version, sketch in read(one).items():
-                family.add_metric(_texts(one.model, version), _buckets(sketch, limits, unit), sketch.total / unit)
+                family.add_metric(_texts(one.model, version), _buckets(sketch, limits), sketch.total)
         yield family
 
 
-def _buckets(sketch: Sketch, limits: tuple[float, ...], unit: float) -> list[tuple[str, float]]:
+def _buckets(sketch: Sketch, limits: tuple[float, ...]) -> list[tuple[str, float]]:
     """Return how many values are at most each limit; one that is on a limit is under it."""
-    counts = sketch.below([limit * unit * (1 + RELATIVE_ACCURACY) for limit in limits])
+    counts = sketch.below([limit * (1 + RELATIVE_ACCURACY) for limit in limits])
     return [*zip(map(str, limits), counts, strict=True), ("+Inf", sketch.count)]
 
 
@@ -189,6 +191,10 @@ _FAMILIES: tuple[tuple[str, str, tuple[str, ...], Callable[[Exposed], Rows]], ..
     ),
     ("mlnb_labels_total", "Rows whose true answer was told.", ("version",), lambda one: one.labels.items()),
     (
+        "mlnb_labels_refused_total", "True answers that were not taken, by reason.", ("reason",),
+        lambda one: one.refused.items(),
+    ),
+    (
         "mlnb_quality", "How well answers agree with the labels, by measure.", ("version", "measure", "window"),
         lambda one: one.quality.items(),
     ),
@@ -199,11 +205,11 @@ _FAMILIES: tuple[tuple[str, str, tuple[str, ...], Callable[[Exposed], Rows]], ..
     ("mlnb_log_dropped_total", "Predictions that the log lost.", (), lambda one: _alone(one.log_dropped)),
 )  # fmt: skip
 
-_HISTOGRAMS: tuple[tuple[str, str, tuple[float, ...], float, Callable[[Exposed], Mapping[int, Sketch]]], ...] = (
+_HISTOGRAMS: tuple[tuple[str, str, tuple[float, ...], Callable[[Exposed], Mapping[int, Sketch]]], ...] = (
     (
         "mlnb_request_duration_seconds", "From the whole request to the answer, of good answers, without the network.",
-        _SECONDS, _MILLI, lambda one: one.latency,
+        _SECONDS, lambda one: one.latency,
     ),
-    ("mlnb_queue_seconds", "What a request waited before its batch began.", _SECONDS, _MILLI, lambda one: one.waited),
-    ("mlnb_batch_rows", "Rows of the batch that a request was answered in.", _ROWS, 1.0, lambda one: one.batch),
+    ("mlnb_queue_seconds", "What a request waited before its batch began.", _SECONDS, lambda one: one.waited),
+    ("mlnb_batch_rows", "Rows of the batch that a request was answered in.", _ROWS, lambda one: one.batch),
 )  # fmt: skip

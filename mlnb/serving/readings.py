@@ -131,7 +131,7 @@ def view_of(name: str, one: Served, *, window: int) -> MonitorView:
         metrics=observer.monitor.snapshot(now=now, windows=True),
         series=observer.monitor.series(now=now, window=window),
         marks=tuple(observer.marks), drift=observer.drift,
-        quality=tuple(report for each in WINDOWS for report in observer.quality(each, now=now)),
+        quality=tuple(report for each in WINDOWS for report in observer.quality(each, now=now, age=5.0)),
         alerts=observer.alerts.states(), log=None if observer.log is None else observer.log.state(),
         in_flight=sum(pool.in_flight for pool in pools), replicas=sum(len(pool.replicas) for pool in pools),
     )  # fmt: skip
@@ -145,7 +145,7 @@ def exposed_of(name: str, one: Served) -> Exposed:
     by_version = {number: together(cell for (version, _), cell in cells.items() if version == number)
                   for number in {version for version, _ in cells}}  # fmt: skip
     answers = {number: cell.answers.value(number) for number, cell in by_version.items()}
-    reports = [report for each in WINDOWS for report in observer.quality(each, now=time.time())]
+    reports = [report for each in WINDOWS for report in observer.quality(each, now=time.time(), age=5.0)]
     drift, log = observer.drift, None if observer.log is None else observer.log.state()
     return Exposed(
         model=name, version=service.version.number, model_type=service.version.model_type.rpartition(".")[2],
@@ -161,6 +161,7 @@ def exposed_of(name: str, one: Served) -> Exposed:
         predictions={(number, label): count for number, one in answers.items() for label, count in one.classes.items()},
         missing={number: one.missing for number, one in answers.items()},
         labels={report.version: report.labels for report in reports if report.window == "all time"},
+        refused=observer.outcomes.refused,
         quality={
             (report.version, measure.name, report.window): measure.value
             for report in reports

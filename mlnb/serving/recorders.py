@@ -14,10 +14,11 @@ from mlnb.monitoring.tracing import tracer_for
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlnb.monitoring.access_log import EventLog
     from mlnb.monitoring.prediction_log import LogSettings, PredictionLog
     from mlnb.monitoring.tracing import EventTracer
     from mlnb.registry import ModelVersion
-    from mlnb.serving.observing import Listener, Observer
+    from mlnb.serving.observing import Observer
     from mlnb.serving.plan import Watching
 
 __all__ = ["Recorders"]
@@ -31,7 +32,7 @@ class Recorders:
         self._webhooks: dict[str, Webhook] = {}
         self._access_log = access_log_for(os.environ)
 
-    def listeners(self, name: str) -> tuple[EventTracer, Listener]:
+    def listeners(self, name: str) -> tuple[EventTracer, EventLog]:
         """Return who is told of each request to a deployment: its traces, which may be off, and the access log."""
         return tracer_for(name), self._access_log
 
@@ -57,11 +58,11 @@ class Recorders:
         over = [webhook for webhook in self._webhooks.values() if webhook not in webhooks]
         self._logs = {settings: log for settings, log in self._logs.items() if log in logs}
         self._webhooks = {url: webhook for url, webhook in self._webhooks.items() if webhook in webhooks}
-        for one in (*ending, *over):
+        for close in [*(log.close for log in ending), *(webhook.close for webhook in over)]:
             try:
-                await asyncio.to_thread(one.close)
+                await asyncio.to_thread(close)
             except RuntimeError:  # the interpreter ends, and begins no threads any more
-                one.close()
+                close()
 
     def close(self) -> None:
         """End the access log."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlnb.monitoring.experiment import Experiment
-    from mlnb.monitoring.monitor import Series
+    from mlnb.monitoring.metrics import Series
     from mlnb.registry.signature import Signature
     from mlnb.widgets.scale_view import Ended
     from mlnb.widgets.traffic_deeds import Manner

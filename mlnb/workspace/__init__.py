@@ -15,6 +15,7 @@ __all__ = [
     "deploy",
     "deployments",
     "find",
+    "monitor",
     "rollback",
     "scale",
     "stop",
@@ -26,6 +27,7 @@ atexit.register(_workspace.close)
 deploy = _workspace.deploy
 deployments = _workspace.deployments
 find = _workspace.find
+monitor = _workspace.monitor
 rollback = _workspace.rollback
 scale = _workspace.scale
 stop = _workspace.stop

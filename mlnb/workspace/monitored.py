@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, StoppedError
 
@@ -40,7 +40,6 @@ class Monitored:
 
     name: str
     version: ModelVersion
-    state: Literal["live", "stopped"]
     _live: bool
     _hosted: Hosted | None
     _last_view: MonitorView | None = None
@@ -216,12 +215,7 @@ class Monitored:
         """
         from mlnb.monitoring.prediction_log import read
         from mlnb.monitoring.prediction_log.remembered import frame_of
-        from mlnb.registry import history
-
-        first, last = (
-            None if one is None else history.moment(one, what="since and until take").timestamp()
-            for one in (since, until)
-        )
+        first, last = (None if one is None else _seconds(one) for one in (since, until))
         settings = None if self._hosted is None else self._hosted.watching.log
         if settings is not None:
             if self._live:
@@ -271,3 +265,12 @@ class Monitored:
             for change in changes:
                 notify_all(self._callbacks, change)
             after = changes[-1].number
+
+
+def _seconds(moment: datetime | str) -> float:
+    """Return seconds since the epoch."""
+    from mlnb.registry import history
+
+    found = history.moment(moment, what="since and until take")
+    assert found is not None  # noqa: S101 - for the type checker: something was given
+    return found.timestamp()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlnb.serving.hosting import Hosted, Hosting
     from mlnb.serving.plan import Manner, Watching
     from mlnb.serving.rollout import Change
+    from mlnb.workspace.dashboard import Dashboard
     from mlnb.workspace.traffic import Arrangement
 
 _PATIENCE = 5.0  # seconds that stopping waits for what is in flight
@@ -352,6 +353,26 @@ class Workspace:
     def deployments(self) -> list[Deployment]:
         """Return the live deployments of this process, by name."""
         return [one for _, one in sorted(self._deployments.items()) if one.state == "live"]
+
+    def monitor(self, name: str | None = None, *, window: int = 300) -> Dashboard:
+        """Return the dashboard of a live deployment, or of all that are live.
+
+        Parameters
+        ----------
+        name : str, optional
+        window : {300, 3600}
+            Seconds that it shows at first.
+
+        Raises
+        ------
+        NotDeployedError, InvalidInputError
+        """
+        from mlnb.workspace.dashboard import Dashboard
+
+        if name is None:
+            return Dashboard(deployments=self.deployments, window=window)
+        deployment = self.find(name)
+        return Dashboard(name, deployments=lambda: [deployment], window=window)
 
     def find(self, name: str) -> Deployment:
         """Return the live deployment of that name.

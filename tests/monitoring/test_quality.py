@@ -184,6 +184,7 @@ def test_the_versions_labelled_last_are_kept() -> None:
     labelled = Labelled()
     for version in (1, 2, *range(3, VERSIONS + 1), 1, VERSIONS + 1):
         note(labelled, 1, version=version)
+        assert report(labelled, version).labels in (1, 2)
     assert labelled.versions == (1, *range(3, VERSIONS + 2))
     assert report(labelled, 2).labels == 0
 
@@ -294,6 +295,21 @@ def test_of_two_full_ones_the_newest_rows_are_kept() -> None:
     assert "Of the newest 20,000 of 42,000 labelled rows." in found.words
     assert late.add_probabilities(1, "yes 20", np.tile([0.0, 1.0], (1_000, 1)))
     assert report(late).words.count("19,000 rows without probabilities.") == 1
+
+
+def test_probabilities_of_the_last_rows_only_are_joined_to_theirs() -> None:
+    early, late, labels = noted(10, sure=False), Labelled(), tuple(range(30_000))
+    for labelled in (early, late):
+        for at in range(20):
+            given = np.full((1, 30_000), 1 / 30_000)
+            labelled.note(1, at=at, truth=[at], prediction=np.array([at]), probabilities=given)
+    late.join(early)
+    found = late.report(1, window_name="all time", labels=labels, output="class")
+    assert found.labels == 50
+    rows = late._versions[1]
+    assert rows.probabilities is not None
+    assert rows.probabilities.shape == (10, 30_000)
+    assert np.isfinite(rows.probabilities).all()
 
 
 def test_of_too_many_versions_the_own_are_kept() -> None:

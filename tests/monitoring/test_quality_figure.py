@@ -35,10 +35,11 @@ def traces(figure: Any) -> dict[str, Any]:
 def test_it_draws_calibration_and_confusion() -> None:
     shown = report()
     found = traces(drawn(shown))
-    assert list(found) == ["as good as its word", "calibration", "confusion"]
+    assert list(found) == ["as good as its word", "calibration", "confusion", "counts"]
     assert found["calibration"]["y"] == [one.observed for one in shown.calibration]
     assert min(found["calibration"]["error_y"]["arrayminus"]) >= 0.0
-    assert found["confusion"]["text"] == [["40", "10"], ["10", "40"]]
+    assert found["counts"]["text"] == ["40", "10", "10", "40"]
+    assert found["counts"]["textfont"]["color"] == ["white", "#767676", "#767676", "white"]
     assert found["confusion"]["z"] == [[0.8, 0.2], [0.2, 0.8]]
 
 
@@ -53,7 +54,7 @@ def test_the_words_stand_above_on_a_ground_that_shows_the_page() -> None:
 
 
 def test_what_a_report_has_not_is_left_away() -> None:
-    assert list(traces(drawn(report(sure=False)))) == ["confusion"]
+    assert list(traces(drawn(report(sure=False)))) == ["confusion", "counts"]
     nothing = drawn(report(rows=5))
     assert nothing["data"] == []
     assert nothing["layout"]["yaxis"]["visible"] is False
@@ -61,7 +62,7 @@ def test_what_a_report_has_not_is_left_away() -> None:
 
 def test_many_classes_have_fewer_ticks_and_no_text() -> None:
     figure = drawn(report(classes=25, rows=500))
-    assert "texttemplate" not in traces(figure)["confusion"]
+    assert "counts" not in traces(figure)
     assert len(figure["layout"]["xaxis2"]["ticktext"]) == 13
 
 

@@ -86,7 +86,11 @@ def test_more_classes_are_averaged(classes: int) -> None:
         "Brier score": metrics.brier_score_loss(truth, probabilities),
     })  # fmt: skip
     assert found.confusion == tuple(map(tuple, metrics.confusion_matrix(truth, answer).tolist()))
-    assert found.notes == (f"Precision, recall and F1 are macro averages over {classes} classes.",)
+    assert found.notes == (
+        f"Precision, recall and F1 are macro averages over {classes} classes.",
+        f"ROC AUC is the average over {classes} classes, each against the rest.",
+        "Calibration is of the likeliest class.",
+    )
     right = truth == probabilities.argmax(axis=1)
     observed, _ = calibration_curve(right, probabilities.max(axis=1), n_bins=10, strategy="quantile")
     assert [one.observed for one in found.calibration] == pytest.approx(observed.tolist())
@@ -138,6 +142,19 @@ def test_a_rare_class_says_nothing_of_itself() -> None:
     }
     assert values(found)["accuracy"] == 1.0
     assert values(found)["log loss"] is not None
+
+
+def test_the_area_is_of_the_classes_with_enough_labels() -> None:
+    truth, answer, probabilities = drawn(4)
+    keep = (truth != 3) | (np.cumsum(truth == 3) <= 4)
+    truth, answer, probabilities = truth[keep], answer[keep], probabilities[keep]
+    found = judge_classes(objects(truth), objects(answer), probabilities, (0, 1, 2, 3))
+    each = [metrics.roc_auc_score(truth == at, probabilities[:, at]) for at in range(3)]
+    assert values(found)["ROC AUC"] == pytest.approx(np.mean(each))
+    assert "ROC AUC is the average over 3 classes, each against the rest." in found.notes
+    alone = truth == 0
+    one = judge_classes(objects(truth[alone]), objects(answer[alone]), probabilities[alone], (0, 1, 2, 3))
+    assert words(one)["ROC AUC"] == "not enough labels yet: 0 of 5 of 1"
 
 
 @pytest.mark.parametrize("labels", [(0, 1), None])

@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from waiting import free_port
 
 from mlnb.events import PredictionEvent
+from mlnb.monitoring import tracing
 from mlnb.monitoring.tracing import NoTracer, SpanTracer, tracer_for
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -133,11 +134,26 @@ def test_times_that_make_no_sense_are_no_span_that_ends_before_it_begins() -> No
     assert all((span.start_time or 0) <= (span.end_time or 0) for span in spans)
 
 
-def test_off_where_nobody_configured_it() -> None:
+def test_off_where_nobody_configured_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
     tracer = tracer_for("iris")
     assert isinstance(tracer, NoTracer)
     assert not tracer.wants_parent
     tracer.observe([event()])
+
+
+@pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk.trace"])
+def test_off_where_a_package_is_missing(
+    missing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(tracing, "_own_provider", tracing._own_provider.__wrapped__)  # asks each time
+    assert isinstance(tracer_for("iris"), NoTracer)
+    assert [record.getMessage() for record in caplog.records] == (
+        [f"No traces: {missing} is missing. Run: pip install 'mlnb[traces]'"] if "." in missing else []
+    )
 
 
 @pytest.mark.parametrize("name", ["OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER"])

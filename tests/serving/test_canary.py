@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlnb.errors import InvalidInputError
+from mlnb.monitoring.durations import seconds_of
 from mlnb.monitoring.guards import Guard, GuardReading
-from mlnb.serving.canary import CanaryPlan, CanaryProgress, decide, seconds_of
+from mlnb.serving.canary import CanaryPlan, CanaryProgress, decide
 
 PLAN = CanaryPlan(id="a", version=4, steps=(1.0, 25.0, 100.0), hold=60.0, guard=Guard(minimum=20))
 

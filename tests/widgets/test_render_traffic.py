@@ -15,9 +15,8 @@ from mlnb.monitoring.guards import GuardReading
 from mlnb.monitoring.tally import Tally
 from mlnb.scaling.pool import ReplicaSnapshot
 from mlnb.serving.canary import CanaryPlan
-from mlnb.serving.snapshots import VersionCount
 from mlnb.serving.rollout import CanarySnapshot, Change
-from mlnb.serving.snapshots import ShadowSnapshot, TrafficSnapshot
+from mlnb.serving.snapshots import ShadowSnapshot, TrafficSnapshot, VersionCount
 from mlnb.widgets import render_traffic as tab
 from mlnb.widgets.render import render, render_static
 from mlnb.widgets.traffic_view import TrafficView

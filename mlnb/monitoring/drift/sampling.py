@@ -196,4 +196,4 @@ def _thinned(inputs: Any, step: int) -> Any:
         return inputs.iloc[::step].copy()
     if hasattr(inputs, "gather_every"):
         return inputs.gather_every(step)
-    return inputs.take(range(0, len(inputs), step)) if hasattr(inputs, "take") else None
+    return inputs.take(np.arange(0, len(inputs), step)) if hasattr(inputs, "take") else None

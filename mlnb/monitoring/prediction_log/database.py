@@ -211,7 +211,7 @@ class Database:
 
 def key_of(request_id: str) -> int:
     """Return the 32 bits by which a request is sampled and found."""
-    return crc32(request_id.encode("utf-8", "replace"))
+    return crc32(clean(request_id).encode())
 
 
 def clean(text: str) -> str:

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["PredictionLog"]
 
 _TIMEOUT = 5.0  # seconds that closing waits for the database
+_FORKED = "this process was forked from the one that logs, and cannot log itself"
 _logs: weakref.WeakSet[PredictionLog] = weakref.WeakSet()
+_parents: list[Writer] = []
 
 
 class PredictionLog:
     """Writes predictions to a database, on a thread of its own and off the way of requests.
 
     A database that fails stops nothing: what comes waits, up to a bound, and is dropped and counted from there on,
-    until the database is back. After a fork the child has a log of its own, which begins when it is given something.
+    until the database is back. A process that is forked from this one logs nothing, because SQLite does not survive it:
+    https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
 
     Parameters
     ----------
@@ -57,8 +60,11 @@ class PredictionLog:
         self.settings = settings
         self._names: Names = {}
         self._closed = False
-        self._reset()
-        self._begin()
+        self._waiting = Waiting()
+        self._writer = Writer(settings, self._waiting, self._names)
+        self._thread = threading.Thread(target=self._writer.run, name="mlnb log", daemon=True)
+        self._thread.start()
+        self._finalizer = weakref.finalize(self, _end, self._waiting, self._thread, _TIMEOUT)
         _logs.add(self)
 
     def __enter__(self) -> Self:
@@ -74,8 +80,6 @@ class PredictionLog:
 
         Never blocks and never raises. The sequence must not change afterwards.
         """
-        if self._thread is None:
-            self._begin()
         try:
             self._waiting.put(events)
         except Exception:  # noqa: BLE001 - rows are of any type
@@ -91,8 +95,6 @@ class PredictionLog:
         at : float, optional
             Seconds since the epoch; now unless given.
         """
-        if self._thread is None:
-            self._begin()
         now = time.time() if at is None else at
         self._waiting.put_labels([NotedLabel(model, label, now) for label in labels])
 
@@ -103,14 +105,14 @@ class PredictionLog:
 
     def flush(self, *, timeout: float = _TIMEOUT) -> bool:
         """Wait until all that was put is written; False if it was not within ``timeout`` seconds."""
-        if self._thread is None or self._closed:
+        if self._closed:
             return not self._waiting.count
         return self._waiting.ask().wait(timeout)
 
     def close(self, *, timeout: float = _TIMEOUT) -> None:
         """Write what waits, and end the thread; what cannot be written now is counted as dropped."""
         self._closed = True
-        if self._thread is not None and self._finalizer is not None and self._finalizer.detach():
+        if self._finalizer.detach():
             _end(self._waiting, self._thread, timeout)
 
     def state(self) -> LogState:
@@ -119,33 +121,20 @@ class PredictionLog:
         dropped = waiting.refused + waiting.refused_labels + writer.dropped
         return LogState(self.settings.shown, writer.written, dropped, waiting.count, writer.failure)
 
-    def _reset(self) -> None:
+    def _forked(self) -> None:
+        """Log nothing in the child; what waits, and the connection, are the parent's."""
+        self._finalizer.detach()
+        _parents.append(self._writer)  # its connection is never closed here: that would break it there
+        self._closed = True
         self._waiting = Waiting()
+        self._waiting.close()
         self._writer = Writer(self.settings, self._waiting, self._names)
-        self._thread: threading.Thread | None = None
-        self._finalizer: weakref.finalize[..., PredictionLog] | None = None
-
-    def _begin(self) -> None:
-        if self._closed:
-            return
-        self._thread = threading.Thread(target=self._writer.run, name="mlnb log", daemon=True)
-        self._thread.start()
-        self._finalizer = weakref.finalize(self, _end, self._waiting, self._thread, _TIMEOUT)
-
-    def _forget(self) -> None:
-        """Begin anew in a forked process: the thread is not in it, and what waits is the parent's to write."""
-        if self._finalizer is not None:
-            self._finalizer.detach()
-        _abandoned.append(self._writer)  # its connection is the parent's, and closing it here would break it there
-        self._reset()
+        self._writer.failure = _FORKED
 
 
-_abandoned: list[Writer] = []
-
-
-def _forget_all() -> None:
+def _all_forked() -> None:
     for log in list(_logs):
-        log._forget()  # noqa: SLF001 - of this module
+        log._forked()  # noqa: SLF001 - of this module
 
 
 def _end(waiting: Waiting, thread: threading.Thread, timeout: float) -> None:
@@ -156,4 +145,4 @@ def _end(waiting: Waiting, thread: threading.Thread, timeout: float) -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(after_in_child=_all_forked)

@@ -48,7 +48,7 @@ def frame_of(events: Sequence[PredictionEvent], names: Sequence[str]) -> pd.Data
     rows = [
         _Row(
             event.at, event.request_id, event.version, event.status, event.seconds, event.rows, event.error,
-            *(write_document(value) for value in (event.inputs, event.prediction, event.probabilities)),
+            write_document(event.inputs), write_document(event.prediction), write_document(event.probabilities),
         )
         for event in events
     ]  # fmt: skip

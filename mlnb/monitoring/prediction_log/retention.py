@@ -91,13 +91,11 @@ def _used_in_file(connection: Connection) -> float:
 
 
 def _used_on_server(connection: Connection) -> float:
-    connection.execute(text("SELECT pg_stat_clear_snapshot()"))
-    live = text("SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = CAST(:name AS regclass)")
-    rows = connection.scalar(live, {"name": predictions.name}) or 0
-    width = text(
-        f"SELECT avg(pg_column_size(one)) FROM (SELECT * FROM {predictions.name} ORDER BY id DESC LIMIT :most) AS one"  # noqa: S608 - a constant
-    )
-    return rows * (float(connection.scalar(width, {"most": _LOOKED_AT}) or 0) + _OVERHEAD)
+    """Return about how many: the size of its files counts what is free, and its statistics are late."""
+    first, last = connection.execute(select(func.min(predictions.c.id), func.max(predictions.c.id))).one()
+    newest = f"SELECT * FROM {predictions.name} ORDER BY id DESC LIMIT :most"  # noqa: S608 - a constant
+    width = connection.scalar(text(f"SELECT avg(pg_column_size(one)) FROM ({newest}) AS one"), {"most": _LOOKED_AT})  # noqa: S608
+    return 0.0 if last is None else (last - first + 1) * (float(width or 0) + _OVERHEAD)
 
 
 _USED = {"sqlite": _used_in_file, "postgresql": _used_on_server}
@@ -120,7 +118,10 @@ def _give_back(connection: Connection) -> None:
         with connection.begin():
             free, pages = _pragma(connection, "freelist_count"), _pragma(connection, "page_count")
             if free > max(_PAGES, pages // 10):
-                connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_PAGES})").all()
+                cursor = connection.connection.cursor()
+                cursor.execute(f"PRAGMA incremental_vacuum({_PAGES})")
+                cursor.fetchall()  # each step gives one page back
+                cursor.close()
 
 
 def _pragma(connection: Connection, name: str) -> int:

@@ -58,10 +58,14 @@ def judge_probabilities(truth: Array, probabilities: Array | None, *, known: int
     if rows < LEAST:
         few = tuple(too_few(name, rows, what=" with probabilities") for name in PROBABILITIES)
         return Findings(measures=few, notes=notes)
+    chosen = _with_enough(np.bincount(told, minlength=known))
+    if known > _TWO:
+        area = [f"ROC AUC is the average over {len(chosen)} classes, each against the rest."] if chosen else []
+        notes = (*area, "Calibration is of the likeliest class.", *notes)
     likely = probabilities[np.arange(rows), told]
     losses = -np.log(np.clip(likely, np.finfo(float).eps, 1 - np.finfo(float).eps))  # as scikit-learn clips
     measures = (
-        _auc(told, probabilities, names),
+        _auc(told, probabilities, names, chosen),
         _mean("log loss", losses),
         _mean("Brier score", _brier(told, probabilities)),
     )
@@ -102,20 +106,20 @@ def _brier(truth: Array, probabilities: Array) -> Array:
     if probabilities.shape[1] == _TWO:
         return np.asarray((probabilities[:, 1] - truth) ** 2)
     likely = probabilities[np.arange(len(truth)), truth]
-    return np.asarray((probabilities**2).sum(axis=1) - 2 * likely + 1)
+    return np.asarray(np.einsum("ij,ij->i", probabilities, probabilities) - 2 * likely + 1)
 
 
 # ---- ROC AUC ----
 
 
-def _auc(truth: Array, probabilities: Array, names: Sequence[Any]) -> Measure:
+def _with_enough(counts: Array) -> list[int]:
+    """Return the classes that a ROC AUC is made of: the last of two, else those with enough labels if they are two."""
+    chosen: list[int] = np.flatnonzero(np.minimum(counts, counts.sum() - counts) >= LEAST_OF_A_CLASS).tolist()
+    return [] if len(chosen) < _TWO else chosen[1:] if len(counts) == _TWO else chosen
+
+
+def _auc(truth: Array, probabilities: Array, names: Sequence[Any], chosen: list[int]) -> Measure:
     counts = np.bincount(truth, minlength=probabilities.shape[1])
-    enough = np.minimum(counts, len(truth) - counts) >= LEAST_OF_A_CLASS
-    if probabilities.shape[1] == _TWO:
-        chosen = [1] if enough.all() else []
-    else:
-        chosen = np.flatnonzero(enough).tolist()
-        chosen = chosen if len(chosen) >= _TWO else []
     if not chosen:
         rarest = int(counts.argmin())
         return too_few("ROC AUC", int(counts[rarest]), of=LEAST_OF_A_CLASS, what=f" of {names[rarest]!r}")

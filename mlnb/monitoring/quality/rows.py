@@ -108,7 +108,11 @@ class Rows:
         for _ in self.shape:
             flat = [chain.from_iterable(each) for each in flat]
         count = rows * prod(self.shape)
-        return [np.fromiter(each, dtype=object, count=count).reshape(rows, -1) for each in flat]
+        same: dict[Any, Any] = {}  # equal values are one object, here and where they are pickled
+        lists = [list(each) for each in flat]
+        return [
+            np.fromiter(map(same.setdefault, each, each), dtype=object, count=count).reshape(rows, -1) for each in lists
+        ]
 
     def _append(self, at: Array, truth: Array, prediction: Array, probabilities: Array | None) -> None:
         self.seen += len(at)

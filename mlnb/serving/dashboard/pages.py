@@ -6,14 +6,15 @@ import gzip
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
 from mlnb.monitoring.figures import plotly_javascript
 from mlnb.serving.dashboard.messages import message
+from mlnb.serving.problems import problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,9 +102,9 @@ async def _plotly(request: Request) -> Response:
     try:
         packed = await run_in_threadpool(compressed_plotly)
     except ImportError:
-        raise HTTPException(404, _NO_PLOTLY) from None
-    tag = f'"{len(packed)}"'
-    headers = _HEADERS | {"Cache-Control": "public, max-age=86400", "ETag": tag, "Vary": "Accept-Encoding"}
+        return problem(404, "Not found", _NO_PLOTLY)
+    tag = f'"{crc32(packed):08x}"'
+    headers = _HEADERS | {"Cache-Control": "private, max-age=3600", "ETag": tag, "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("accept-encoding", ""):

@@ -1,0 +1,125 @@
+"""What observing costs: CPU of each request, and memory after many.
+
+    python tests/benchmarks/observing.py [--requests 10000000]
+
+Must hold: at most 4 µs of CPU per request with the sketch and the queue of the prediction log; a monitor after 10
+million requests is at most 5 % larger than after 100,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import statistics
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+
+from mlnb.events import PredictionEvent
+from mlnb.monitoring import ModelMonitor
+from mlnb.monitoring.prediction_log import LogSettings, PredictionLog
+from mlnb.registry.rows.inference import infer_signature
+from mlnb.registry.signature import Signature
+from mlnb.serving.observing import Observer
+
+TOGETHER = 16  # requests of one loop turn
+RATE = 15_000  # requests per second of the events' own time
+ROUNDS = 7
+
+
+def turns(count: int, *, seed: int = 0, numbers: bool = False) -> Iterator[list[PredictionEvent]]:
+    rng = np.random.default_rng(seed)
+    number = 0
+    while number < count:
+        seconds = rng.lognormal(-6.5, 0.6, TOGETHER).tolist()
+        answers = rng.normal(size=TOGETHER) if numbers else rng.choice(["setosa", "versicolor", "virginica"], TOGETHER)
+        rows = rng.normal(size=(TOGETHER, 4)).tolist()
+        at = 1e9 + number / RATE
+        yield [
+            PredictionEvent(
+                "iris", 3, f"{number + one:012x}", at, seconds[one], 1, 200, None, [rows[one]], answers[one : one + 1],
+                1 + number // TOGETHER % 2, seconds[one] / 3, TOGETHER,
+            )
+            for one in range(TOGETHER)
+        ]  # fmt: skip
+        number += TOGETHER
+
+
+def signature() -> Signature:
+    return infer_signature(None, [[0.5, 1.0, 1.5, 2.0]])
+
+
+def cost(observer: Observer, *, numbers: bool) -> float:
+    """Return microseconds of CPU of this thread per request."""
+    given = list(turns(40_000, numbers=numbers))
+    begun = time.thread_time()
+    for events in given:
+        observer.observe(events)
+    return (time.thread_time() - begun) / (len(given) * TOGETHER) * 1e6
+
+
+def costs(*, log: PredictionLog | None, numbers: bool) -> float:
+    found = []
+    for _ in range(ROUNDS):
+        observer = Observer("iris", signature())
+        observer.log = log
+        found.append(cost(observer, numbers=numbers))
+        if log is not None:
+            log.flush(timeout=60)
+    return statistics.median(found)
+
+
+def memory(count: int) -> tuple[int, int]:
+    """Return bytes that a monitor takes after some requests, and bytes of its pickle."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    monitor = ModelMonitor()
+    for events in turns(count):
+        monitor.observe(events)
+    size = len(pickle.dumps(monitor))
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return held, size
+
+
+def many(count: int) -> int:
+    """Return the size of a monitor after many requests over as many seconds as they take, without tracing each."""
+    monitor = ModelMonitor()
+    part = list(turns(320_000))
+    length = 320_000 / RATE
+    for repeat in range(max(1, count // 320_000)):
+        for events in part:
+            monitor.observe([event._replace(at=event.at + repeat * length) for event in events])
+    return len(pickle.dumps(monitor))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000_000)
+    given = parser.parse_args()
+    print("µs of CPU per request on the server's loop (at most 4):")
+    with tempfile.TemporaryDirectory() as folder:
+        for numbers in (False, True):
+            what = "numbers" if numbers else "classes"
+            print(f"  answers that are {what}, not logged: {costs(log=None, numbers=numbers):.2f}")
+            with PredictionLog(LogSettings(url=f"{folder}/{what}.sqlite")) as log:
+                print(f"  answers that are {what}, logged:     {costs(log=log, numbers=numbers):.2f}")
+    # 100,000 requests at a rate at which they take as long: what is kept is by the second and the minute.
+    few, lots = size_after(100_000), many(given.requests)
+    print(f"memory: {few:,} bytes after 100,000 requests, {lots:,} after {given.requests:,}: {lots / few:.3f} of it")
+
+
+def size_after(count: int) -> int:
+    """Return the size of a monitor after requests that are spread over an hour."""
+    monitor = ModelMonitor()
+    for number, events in enumerate(turns(count)):
+        at = 1e9 + number * TOGETHER * 3600 / count
+        monitor.observe([event._replace(at=at) for event in events])
+    return len(pickle.dumps(monitor))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pickle
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlnb.events import PredictionEvent
+from mlnb.monitoring.drift import RowSample
+
+
+def event(at: float, *, rows: int = 1, version: int = 1, status: int = 200, inputs: Any = None) -> PredictionEvent:
+    given = [[at, 0.0] for _ in range(rows)] if inputs is None else inputs
+    answers = np.full(rows, at)
+    return PredictionEvent("m", version, "r", at, 0.001, rows, status, None, given, answers)
+
+
+def test_the_newest_rows_are_kept_with_their_answers() -> None:
+    sample = RowSample(10)
+    sample.observe([event(float(at)) for at in range(25)])
+    kept = sample.rows(1)
+    assert kept.rows == 10
+    assert [rows[0][0] for rows in kept.inputs] == [float(at) for at in range(24, 14, -1)]
+    assert [answer.tolist() for answer in kept.predictions] == [[float(at)] for at in range(24, 14, -1)]
+    assert (kept.since, kept.until, kept.version) == (15.0, 24.0, 1)
+    assert sample.rows(1, most=3).rows == 3
+
+
+def test_nothing_is_known_of_other_versions() -> None:
+    kept = RowSample().rows(7)
+    assert (kept.rows, kept.inputs, kept.since, kept.until) == (0, (), None, None)
+
+
+def test_refused_and_failed_requests_are_left_out() -> None:
+    sample = RowSample()
+    refused = PredictionEvent("m", 1, "r", 1.0, 0.0, 0, 422, "no")
+    sample.observe([refused, event(1.0, status=500), event(2.0)])
+    assert sample.rows(1).rows == 1
+
+
+def test_a_burst_does_not_push_out_what_came_before() -> None:
+    sample = RowSample(100, per_second=20)
+    sample.observe([event(float(at)) for at in range(100)])
+    sample.observe([event(200 + at / 1000) for at in range(999)])
+    times = [answer[0] for answer in sample.rows(1).predictions]
+    assert len(times) == 100
+    assert sum(at >= 200 for at in times) == 20
+    sample.observe([event(201.0)])
+    assert sample.rows(1, most=1).until == 201.0
+
+
+def test_the_first_burst_fills_an_empty_sample() -> None:
+    sample = RowSample(100, per_second=20)
+    sample.observe([event(5 + at / 1000) for at in range(500)])
+    assert sample.rows(1).rows == 100
+
+
+def test_a_clock_that_goes_back_stops_nothing() -> None:
+    sample = RowSample(10, per_second=5)
+    sample.observe([event(1e9 + at / 100) for at in range(50)])
+    sample.observe([event(float(at)) for at in range(5)])
+    assert sample.rows(1, most=1).until == 4.0
+
+
+def test_versions_have_their_own_rows_and_at_most_eight_are_kept() -> None:
+    sample = RowSample(10)
+    sample.observe([event(float(at), version=at) for at in range(1, 10)])
+    sample.observe([event(99.0, version=3)] * 5)
+    assert sample.versions == tuple(range(2, 10))
+    assert sample.rows(3).rows == 6
+    assert sample.rows(1).rows == 0
+
+
+def test_values_are_bounded_over_all_versions() -> None:
+    sample = RowSample(values=1_000)
+    for at in range(200):
+        sample.observe([event(float(at), version=at % 2, inputs=[[0.0] * 99])])
+        assert sample.values <= 1_000
+    assert sample.rows(0).rows == sample.rows(1).rows == 5
+    sample.observe([event(300.0, inputs=[[0.0] * 600])])
+    assert sample.rows(1).until == 199.0
+
+
+@pytest.mark.parametrize("form", ["list", "array", "pandas", "polars", "arrow"])
+def test_of_a_long_request_rows_are_picked_evenly_and_copied(form: str) -> None:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    table = np.arange(1000.0).reshape(-1, 1)
+    inputs = {
+        "list": table.tolist(), "array": table, "pandas": pd.DataFrame(table, columns=["a"]),
+        "polars": pl.DataFrame({"a": table[:, 0]}), "arrow": pa.table({"a": table[:, 0]}),
+    }[form]  # fmt: skip
+    sample = RowSample(100)
+    sample.observe([event(1.0, rows=1000, inputs=inputs)])
+    kept = sample.rows(1)
+    assert kept.rows == len(kept.inputs[0]) == len(kept.predictions[0]) == 100
+    if form == "array":
+        assert kept.inputs[0].base is None
+
+
+def test_it_moves_to_another_process_and_goes_on() -> None:
+    sample = RowSample(10)
+    sample.observe([event(float(at)) for at in range(5)])
+    moved = pickle.loads(pickle.dumps(sample))
+    moved.observe([event(9.0)])
+    assert moved.rows(1).rows == 6
+
+
+def test_observing_a_busy_server_costs_less_than_a_microsecond_an_event() -> None:
+    sample, answer = RowSample(), np.array([1])
+    events = [
+        PredictionEvent("m", 1, "r", at / 10_000, 0.0, 1, 200, None, [[0.5] * 30], answer) for at in range(50_000)
+    ]
+    best = min(_seconds(sample, events) for _ in range(5))
+    assert best / len(events) < 1e-6  # about 0.2 where nothing else runs
+
+
+def _seconds(sample: RowSample, events: list[PredictionEvent]) -> float:
+    started = time.process_time()
+    for at in range(0, len(events), 32):
+        sample.observe(events[at : at + 32])
+    return time.process_time() - started
