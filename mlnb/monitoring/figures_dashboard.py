@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from math import ceil
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -48,6 +49,7 @@ _LEVELS, _LEVEL, _ABOVE = 3, 13, 18  # rows of labels above the panes; pixels of
 _CHARACTER, _NARROW = 6.2, 522  # pixels of a label's character, and of the time axis where the page has 600
 _LEGEND, _SWATCH = 460, 46  # pixels of a legend on such a page, and of what stands before a name
 _MINUTE = 60
+_MOST_TICKS = 6
 _DASHES = {"deployed": "solid", "alert": "dot"}
 
 
@@ -95,9 +97,9 @@ def dashboard_data(view: MonitorView) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``x``: seconds before now; ``y``: the values by the trace's ``uid``, each as many as ``x``; ``points``: the
+        ``x``: seconds ago; ``y``: the values by the trace's ``uid``, each as many as ``x``; ``points``: the
         ``uid`` of traces that need points, as a line alone would not show a value between two gaps; and of the layout
-        ``shapes`` and ``annotations``, which mark what was done.
+        what marks what was done.
     """
     series, step = view.series, view.series.step
     quantiles = {name: _rounded(getattr(series, name)) for name, _, _ in _QUANTILES}
@@ -115,8 +117,11 @@ def dashboard_data(view: MonitorView) -> dict[str, Any]:
     }
     marks = _marks(view)
     return {
-        "x": list(series.ago), "y": y, "points": [uid for uid, values in quantiles.items() if _lonely(values)],
-        "layout": marks | {"annotations": _titles(series) + marks["annotations"]},
+        "x": [-ago for ago in series.ago], "y": y,
+        "points": [uid for uid, values in quantiles.items() if _lonely(values)],
+        "layout": marks | {
+            "annotations": _titles(series) + marks["annotations"], "yaxis7": _replicas_axis(series),
+        },
     }  # fmt: skip
 
 
@@ -278,19 +283,19 @@ def shortened(text: str, longest: int) -> str:
 
 
 def _layout(series: Series) -> dict[str, Any]:
-    first, last = series.ago[0], series.ago[-1]
-    minutes = -first // _MINUTE + (1 if -first % _MINUTE else 0)
-    spacing = max(1, minutes // 6 + (1 if minutes % 6 else 0))
+    oldest = -series.ago[0]
+    minutes = ceil(oldest / _MINUTE)
+    spacing = ceil(minutes / _MOST_TICKS)
     ticks = range(minutes - minutes % spacing, 0, -spacing)
     layout: dict[str, Any] = {
         "autosize": True, "height": _HEIGHT, "margin": {"l": _LEFT, "r": _RIGHT, "t": _TOP, "b": _BOTTOM},
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 11},
         "hovermode": "x unified", "hoversubplots": "axis", "uirevision": "keep", "dragmode": "zoom",
         "xaxis": {
-            "range": [first - (series.step if -first % _MINUTE else 0), last], "anchor": "y6", "gridcolor": _GRID,
-            "zeroline": False, "tickmode": "array", "tickvals": [-_MINUTE * minute for minute in ticks] + [0],
+            "range": [oldest if oldest % _MINUTE == 0 else oldest + series.step, 0], "anchor": "y6", "gridcolor": _GRID,
+            "zeroline": False, "tickmode": "array", "tickvals": [_MINUTE * minute for minute in ticks] + [0],
             "ticktext": [f"{minute} min ago" for minute in ticks] + ["now"],
-            "unifiedhovertitle": {"text": "%{x} s"}, "showspikes": True, "spikemode": "across", "spikethickness": 1,
+            "unifiedhovertitle": {"text": "%{x} s ago"}, "showspikes": True, "spikemode": "across", "spikethickness": 1,
             "spikecolor": _GREY, "spikedash": "solid", "spikesnap": "cursor",
         },
     }  # fmt: skip
@@ -309,11 +314,16 @@ def _layout(series: Series) -> dict[str, Any]:
         "range": [0, 1], "tickvals": [0, 0.5, 1], "tickformat": ".0%",
     }  # fmt: skip
     layout["yaxis5"] |= {"range": [0, 1], "tickvals": [0, 0.5, 1], "tickformat": ".0%"}
-    layout["yaxis7"] = {
-        "overlaying": "y6", "side": "right", "anchor": "x", "rangemode": "tozero", "showgrid": False, "nticks": 3,
-        "zeroline": False, "fixedrange": True, "tickformat": "d",
-    }  # fmt: skip
     return layout
+
+
+def _replicas_axis(series: Series) -> dict[str, Any]:
+    """Return the axis at the right of the last pane, which has whole numbers only."""
+    most = max((count for count in series.replicas if count is not None), default=0) or 1
+    return {
+        "overlaying": "y6", "side": "right", "anchor": "x", "range": [0, 1.15 * most], "tickvals": [0, most],
+        "showgrid": False, "zeroline": False, "fixedrange": True,
+    }  # fmt: skip
 
 
 def _domains() -> list[list[float]]:
@@ -344,16 +354,15 @@ def _titles(series: Series) -> list[dict[str, Any]]:
 
 def _marks(view: MonitorView) -> dict[str, list[dict[str, Any]]]:
     """Return an upright line for each mark, and a label where there is room for one."""
-    first, last = view.series.ago[0], view.series.ago[-1]
+    oldest = -view.series.ago[0]
     free = [float("-inf")] * _LEVELS  # up to where the labels of a row go, pixels
     shapes, labels = [], []
     for mark in view.marks:
-        x = mark.at - view.series.end
-        if not first <= x <= last + view.series.step:
+        x = max(view.series.end - mark.at, 0.0)
+        if not mark.at - view.series.step <= view.series.end <= mark.at + oldest:
             continue
-        x = min(x, last)
         words = shortened(mark.words, _LONGEST)
-        at, width = (x - first) / (last - first) * _NARROW, _CHARACTER * len(words)
+        at, width = (1 - x / oldest) * _NARROW, _CHARACTER * len(words)
         anchor = "left" if at < width / 2 else "right" if at > _NARROW - width / 2 else "center"
         begin = at - {"left": 0, "center": width / 2, "right": width}[anchor]
         level = next((level for level in range(_LEVELS) if free[level] <= begin), None)

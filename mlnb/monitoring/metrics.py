@@ -6,13 +6,29 @@ from dataclasses import dataclass, field
 
 __all__ = [
     "KINDS", "WINDOWS", "Answers", "Mark", "MetricsSnapshot", "Part", "Series", "Spread", "WindowMetrics", "kind_of",
+    "words_of",
 ]  # fmt: skip
 
 KINDS = ("invalid request", "overloaded", "timed out", "model failed")
 WINDOWS = {"1 minute": 60, "5 minutes": 300, "1 hour": 3600, "all time": None}  # seconds
 
+_WORDS = {
+    "rolled back": "rolled back to v{version}", "split": "requests split", "shadowed": "v{version} as a shadow",
+    "unshadowed": "shadow v{version} ended", "canary": "v{version} as a canary",
+}  # fmt: skip
 _OF_STATUS = {429: "overloaded", 503: "overloaded", 504: "timed out"}
 _SERVER, _CLIENT = 500, 400
+
+
+def words_of(action: str, version: int) -> str:
+    """Return in words what was done, for a mark.
+
+    Examples
+    --------
+    >>> words_of("deployed", 3), words_of("rolled back", 2), words_of("shadowed", 4)
+    ('v3 deployed', 'rolled back to v2', 'v4 as a shadow')
+    """
+    return _WORDS.get(action, "v{version} {action}").format(version=version, action=action)
 
 
 def kind_of(status: int) -> str:
@@ -161,6 +177,8 @@ class MetricsSnapshot:
         Requests in each of the last 60 seconds, oldest first.
     windows : tuple of WindowMetrics
         All of it over 1 minute, 5 minutes, 1 hour and all time, where it was asked for.
+    in_flight : int
+        Requests that wait or are being answered, where somebody looked.
     """
 
     requests: int
@@ -177,6 +195,7 @@ class MetricsSnapshot:
     recent: tuple[int, ...]
     p95: float | None = None
     windows: tuple[WindowMetrics, ...] = ()
+    in_flight: int = 0
 
     def _repr_html_(self) -> str:
         from mlnb.monitoring.metrics_html import metrics_html

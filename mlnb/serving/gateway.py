@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import MlnbError, StoppedError
 from mlnb.monitoring.comparison import Comparison
-from mlnb.monitoring.metrics import Mark
+from mlnb.monitoring.metrics import Mark, words_of
 from mlnb.registry.compatibility import misfit
 from mlnb.scaling.preloading import Zygotes
 from mlnb.serving.late_probabilities import LateProbabilities
@@ -248,7 +248,7 @@ class Gateway(Readings):
         entry.changes.append(change)
         name = entry.plan.live.version.name
         self.served[name].observer.marks.append(
-            Mark(at=change.at, kind=kind, version=version, words=f"v{version} {kind}")
+            Mark(at=change.at, kind=kind, version=version, words=words_of(kind, version))
         )
         self._tell(entry)
 
@@ -390,7 +390,8 @@ class Gateway(Readings):
         pool = one.service.live.pool
         return ServiceSnapshot(
             metrics=one.observer.monitor.snapshot(now=time.time()), replicas=pool.snapshot(), trouble=pool.last_end,
-            traffic=self._traffic(one, self._entries[name]),
+            traffic=self._traffic(one, self._entries[name]), alerts=one.observer.alerts.states(),
+            log=None if one.observer.log is None else one.observer.log.state(),
         )  # fmt: skip
 
     def _traffic(self, one: Served, entry: _Entry) -> TrafficSnapshot:

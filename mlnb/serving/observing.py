@@ -140,9 +140,11 @@ class Observer:
 
     def expect(self, signatures: Mapping[int, Signature]) -> None:
         """Learn which versions answer from now on, by number, the live one first."""
-        self._signatures |= signatures
+        before = {version: one for version, one in self._signatures.items() if version not in signatures}
+        self._signatures = before | dict(reversed(signatures.items()))  # the live one is the newest
         while len(self._signatures) > VERSIONS:
             del self._signatures[next(iter(self._signatures))]
+        self.monitor.numbers = _numbers(next(iter(signatures.values())))
         widths = {_width(signature) for signature in signatures.values()}
         self.recent.width = widths.pop() if len(widths) == 1 else None
 
@@ -190,16 +192,21 @@ class Observer:
         if before is not None and 0 <= now - before[0] < age:
             return before[1]
         labelled, seconds = self.outcomes.labelled, WINDOWS[window]
+        since = None if seconds is None else now - seconds
         reports = tuple(
-            labelled.report(
-                version, window_name=window, since=None if seconds is None else now - seconds,
-                labels=self._signatures[version].labels, output=self._signatures[version].output,
-            )
+            labelled.report(version, window_name=window, since=since, labels=labels, output=output)
             for version in labelled.versions
-            if version in self._signatures
-        )  # fmt: skip
+            for labels, output in [self._answers(version)]
+        )
         self._quality[window] = (now, reports)
         return reports
+
+    def _answers(self, version: int) -> tuple[tuple[Any, ...] | None, str]:
+        """Return the labels that a version knows, and what it answers with; of one in the log, as far as known."""
+        known = self._signatures.get(version)
+        if known is not None:
+            return known.labels, known.output
+        return None, next(reversed(self._signatures.values())).output if self._signatures else "any"
 
     def score(self, version: int, *, now: float) -> float | None:
         """Return the first measure of a version over all time, None without enough labels."""

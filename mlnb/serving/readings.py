@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -126,14 +127,14 @@ def view_of(name: str, one: Served, *, window: int) -> MonitorView:
     pools = [line.pool for line in service.lines.values()]
     processes = sum(replica.pid is not None for pool in pools for replica in pool.replicas)
     place = "in this process" if not processes else "1 process" if processes == 1 else f"{processes} processes"
+    in_flight = sum(pool.in_flight for pool in pools)
     return MonitorView(
         name=name, version=service.version.number, state="live", at=now, place=place,
-        metrics=observer.monitor.snapshot(now=now, windows=True),
-        series=observer.monitor.series(now=now, window=window),
-        marks=tuple(observer.marks), drift=observer.drift,
+        metrics=replace(observer.monitor.snapshot(now=now, windows=True), in_flight=in_flight),
+        series=observer.monitor.series(now=now, window=window), marks=tuple(observer.marks), drift=observer.drift,
         quality=tuple(report for each in WINDOWS for report in observer.quality(each, now=now, age=5.0)),
         alerts=observer.alerts.states(), log=None if observer.log is None else observer.log.state(),
-        in_flight=sum(pool.in_flight for pool in pools), replicas=sum(len(pool.replicas) for pool in pools),
+        in_flight=in_flight, replicas=sum(len(pool.replicas) for pool in pools),
     )  # fmt: skip
 
 

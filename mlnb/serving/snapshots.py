@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlnb.monitoring import MetricsSnapshot
+    from mlnb.monitoring.alerts import AlertState
     from mlnb.monitoring.comparison import ComparisonSummary
+    from mlnb.monitoring.prediction_log import LogState
     from mlnb.scaling.pool import ReplicaSnapshot
     from mlnb.serving.observing import Observed
     from mlnb.serving.rollout import CanarySnapshot, Change
@@ -96,12 +98,17 @@ class ServiceSnapshot:
     traffic : TrafficSnapshot
     trouble : str
         Why the last replica ended by itself, "" if none did.
+    alerts : tuple of AlertState
+    log : LogState or None
+        None where predictions are not logged.
     """
 
     metrics: MetricsSnapshot
     replicas: tuple[ReplicaSnapshot, ...]
     traffic: TrafficSnapshot
     trouble: str = ""
+    alerts: tuple[AlertState, ...] = ()
+    log: LogState | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -39,12 +39,14 @@ function render({model, el}) {
   let looking = 0;
   let heard = Date.now();
   let seen = false; // whether it is in sight
-  let silent = false;
+  let silent = true; // whether it says so
   const viewer = String(Math.random()); // several pages, or cells, may show one dashboard
 
   const board = openBoard(root, {
     ask: say, plotly: () => loadPlotly(model), model: model.get("chosen") || null, window: Number(model.get("seconds")),
   });
+
+  board.tell("Waiting for the kernel…");
 
   function say(wanted) {
     model.send({action: "look", viewer, looked_at: true, ...wanted});

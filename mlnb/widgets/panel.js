@@ -7,7 +7,7 @@ const TABS = [
 ];
 const REGIONS = [
   "header", "address", "form", "result", "versions", "activity", "footer", "scale", "replicas", "faster", "card",
-  "traffic", "rollout", "verdict", "choices", "shadow", "compared",
+  "traffic", "rollout", "verdict", "choices", "shadow", "compared", "alarm", "watched",
 ];
 const CHARTS = {monitor: "figure", traffic: "trial"}; // tabs with a chart, and the trait that it is in
 const LOOKED_AT = {monitor: "chart", scale: "memory", traffic: "compare"}; // tabs that cost something while they are looked at
@@ -16,6 +16,7 @@ const LOOKING_EVERY = 5000; // ms between two words to the kernel that a tab is 
 const SKELETON = `
   <div class="mlnb-header" data-region="header"></div>
   <div class="mlnb-address" data-region="address"></div>
+  <div class="mlnb-alarm" data-region="alarm" role="status"></div>
   <pre class="mlnb-snippet" hidden></pre>
   <div class="mlnb-tabs" role="tablist">${TABS.map(([name, title]) =>
     `<button type="button" role="tab" data-tab="${name}" tabindex="-1">${title}</button>`).join("")}</div>
@@ -36,6 +37,7 @@ const SKELETON = `
   <div class="mlnb-pane" role="tabpanel" data-pane="monitor">
     <div class="mlnb-chart" data-chart="monitor"><span class="mlnb-muted">Loading the chart…</span></div>
     <div data-region="activity"></div>
+    <div class="mlnb-board" data-region="watched"></div>
   </div>
   <div class="mlnb-pane" role="tabpanel" data-pane="scale">
     <div data-region="scale"></div>

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import threading
 import time
-from dataclasses import asdict
-from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import traitlets
 
 from mlnb.errors import MlnbError
-from mlnb.monitoring.figures import plotly_javascript, traffic_figure
+from mlnb.monitoring.figures import traffic_figure
 from mlnb.scaling.memory import MemoryGauge
+from mlnb.serving.dashboard import compressed_plotly, render_regions, resource
 from mlnb.widgets import traffic_deeds
 from mlnb.widgets.base import Panel, resources
 from mlnb.widgets.registry_render import render_card
@@ -55,10 +53,11 @@ class DeploymentPanel(Panel):
     """
 
     _esm = traitlets.Unicode(resources("shared.js", "traffic_sliders.js", "panel.js")).tag(sync=True)
-    _css = traitlets.Unicode(resources("shared.css", "panel.css")).tag(sync=True)
+    _css = traitlets.Unicode(resource("board.css") + resources("shared.css", "panel.css")).tag(sync=True)
 
     header = traitlets.Unicode().tag(sync=True)
     address = traitlets.Unicode().tag(sync=True)
+    alarm = traitlets.Unicode().tag(sync=True)
     form = traitlets.Unicode().tag(sync=True)
     result = traitlets.Unicode().tag(sync=True)
     versions = traitlets.Unicode().tag(sync=True)
@@ -78,6 +77,7 @@ class DeploymentPanel(Panel):
     trial = traitlets.Unicode(help="Plotly figure of the experiment as JSON, new while it is looked at").tag(sync=True)
     card = traitlets.Unicode(help="The live version's model card, once its tab was opened").tag(sync=True)
     figure = traitlets.Unicode(help="Plotly figure as JSON, once the Monitor tab was opened").tag(sync=True)
+    watched = traitlets.Unicode(help="Alerts, quality and drift, new while the Monitor tab is looked at").tag(sync=True)
     series = traitlets.Dict(help="What the figure draws, by trace; new every second while it is looked at").tag(
         sync=True
     )
@@ -109,7 +109,7 @@ class DeploymentPanel(Panel):
         if self.card and self._carded != str(self._deployment.version):
             self._show(card="")  # a page that looks at it asks anew
         with self._drawing:
-            self._show(**self._regions(), **({"series": _drawn(self._deployment.series())} if charting else {}))
+            self._show(**self._regions(), **(self._monitored() if charting else {}))
             self._draw_experiment()
 
     def _regions(self) -> dict[str, Any]:
@@ -123,6 +123,15 @@ class DeploymentPanel(Panel):
         traffic = TrafficView(experiment=self._experiment, busy=self._adding)
         counts = {"counts": render_counts(snapshot, traffic)}
         return render(snapshot) | render_scale(snapshot, scale) | render_traffic(snapshot, traffic) | counts
+
+    def _monitored(self) -> dict[str, Any]:
+        """Return what the Monitor tab shows beside the counts."""
+        view = self._deployment.view()
+        regions = render_regions(view, owner=True)
+        shown = "".join(
+            f"<section>{regions[name]}</section>" for name in ("alerts", "quality", "drift") if regions[name]
+        )
+        return {"series": _drawn(view.series), "watched": shown}
 
     def _compared(self, snapshot: DeploymentSnapshot) -> Experiment | None:
         """Return how the versions of a split compare; None if the requests are not split."""
@@ -157,7 +166,7 @@ class DeploymentPanel(Panel):
 
     def _deed(self, action: str, payload: dict[str, Any]) -> Callable[[], None] | None:
         if action == "plotly":
-            self.send({"kind": "plotly"}, buffers=[_compressed_plotly()])
+            self.send({"kind": "plotly"}, buffers=[compressed_plotly()])
             return None
         if action == "scale":
             return self._scaling(int(payload["to"]))
@@ -270,7 +279,8 @@ class DeploymentPanel(Panel):
 
 
 def _drawn(series: Series) -> dict[str, Any]:
-    return {name: list(values) for name, values in asdict(series).items()}
+    shown = {"requests": series.requests, "errors": series.errors, "p50": series.p50, "p99": series.p99}
+    return {"ago": list(series.ago)} | {name: list(values) for name, values in shown.items()}
 
 
 def _typed(row: dict[str, str], signature: Signature) -> Any:
@@ -301,8 +311,3 @@ def _typed_value(text: str, kind: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-@cache
-def _compressed_plotly() -> bytes:
-    return gzip.compress(plotly_javascript().encode(), compresslevel=5, mtime=0)

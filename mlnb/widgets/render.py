@@ -43,6 +43,7 @@ def render(snapshot: DeploymentSnapshot) -> dict[str, str]:
     return {
         "header": _header(snapshot),
         "address": _address(snapshot),
+        "alarm": _alarm(snapshot),
         "form": _form(snapshot.version.signature),
         "versions": _versions(snapshot),
         "activity": _activity(snapshot.metrics),
@@ -131,10 +132,22 @@ def _address(snapshot: DeploymentSnapshot) -> str:
     url = escape(snapshot.url, quote=True)
     return (
         f'<code class="mlnb-url">{url}</code>{_copy("copy", snapshot.url, "Copy the URL")}'
-        f'<a href="{escape(snapshot.docs_url, quote=True)}" target="_blank" rel="noopener">docs ↗</a>'
+        f"{_link('docs', snapshot.docs_url)}{_link('dashboard', snapshot.dashboard_url)}"
         f"{_copy('curl', _curl(snapshot), 'Copy a curl command', shown=True)}"
         f"{_copy('python', _python(snapshot), 'Copy Python code', shown=True)}"
     )
+
+
+def _link(label: str, url: str) -> str:
+    return f'<a href="{escape(url, quote=True)}" target="_blank" rel="noopener">{label} ↗</a>'
+
+
+def _alarm(snapshot: DeploymentSnapshot) -> str:
+    """Return what somebody should look at: alerts that fire, and a log that is not written."""
+    lines = [f"▲ {alert.words}" for alert in snapshot.alerts if alert.state == "firing"]
+    if snapshot.log is not None and snapshot.log.failure:
+        lines.append(f"△ Predictions are not logged: {snapshot.log.failure}")
+    return "".join(f"<div>{escape(line)}</div>" for line in lines)
 
 
 def _copy(label: str, text: str, title: str, *, shown: bool = False) -> str:

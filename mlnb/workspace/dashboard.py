@@ -9,8 +9,6 @@ from mlnb.errors import InvalidInputError, NotDeployedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from plotly.graph_objects import Figure
-
     from mlnb.monitoring.view import MonitorView
     from mlnb.workspace.deployment import Deployment
 
@@ -85,8 +83,12 @@ class Dashboard:
         seconds = self.window if window is None else _checked(window)
         return tuple(one.view(window=seconds) for one in self._deployments())
 
-    def figure(self) -> Figure:
+    def figure(self) -> Any:
         """Return the Plotly figure of the one deployment, as it is now.
+
+        Returns
+        -------
+        plotly.graph_objects.Figure
 
         Raises
         ------

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, StoppedError
+from mlnb.monitoring.metrics import words_of
 from mlnb.registry import history
 from mlnb.workspace.monitored import Monitored
 from mlnb.workspace.snapshot import DeploymentSnapshot
@@ -448,7 +449,8 @@ class Deployment(Monitored):
             at=datetime.now(UTC), versions=self._versions,
             previous=self._previous if self._before is None else self._before.number, metrics=self._metrics(),
             replicas=replicas, trouble="" if seen is None else seen.trouble, acceleration=self.acceleration,
-            traffic=None if seen is None else seen.traffic,
+            traffic=None if seen is None else seen.traffic, alerts=() if seen is None else seen.alerts,
+            log=None if seen is None else seen.log,
         )  # fmt: skip
 
     def _observed(self) -> ServiceSnapshot | None:
@@ -496,7 +498,7 @@ class Deployment(Monitored):
             raise
         self._adopt(hosted)
         self._note(event)
-        self._mark(action, f"v{(about or version).number} {action}")
+        self._mark(action, words_of(action, (about or version).number))
         self._versions = versions
         self.url = f"{hosting.url}/models/{self.name}"
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mlnb.monitoring import MetricsSnapshot
+    from mlnb.monitoring.alerts import AlertState
+    from mlnb.monitoring.prediction_log import LogState
     from mlnb.registry import ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.scaling.pool import ReplicaSnapshot
@@ -44,6 +46,9 @@ class DeploymentSnapshot:
         The faster form of the model that answers, where it was asked for.
     traffic : TrafficSnapshot or None
         How the requests are shared out; None while it is stopped.
+    alerts : tuple of AlertState
+    log : LogState or None
+        None where predictions are not logged.
     """
 
     name: str
@@ -61,3 +66,10 @@ class DeploymentSnapshot:
     trouble: str = ""
     acceleration: Acceleration | None = None
     traffic: TrafficSnapshot | None = None
+    alerts: tuple[AlertState, ...] = ()
+    log: LogState | None = None
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where a browser finds the live dashboard."""
+        return f"{self.docs_url.removesuffix('/docs')}/dashboard?model={self.name}"

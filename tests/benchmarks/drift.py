@@ -31,9 +31,7 @@ def main() -> None:
         shares = "".join(f"{count / WINDOWS:>15.1%}" for count in counts)
         print(f"{way:32}{shares}{sum(counts) / WINDOWS / len(SETS):>10.2%}", flush=True)
     print(f"of {WINDOWS * len(SETS) * len(WAYS):,} windows: {total / WINDOWS / len(SETS) / len(WAYS):.2%}")
-    print(
-        "\none of 30 columns moved by half a standard deviation: windows of 1,000 rows that name it first, at least 95 %"
-    )
+    print("\none of 30 columns moved by half a standard deviation: windows of 1,000 rows that name it, at least 95 %")
     for way in WAYS:
         print(f"{way:32}{found(way, count=SHIFTED) / SHIFTED:>10.1%}", flush=True)
     print(f"\na report on 30 columns and 1,000 rows: {report_seconds() * 1e3:.0f} ms")

@@ -15,14 +15,15 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mlnb import Ensemble, ModelRegistry
 from mlnb.monitoring.drift import assess
-from mlnb.registry.predictors import predictor
 from mlnb.registry.baselines import measured
+from mlnb.registry.predictors import predictor
 from mlnb.registry.rows.baseline import Baseline, ColumnBaseline, column_values, make_baseline, repeats
 from mlnb.registry.rows.inference import infer_signature
 
 
-def of(example: Any, *, model: Any = None) -> Baseline:
-    found = measured(predictor(model or (lambda rows: [0] * len(rows))), infer_signature(model, example), example)
+def of(example: Any, *, model: Any = None, answers: list[Any] | None = None) -> Baseline:
+    asked = model or (lambda rows: np.array(answers or [0] * len(rows), dtype=object if answers else None))
+    found = measured(predictor(asked), infer_signature(model, example), example)
     assert found is not None
     return found
 
@@ -35,22 +36,22 @@ def column(example: Any) -> ColumnBaseline:
 def test_of_few_numbers_all_are_kept() -> None:
     found = column(np.array([[3.0], [1.0], [np.nan], [2.0]]))
     assert found == ColumnBaseline(
-        name="x0", kind="numbers", known=3, missing=1, values=(1.0, 2.0, 3.0), low=1.0, high=3.0,
-        deviation=pytest.approx(np.std([1, 2, 3])),
+        name="x0", kind="numbers", known=3, missing=1, sample=(1.0, 2.0, 3.0), low=1.0, high=3.0,
+        deviation=float(np.std([1, 2, 3])),
     )  # fmt: skip
 
 
 def test_of_many_numbers_1000_at_even_ranks_are_kept_with_the_range_of_all() -> None:
     found = column(np.random.default_rng(0).permutation(50_000.0 + np.arange(50_000)).reshape(-1, 1))
-    assert (found.known, len(found.values)) == (20_000, 1_000)
+    assert (found.known, len(found.sample)) == (20_000, 1_000)
     assert (found.low, found.high) == (50_000.0, 99_999.0)
-    assert np.median(found.values) == pytest.approx(75_000, rel=0.01)
-    assert list(found.values) == sorted(found.values)
+    assert np.median(found.sample) == pytest.approx(75_000, rel=0.01)
+    assert list(found.sample) == sorted(found.sample)
 
 
 def test_wide_examples_keep_fewer_of_each() -> None:
     found = of(np.random.default_rng(0).normal(size=(1_500, 500)))
-    assert {len(one.values) for one in found.columns} == {500}
+    assert {len(one.sample) for one in found.columns} == {500}
 
 
 def test_booleans_categories_and_text_are_counted() -> None:
@@ -76,12 +77,12 @@ def test_beyond_200_categories_the_others_are_the_rest() -> None:
 
 def test_of_texts_that_nearly_all_differ_the_lengths_are_kept() -> None:
     found = column(["." * at for at in range(40)])
-    assert (found.name, found.kind, found.values[:3], found.high) == ("text", "texts", (0.0, 1.0, 2.0), 39.0)
+    assert (found.name, found.kind, found.sample[:3], found.high) == ("text", "texts", (0.0, 1.0, 2.0), 39.0)
 
 
 def test_of_tensors_the_means_are_kept() -> None:
     found = column(np.arange(8.0).reshape(2, 2, 2))
-    assert (found.name, found.values) == ("tensor", (1.5, 5.5))
+    assert (found.name, found.sample) == ("tensor", (1.5, 5.5))
 
 
 @pytest.mark.parametrize("form", ["list", "dicts", "pandas", "polars", "arrow"])
@@ -95,7 +96,7 @@ def test_every_form_of_the_example_says_the_same(form: str) -> None:
         example = [[row[0]] for row in example]
     found = of(example)
     assert found.rows == 20_000
-    assert found.columns[0].values == of(frame).columns[0].values
+    assert found.columns[0].sample == of(frame).columns[0].sample
 
 
 def test_rows_that_do_not_fit_are_left_out() -> None:
@@ -143,7 +144,14 @@ def test_a_slow_model_is_asked_for_a_quarter_of_a_second() -> None:
     assert 10 <= found.prediction.known <= 125
 
 
-@pytest.mark.parametrize("answer", [lambda rows: 1 / 0, lambda rows: np.zeros((len(rows), 3)), lambda rows: [{}] * len(rows)])  # fmt: skip
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: 1 / 0,
+        lambda rows: np.zeros((len(rows), 3)),
+        lambda rows: [{}] * len(rows),
+    ],
+)
 def test_answers_that_are_no_column_are_left_out(answer: Any) -> None:
     rows = np.arange(50.0).reshape(-1, 1)
     found = measured(predictor(answer), infer_signature(None, rows), rows)
@@ -152,16 +160,28 @@ def test_answers_that_are_no_column_are_left_out(answer: Any) -> None:
 
 
 def test_what_is_stored_is_read_back_the_same() -> None:
-    frame = pd.DataFrame({"a": [1.5, None, 2.5], "b": ["x", "\ud83d", None], "c": [True, False, True]})
-    found = of(frame, model=DummyClassifier().fit(frame, [2**70, 0, 0]) if False else None)
+    frame = pd.DataFrame({"a": [1.5, None, 2.5], "b": ["x", "y" * 300, None], "c": [True, False, True]})
+    found = of(frame, answers=[2**70, "\ud83d", None])
     assert Baseline.from_json(found.to_json()) == found
 
 
-def test_repeats_are_the_share_of_equal_pairs() -> None:
-    values = np.empty(4, dtype=object)
-    values[:] = ["x", "x", "y", None]
-    assert repeats({"a": np.array([1.0, 1.0, np.nan, np.nan]), "b": values}) == pytest.approx(1 / 6)
+@pytest.mark.parametrize("different", [1, 4, 75, 285, 2_000])
+def test_repeats_say_of_how_many_rows_they_were_drawn(different: int) -> None:
+    rng = np.random.default_rng(different)
+    rows = rng.integers(different, size=1_000)
+    texts = np.empty(1_000, dtype=object)
+    texts[:] = [f"{at}" for at in rows]
+    assert 1 / repeats({"a": rows / 7, "b": texts}) == pytest.approx(different, rel=0.1)
+
+
+def test_rows_that_all_differ_do_not_repeat() -> None:
+    assert repeats({"a": np.arange(1_000.0), "b": np.full(1_000, np.nan)}) == pytest.approx(0.0, abs=1e-12)
     assert repeats({}) == repeats({"a": np.array([1.0])}) == 0.0
+
+
+def test_a_value_that_became_frequent_leaves_the_other_rows_their_weight() -> None:
+    rows = np.where(np.arange(1_000) % 2, np.nan, np.arange(1_000.0))
+    assert 500 < 1 / repeats({"a": rows}) < 1_000
 
 
 # ---- in a registry ----
@@ -205,6 +225,6 @@ def test_members_of_an_ensemble_have_their_own(tmp_path: Path) -> None:
     rows, labels = load_iris(return_X_y=True)
     models = {name: LogisticRegression(max_iter=1000, C=c).fit(rows, labels) for name, c in (("a", 1.0), ("b", 0.1))}
     registry = ModelRegistry(tmp_path)
-    registry.register(Ensemble(models), "both", example=rows)
+    registry.register(Ensemble(models, combine="vote"), "both", example=rows)
     assert registry.baseline("both") is not None
     assert registry.baseline("both-a") is not None

@@ -210,7 +210,7 @@ def test_the_owner_sees_what_the_model_said(one: tuple[DashboardPanel, Page, Sho
 def test_plotly_comes_from_the_kernel(one: tuple[DashboardPanel, Page, Shown]) -> None:
     panel, _, _ = one
     sent: list[bytes] = []
-    panel.send = lambda content, buffers: sent.extend(buffers)  # type: ignore[method-assign]
+    panel.send = lambda _, buffers: sent.extend(buffers)
     panel.act("plotly")
     join()
     assert gzip.decompress(sent[0]).startswith(b"/**\n* plotly.js")
@@ -244,7 +244,7 @@ def test_1800_updates_leave_nothing_behind(hand: Hand) -> None:
     gc.collect()
     more = sys.getallocatedblocks() - blocks
     grown = (resident() - memory) / 2**10
-    print(f"1,800 updates of {len(page.sent[-1]) / 2**10:.0f} KiB: {more} more blocks, {grown:.0f} KiB of memory")
+    print(f"1,800 updates: {more} more blocks, {grown:.0f} KiB more memory")  # noqa: T201 - the figures
     assert more < 500
     assert grown < 8 * 2**10
     assert abs(len(json.dumps(panel.get_state(), default=str)) - state) < 10  # two counters
@@ -258,7 +258,7 @@ def test_an_update_costs_little(tumour: Fitted, hand: Hand) -> None:
         deployment.predict(tumour.rows.iloc[row % len(tumour.rows)].to_dict())
     panel = DashboardPanel(Dashboard("tumour", deployments=lambda: [deployment]), told=hand)
     page = Page(panel)
-    panel.send = page.receive  # type: ignore[method-assign]
+    panel.send = page.receive
     page.look()
     join()
     hand.pass_a_second()
@@ -266,7 +266,7 @@ def test_an_update_costs_little(tumour: Fitted, hand: Hand) -> None:
     for _ in range(50):
         hand.pass_a_second()
     spent = (time.process_time() - began) / 50
-    print(f"an update: {spent * 1e3:.2f} ms of CPU, {100 * spent:.2f} % of a core at 1 Hz, {len(page.sent[-1])} bytes")
+    print(f"an update: {spent:.2%} of a core at 1 Hz, {len(page.sent[-1]):,} bytes")  # noqa: T201 - the figures
     assert spent < SECONDS_AN_UPDATE
     panel.close()
 

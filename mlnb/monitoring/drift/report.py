@@ -18,6 +18,7 @@ Kind = Literal["numbers", "categories", "texts"]
 Verdict = Literal["drifted", "steady", "too few"]
 
 _SHOWN = 30  # columns of a table
+_LEFT = "text-align: left"
 _NUMBER = "text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"
 _BAD = "color: var(--jp-error-color1, #d32f2f)"
 _LEAST_SHOWN = 1e-4  # of a p-value
@@ -182,9 +183,11 @@ class DriftReport:
 
     def _repr_html_(self) -> str:
         columns = self._table()
-        head = "".join(f'<th style="{_NUMBER}">{escape(one.title)}</th>' for one in columns)
+        styles = [_NUMBER if one.kind == "number" else _LEFT for one in columns]
+        titles = zip(columns, styles, strict=True)
+        head = "".join(f'<th style="{style}">{escape(one.title)}</th>' for one, style in titles)
         rows = zip(*(one.cells for one in columns), strict=True)
-        body = "".join(f"<tr>{''.join(map(_html, row))}</tr>" for row in rows)
+        body = "".join(f"<tr>{''.join(map(_html, row, styles))}</tr>" for row in rows)
         table = f'<table class="mlnb-drift"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         more = f"<p>{escape(self._more())}</p>" if self._more() else ""
         return f"<p>{escape(self.words)}</p>{table if self._shown() else ''}{more}"
@@ -232,6 +235,6 @@ def _p_value(value: float) -> str:
     return f"{value:.4f}" if value >= _LEAST_SHOWN else f"<{_LEAST_SHOWN}"
 
 
-def _html(cell: Cell) -> str:
+def _html(cell: Cell, style: str) -> str:
     mark = f'<span style="{_BAD}">{cell.mark}</span> ' if cell.mark else ""
-    return f'<td style="{_NUMBER}">{mark}{escape(cell.text)}</td>'
+    return f'<td style="{style}">{mark}{escape(cell.text)}</td>'

@@ -99,8 +99,8 @@ class RowSample:
         return tuple(self._versions)
 
     @property
-    def values(self) -> int:
-        """Values that are kept."""
+    def cells(self) -> int:
+        """Values that are kept, of all versions."""
         return sum(kept.values for kept in self._versions.values())
 
     def observe(self, events: Sequence[PredictionEvent]) -> None:
@@ -128,6 +128,17 @@ class RowSample:
             since=chosen[-1].at if chosen else None, until=chosen[0].at if chosen else None,
             inputs=tuple(one.inputs for one in chosen), predictions=tuple(one.prediction for one in chosen),
         )  # fmt: skip
+
+    def absorb(self, other: RowSample) -> None:
+        """Put what another sample kept before what this one has; that one is not used any more."""
+        for version, older in other._versions.items():
+            kept = self._opened(version) if version not in self._versions else self._versions[version]
+            kept.requests.extendleft(reversed(older.requests))
+            kept.rows += older.rows
+            kept.values += older.values
+            if kept.requests:
+                self._shorten(kept, to=self._rows)
+        self._limit_values()
 
     def _opened(self, version: int) -> _Kept:
         if len(self._versions) >= _VERSIONS:
@@ -176,7 +187,7 @@ class RowSample:
             self._forget_oldest(kept)
 
     def _limit_values(self) -> None:
-        while self.values > self._values:
+        while self.cells > self._values:
             self._forget_oldest(max(self._versions.values(), key=lambda kept: kept.values))
 
     @staticmethod

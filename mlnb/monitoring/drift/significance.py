@@ -43,15 +43,15 @@ class Evidence:
 def effective_rows(rows: int, repeats: float, *, before: float) -> float:
     """Return how many independent rows are worth as much as these, of which some are sent again and again.
 
-    A mean over rows of which a share ``repeats`` of all pairs is equal varies as one over that many rows does (Kish's
-    design effect). Where the example's own rows repeat often, as those of a few categories do, nothing can be told from
-    repeats, and each row counts.
+    A mean over n rows drawn of K varies as one over n / (1 + n / K) rows does (Kish's design effect). Where the
+    example's own rows repeat often, as those of a few categories do, nothing can be told from repeats, and each counts.
 
     Parameters
     ----------
     rows : int
     repeats, before : float
-        The share of equal pairs of rows, now and in the example.
+        How likely two rows are the same one, 1 / K, now and in the example; see
+        :func:`~mlnb.registry.rows.baseline.repeats`.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def kolmogorov_smirnov(before: Values, now: Values, *, known: int, weight: float
     return Evidence(distance, p_value, max(p_value, counted), distance)
 
 
-def chi_square(before: Sequence[int], now: Sequence[int], *, weight: float) -> Evidence:
+def chi_square(before: Sequence[int], now: Sequence[int], *, weight: float, rest: bool = False) -> Evidence:
     """Compare counts of the same categories by ``scipy.stats.chi2_contingency``.
 
     Categories of which fewer than five values are expected on either side are counted together. The effect is
@@ -104,10 +104,13 @@ def chi_square(before: Sequence[int], now: Sequence[int], *, weight: float) -> E
     before, now : sequence of int
     weight : float
         Independent rows over rows, at most 1.
+    rest : bool
+        Whether the last counts are of all categories that were too rare in the example to be listed. Those are joined
+        with the rare ones that were listed, which came out on top by chance.
     """
     from scipy.stats import chi2_contingency
 
-    table = _pooled(np.array([before, now], dtype=np.float64))
+    table = _pooled(np.array([before, now], dtype=np.float64), rest=rest)
     if table.shape[1] < 2:  # noqa: PLR2004 - all are of one category
         return Evidence(0.0, 1.0, 1.0, 0.0)
     found = chi2_contingency(table)
@@ -118,17 +121,15 @@ def chi_square(before: Sequence[int], now: Sequence[int], *, weight: float) -> E
     return Evidence(float(found.statistic), p_value, max(p_value, counted), min(1.0, effect))
 
 
-def _pooled(table: Values) -> Values:
+def _pooled(table: Values, *, rest: bool) -> Values:
     """Return a table of two rows whose columns all have enough values, the others in one column."""
-    table = table[:, table.sum(axis=0) > 0]
-    smaller = table.sum(axis=1).min() / table.sum()
-    order = np.argsort(-table.sum(axis=0), kind="stable")
-    few = (table.sum(axis=0) * smaller < _FEWEST_EXPECTED)[order]
-    kept, pooled = table[:, order[~few]], table[:, order[few]].sum(axis=1, keepdims=True)
-    if not few.any():
-        return kept
-    if kept.shape[1] and pooled.sum() * smaller < _FEWEST_EXPECTED:
-        kept[:, -1:] += pooled
+    totals = table.sum(axis=0)
+    least = _FEWEST_EXPECTED * table.sum() / table.sum(axis=1).min()
+    few = totals < least
+    few[-1] |= rest
+    kept, pooled = table[:, ~few], table[:, few].sum(axis=1, keepdims=True)
+    if kept.shape[1] and pooled.sum() < least:
+        kept[:, [np.argmin(totals[~few])]] += pooled
         return kept
     return np.hstack([kept, pooled])
 

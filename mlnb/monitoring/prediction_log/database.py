@@ -5,13 +5,13 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import orjson
 import psutil
 from sqlalchemy import insert, select, update
 
 from mlnb.monitoring.prediction_log.documents import write_document
+from mlnb.monitoring.prediction_log.keys import clean, key_of
 from mlnb.monitoring.prediction_log.masking import Mask
 from mlnb.monitoring.prediction_log.opening import LogUnavailableError, engine_for
 from mlnb.monitoring.prediction_log.tables import (
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from mlnb.monitoring.prediction_log.noted import Names, NotedLabel
     from mlnb.monitoring.prediction_log.settings import LogSettings
 
-__all__ = ["Database", "clean", "key_of"]
+__all__ = ["Database"]
+
+_Named = tuple["PredictionEvent", str]  # a request and its id as it is stored
 
 _TOGETHER = (128, 32, 8, 1)  # requests in one step: few sizes, because each is prepared once
 _IDS = 4096  # of one batch
@@ -111,16 +113,17 @@ class Database:
         names : Names
             For the settings that name fields.
         """
-        keys = [key_of(event.request_id) for event in events]
+        named = [(event, clean(event.request_id)) for event in events]
+        keys = [key_of(request_id) for _, request_id in named]
         if self._most < _RANGE:
-            events = [event for event, key in zip(events, keys, strict=True) if key < self._most]
+            named = [one for one, key in zip(named, keys, strict=True) if key < self._most]
             keys = [key for key in keys if key < self._most]
         with self.connection.begin():
-            self._write_rows(events, names)
-            opened = self._write_batches(events, keys)
+            self._write_rows(named, names)
+            opened = self._write_batches(named, keys)
             self._write_labels(labels)
         self._open |= opened
-        return len(events)
+        return len(named)
 
     def write_names(self, names: Names) -> None:
         """Write what the values of a row are called."""
@@ -132,33 +135,36 @@ class Database:
             with self.connection.begin():
                 self.connection.execute(PUT_FIELDS, rows)
 
-    def _write_rows(self, events: Sequence[PredictionEvent], names: Names) -> None:
-        start = 0
+    def _write_rows(self, named: Sequence[_Named], names: Names) -> None:
+        start, values = 0, self._hidden_values if self._mask.active else self._values
         for size in _TOGETHER:
             sql = insertion(size, mark=self._mark)
-            while start + size <= len(events):
+            while start + size <= len(named):
                 flat: list[Any] = []
-                for event in events[start : start + size]:
-                    flat += self._values(event, names)
+                for event, request_id in named[start : start + size]:
+                    flat += values(event, request_id, names)
                 self.connection.exec_driver_sql(sql, tuple(flat))
                 start += size
 
-    def _values(self, event: PredictionEvent, names: Names) -> tuple[Any, ...]:
+    def _values(self, event: PredictionEvent, request_id: str, _: Names) -> tuple[Any, ...]:
         """Return what :data:`tables.WRITTEN` names."""
-        inputs, error = event.inputs, event.error
-        if self._mask.active:
-            inputs = self._mask.apply(inputs, names=names.get((event.model, event.version)))
-            error = self._mask.error(error)
+        model, version, _id, at, seconds, rows, status, error, inputs, prediction, replica, *_rest = event
+        probabilities = event.probabilities
         return (
-            event.model, event.version, clean(event.request_id), event.at, event.seconds, event.rows, event.status,
-            error and clean(error), event.replica,
-            write_document(inputs), write_document(event.prediction), write_document(event.probabilities),
+            model, version, request_id, at, seconds, rows, status,
+            None if error is None else clean(error), replica, write_document(inputs), write_document(prediction),
+            None if probabilities is None else write_document(probabilities),
         )  # fmt: skip
 
-    def _write_batches(self, events: Sequence[PredictionEvent], keys: Sequence[int]) -> dict[str, _Batch]:
+    def _hidden_values(self, event: PredictionEvent, request_id: str, names: Names) -> tuple[Any, ...]:
+        """Return the same without what the settings hide."""
+        inputs = self._mask.apply(event.inputs, names=names.get((event.model, event.version)))
+        return self._values(event._replace(inputs=inputs, error=self._mask.error(event.error)), request_id, names)
+
+    def _write_batches(self, named: Sequence[_Named], keys: Sequence[int]) -> dict[str, _Batch]:
         """Note where the requests are found by their ids: in the batch that is open, or in a new one."""
         places: dict[str, tuple[list[float], array[int]]] = {}
-        for event, key in zip(events, keys, strict=True):
+        for (event, _), key in zip(named, keys, strict=True):
             place = places.get(event.model)
             if place is None:
                 place = places[event.model] = ([], array("I"))
@@ -207,16 +213,6 @@ class Database:
         except OSError:
             return None
         return None if status is None else (status.st_dev, status.st_ino)
-
-
-def key_of(request_id: str) -> int:
-    """Return the 32 bits by which a request is sampled and found."""
-    return crc32(clean(request_id).encode())
-
-
-def clean(text: str) -> str:
-    """Return text as every database takes it."""
-    return text if text.isalnum() else text.encode(errors="replace").decode().replace("\0", "")
 
 
 def _prepare_file(connection: Connection, file: Path) -> None:

@@ -101,7 +101,10 @@ def _quick_array(value: np.ndarray[Any, Any]) -> bytes | None:
         return _TOO_LONG
     if kind not in _PLAIN:
         return _quick_list(value.tolist()) if kind in "OU" else None
-    content = orjson.dumps(np.ascontiguousarray(value), option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:  # it does not lie in one piece
+        return None
     return None if b"null" in content else content
 
 

@@ -15,6 +15,7 @@ from mlnb.errors import InvalidInputError
 from mlnb.events import PredictionEvent
 from mlnb.monitoring.outcomes import Label
 from mlnb.monitoring.prediction_log.documents import read_document
+from mlnb.monitoring.prediction_log.keys import clean, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -88,18 +89,16 @@ def read(
     """
     from mlnb.monitoring.prediction_log.tables import predictions
 
-    table = predictions.c
-    conditions = [table.model == model]
-    if since is not None:
-        conditions.append(table.at >= _seconds("since", since))
-    if until is not None:
-        conditions.append(table.at <= _seconds("until", until))
+    first = None if since is None else _seconds("since", since)
+    last = None if until is None else _seconds("until", until)
+    conditions = _within(model, first, last)
     if version is not None:
-        conditions.append(table.version == version)
+        conditions.append(predictions.c.version == version)
     with _connected(settings) as connection:
         if connection is None:
             return table_of([], {})
-        chosen = _joined(conditions).order_by(table.at.desc(), table.id.desc()).limit(_whole(limit))
+        newest = predictions.c.at.desc(), predictions.c.id.desc()
+        chosen = _joined(conditions).order_by(*newest).limit(_whole(limit))
         rows = connection.execute(chosen).all()
         return table_of(rows[::-1], _names(connection, model))
 
@@ -111,7 +110,6 @@ def find(settings: LogSettings, model: str, request_ids: Iterable[str]) -> dict[
     ------
     LogUnavailableError
     """
-    from mlnb.monitoring.prediction_log.database import clean, key_of
     from mlnb.monitoring.prediction_log.tables import batches
 
     wanted = {clean(request_id): request_id for request_id in request_ids}
@@ -145,23 +143,22 @@ def labelled(settings: LogSettings, model: str, *, since: Moment = None, limit: 
     since : datetime, timedelta, float or str, optional
         When the answers were ready.
     limit : int, optional
-        The newest requests, as many at most.
+        Those that were labelled last, as many at most.
 
     Raises
     ------
     LogUnavailableError, InvalidInputError
     """
-    from mlnb.monitoring.prediction_log.tables import labels, predictions
+    from sqlalchemy import select
 
-    table = predictions.c
-    conditions = [table.model == model, labels.c.at.is_not(None)]
-    if since is not None:
-        conditions.append(table.at >= _seconds("since", since))
+    from mlnb.monitoring.prediction_log.tables import labels
+
+    first = None if since is None else _seconds("since", since)
+    newest = select(labels.c.request_id).where(labels.c.model == model).order_by(labels.c.at.desc())
     with _connected(settings) as connection:
-        if connection is None:
-            return []
-        chosen = _joined(conditions).order_by(table.at.desc(), table.id.desc()).limit(_whole(limit))
-        return [_logged(row) for row in connection.execute(chosen).all()[::-1]]
+        known = [] if connection is None else list(connection.scalars(newest.limit(_whole(limit))))
+    found = find(settings, model, known).values()
+    return sorted((one for one in found if first is None or one.event.at >= first), key=lambda one: one.event.at)
 
 
 @contextmanager
@@ -186,12 +183,24 @@ def _joined(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
 def _in_batch(connection: Connection, batch: Row[Any], request_ids: Sequence[str]) -> Iterator[Logged]:
     from mlnb.monitoring.prediction_log.tables import predictions
 
-    table = predictions.c
-    within = [table.model == batch.model, table.at >= batch.oldest, table.at <= batch.newest]
+    within = _within(batch.model, batch.oldest, batch.newest)
     for start in range(0, len(request_ids), _TOGETHER):
-        these = _joined([*within, table.request_id.in_(request_ids[start : start + _TOGETHER])])
-        for row in connection.execute(these.order_by(table.at.desc(), table.id.desc())):
+        these = _joined([*within, predictions.c.request_id.in_(request_ids[start : start + _TOGETHER])])
+        for row in connection.execute(these.order_by(predictions.c.at.desc(), predictions.c.id.desc())):
             yield _logged(row)
+
+
+def _within(model: str, first: float | None, last: float | None) -> list[ColumnElement[bool]]:
+    """Return the conditions for the requests of a span, which an index finds."""
+    from mlnb.monitoring.prediction_log.tables import predictions
+
+    table = predictions.c
+    conditions = [table.model == model]
+    if first is not None:
+        conditions.append(table.at >= first)
+    if last is not None:
+        conditions.append(table.at <= last)
+    return conditions
 
 
 def _names(connection: Connection, model: str) -> dict[int, list[str]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from math import ceil
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, literal, select, text
+from sqlalchemy import delete, func, select, text
 
 from mlnb.monitoring.prediction_log.tables import batches, labels, predictions
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, Connection
 
     from mlnb.monitoring.prediction_log.settings import LogSettings
 
@@ -36,42 +40,18 @@ def trim(connection: Connection, settings: LogSettings, *, now: float | None) ->
         Seconds since the epoch; None to let nothing be too old.
     """
     end = time.monotonic() + _BUDGET
-    cutoff = None if settings.keep_days is None or now is None else now - settings.keep_days * _DAY
-    deleted, more = _trim_old(connection, cutoff, end=end)
-    if not more:
-        by_size, more = _trim_large(connection, settings.keep_bytes, end=end)
-        deleted += by_size
+    deleted = 0
+    if settings.keep_days is not None and now is not None:
+        for model in _models(connection):
+            old = [predictions.c.model == model, predictions.c.at < now - settings.keep_days * _DAY]
+            deleted += _delete(connection, old, end=end)
+    if settings.keep_bytes is not None:
+        most = _too_many(connection, settings.keep_bytes)
+        deleted += _delete(connection, [], most=most, end=end)
     if deleted:
         _forget_indexes(connection)
         _give_back(connection)
-    return more
-
-
-def _trim_old(connection: Connection, cutoff: float | None, *, end: float) -> tuple[int, bool]:
-    deleted = 0
-    for model in [] if cutoff is None else _models(connection):
-        old = select(predictions.c.id).where(predictions.c.model == model, predictions.c.at < cutoff).limit(_STEP)
-        while count := _delete(connection, old):
-            deleted += count
-            if time.monotonic() > end:
-                return deleted, True
-    return deleted, False
-
-
-def _trim_large(connection: Connection, keep: int | None, *, end: float) -> tuple[int, bool]:
-    if keep is None or _used(connection) <= keep:
-        return 0, False
-    deleted, oldest = 0, select(predictions.c.id).order_by(predictions.c.id).limit(_STEP)
-    while _used(connection) > keep * _ROOM and (count := _delete(connection, oldest)):
-        deleted += count
-        if time.monotonic() > end:
-            return deleted, True
-    return deleted, False
-
-
-def _delete(connection: Connection, chosen: Select[tuple[int]]) -> int:
-    with connection.begin():
-        return connection.execute(delete(predictions).where(predictions.c.id.in_(chosen))).rowcount
+    return time.monotonic() > end
 
 
 def _models(connection: Connection) -> list[str]:
@@ -79,35 +59,58 @@ def _models(connection: Connection) -> list[str]:
         return list(connection.scalars(select(batches.c.model).distinct()))
 
 
-def _used(connection: Connection) -> float:
-    """Return the bytes that rows take; what deleted ones took is used again, and does not count."""
+def _delete(
+    connection: Connection, conditions: Sequence[ColumnElement[bool]], *, end: float, most: int = sys.maxsize
+) -> int:
+    """Delete those that were written first, so many at most; return how many."""
+    deleted = 0
+    while deleted < most and time.monotonic() < end:
+        first = select(predictions.c.id).where(*conditions).limit(min(_STEP, most - deleted))
+        if not conditions:
+            first = first.order_by(predictions.c.id)
+        with connection.begin():
+            count = connection.execute(delete(predictions).where(predictions.c.id.in_(first))).rowcount
+        if not count:
+            break
+        deleted += count
+    return deleted
+
+
+def _too_many(connection: Connection, keep: int) -> int:
+    """Return how many requests there are too many for the log to take ``keep`` bytes."""
     with connection.begin():
-        return _USED[connection.dialect.name](connection)
+        rows = (connection.scalar(select(func.sum(func.length(batches.c.ids)))) or 0) // 4  # 4 bytes for each
+        if not rows:
+            return 0
+        if connection.dialect.name == "sqlite":
+            used = _used_in_file(connection)
+        else:
+            width = _width_on_server(connection)
+            if rows * width > keep:  # a batch may be there for few of its requests
+                rows = connection.scalar(select(func.count()).select_from(predictions)) or 1
+            used = rows * width
+    return ceil((1 - keep * _ROOM / used) * rows) if used > keep else 0
 
 
 def _used_in_file(connection: Connection) -> float:
+    """Return the bytes that rows take; what deleted ones took is used again, and does not count."""
     pages, free, size = (_pragma(connection, name) for name in ("page_count", "freelist_count", "page_size"))
     return (pages - free) * size
 
 
-def _used_on_server(connection: Connection) -> float:
-    """Return about how many: the size of its files counts what is free, and its statistics are late."""
-    first, last = connection.execute(select(func.min(predictions.c.id), func.max(predictions.c.id))).one()
+def _width_on_server(connection: Connection) -> float:
+    """Return the bytes of one row, about: the size of a server's files says nothing, because it counts what is free."""
     newest = f"SELECT * FROM {predictions.name} ORDER BY id DESC LIMIT :most"  # noqa: S608 - a constant
     width = connection.scalar(text(f"SELECT avg(pg_column_size(one)) FROM ({newest}) AS one"), {"most": _LOOKED_AT})  # noqa: S608
-    return 0.0 if last is None else (last - first + 1) * (float(width or 0) + _OVERHEAD)
-
-
-_USED = {"sqlite": _used_in_file, "postgresql": _used_on_server}
+    return float(width or 0) + _OVERHEAD
 
 
 def _forget_indexes(connection: Connection) -> None:
     """Delete labels and batches of ids that are older than the oldest request of their model."""
     for model in _models(connection):
-        own = select(func.min(predictions.c.at)).where(predictions.c.model == model)
         with connection.begin():
-            oldest = connection.scalar(own)
-            before = literal(time.time() if oldest is None else oldest)
+            oldest = connection.scalar(select(func.min(predictions.c.at)).where(predictions.c.model == model))
+            before = time.time() if oldest is None else oldest
             connection.execute(delete(batches).where(batches.c.model == model, batches.c.newest < before))
             connection.execute(delete(labels).where(labels.c.model == model, labels.c.at < before))
 

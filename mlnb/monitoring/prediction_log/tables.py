@@ -54,7 +54,7 @@ predictions = Table(
     Column("probabilities", Text),
     Index("mlnb_predictions_at", "model", "at"),
 )
-"""One row for each request. Nothing in it is sorted by the request's id: that would cost more than all else."""
+"""One row for each request. Nothing in it is sorted by their ids: that would cost as much as all else."""
 
 batches = Table(
     "mlnb_batches",

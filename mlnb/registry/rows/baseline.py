@@ -40,6 +40,7 @@ _MOST_COMPARED = 1_000  # rows that are looked at for repeats
 _FEWEST_TEXTS = 20
 _LONGEST = 256  # characters of a text that are looked at
 _BITS = 63  # of a whole number that JSON's readers hold
+_HALVINGS = 50
 _SCALARS = (str, int, float, type(None))
 
 
@@ -54,7 +55,7 @@ class ColumnBaseline:
         ``texts``: nearly all differ, and the numbers are their lengths in characters.
     known, missing : int
         Values that were looked at; numbers that are not finite count as missing.
-    values : tuple of float
+    sample : tuple of float
         Of numbers and lengths, sorted: all known ones, or 1,000 at evenly spaced ranks.
     low, high, deviation : float or None
         The least, the largest and the standard deviation of the known numbers.
@@ -68,7 +69,7 @@ class ColumnBaseline:
     kind: Literal["numbers", "categories", "texts"]
     known: int
     missing: int
-    values: tuple[float, ...] = ()
+    sample: tuple[float, ...] = ()
     low: float | None = None
     high: float | None = None
     deviation: float | None = None
@@ -85,7 +86,7 @@ class Baseline:
     rows : int
         That were looked at.
     repeats : float
-        The share of all pairs of rows that are equal, see :func:`repeats`.
+        How likely two rows are the same one, see :func:`repeats`.
     columns : tuple of ColumnBaseline
         In the model's order; times have none, they are never as before.
     prediction : ColumnBaseline or None
@@ -115,7 +116,7 @@ class Baseline:
 
 def _restored(stored: Mapping[str, Any]) -> ColumnBaseline:
     counts = tuple((value, count) for value, count in stored["counts"])
-    return ColumnBaseline(**dict(stored) | {"values": tuple(stored["values"]), "counts": counts})
+    return ColumnBaseline(**dict(stored) | {"sample": tuple(stored["sample"]), "counts": counts})
 
 
 def make_baseline(signature: Signature, checked: Any, *, answers: Values | None = None) -> Baseline | None:
@@ -270,7 +271,7 @@ def _of_numbers(name: str, kind: Literal["numbers", "texts"], values: Values, *,
     with np.errstate(over="ignore", invalid="ignore"):
         deviation = float(known.std())
     return ColumnBaseline(
-        name=name, kind=kind, known=len(known), missing=missing, values=tuple(kept.tolist()), low=float(known[0]),
+        name=name, kind=kind, known=len(known), missing=missing, sample=tuple(kept.tolist()), low=float(known[0]),
         high=float(known[-1]), deviation=deviation if np.isfinite(deviation) else None,
     )  # fmt: skip
 
@@ -304,17 +305,25 @@ def _prediction(signature: Signature, answers: Values | None) -> ColumnBaseline 
 
 
 def repeats(columns: Mapping[str, Values]) -> float:
-    """Return the share of all pairs of rows that are equal in every column, 0 where there are no pairs.
+    """Return how likely two rows are the same one: 1 / K, if as many different ones come of K that are equally likely.
 
-    It is the estimate without bias of the chance that two rows are the same: 0 for measured numbers, and high for two
-    columns of yes and no. Requests that are sent again and again make it larger than the example's.
+    Of K rows drawn n times, K * (1 - exp(-n / K)) different ones are seen. It is 0 where all rows differ, as those of
+    measured numbers do, high for two columns of yes and no, and higher than the example's where requests are sent again
+    and again. It goes by the number of different rows, and not by how often each comes, so that one value that has
+    become frequent, such as a missing one, does not make the other rows count less.
 
     Examples
     --------
-    >>> repeats({"a": np.array([1.0, 1.0, 2.0]), "b": np.array([5.0, 5.0, 5.0])})
-    0.3333333333333333
+    >>> round(repeats({"a": np.array([1.0, 2.0] * 50), "b": np.array([5.0] * 100)}), 3)
+    0.5
     """
     lists = [(np.nan_to_num(one, nan=np.inf) if one.dtype.kind == "f" else one).tolist() for one in columns.values()]
-    counted = Counter(zip(*lists, strict=True)).values()
-    rows = sum(counted)
-    return sum(count * (count - 1) for count in counted) / (rows * (rows - 1)) if rows > 1 else 0.0
+    rows = len(lists[0]) if lists else 0
+    if rows <= 1:
+        return 0.0
+    share = len(set(zip(*lists, strict=True))) / rows
+    low, high = 0.0, 1 / share  # of n / K
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if 1 - np.exp(-middle) > share * middle else (low, middle)
+    return min(1.0, low / rows)

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from mlnb.serving.dashboard.messages import message
 from mlnb.serving.dashboard.pages import add_dashboard, compressed_plotly, page, resource
+from mlnb.serving.dashboard.regions import render_regions
 
-__all__ = ["add_dashboard", "compressed_plotly", "message", "page", "resource"]
+__all__ = ["add_dashboard", "compressed_plotly", "message", "page", "render_regions", "resource"]

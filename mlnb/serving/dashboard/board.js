@@ -5,7 +5,7 @@ const REGIONS = ["status", "glance", "alerts", "figures", "quality", "drift", "h
 const BOARD = `
   <div class="mlnb-wide" data-region="glance"></div>
   <header class="mlnb-head"><div data-region="status"></div>
-    <div class="mlnb-windows" role="group" aria-label="Time shown">
+    <div class="mlnb-windows" role="group" aria-label="Time shown" hidden>
       <button type="button" data-window="300">5 minutes</button><button type="button" data-window="3600">1 hour</button>
     </div></header>
   <div class="mlnb-told" data-region="told" role="status" aria-live="polite"></div>
@@ -14,7 +14,7 @@ const BOARD = `
   <div class="mlnb-figure" role="img" aria-label="What it did over time" hidden></div>
   <section data-region="quality" aria-label="Quality"></section>
   <section data-region="drift" aria-label="Drift"></section>
-  <section data-region="history" aria-label="What was done"></section>`;
+  <section data-region="history" aria-label="What happened"></section>`;
 
 // `ask(wanted)` is called when a person wants to see something else; `plotly()` gives a promise of plotly.js.
 function openBoard(root, {ask, plotly, model = null, window: seconds = 300}) {
@@ -52,6 +52,7 @@ function openBoard(root, {ask, plotly, model = null, window: seconds = 300}) {
   function choose(change) {
     wanted = {...wanted, ...change};
     mark();
+    tell("");
     ask(request());
   }
 

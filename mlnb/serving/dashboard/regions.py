@@ -1,4 +1,4 @@
-"""The parts of a dashboard beside its figure, as HTML: models, alerts, quality, drift, and what was done."""
+"""The parts of a dashboard beside its figure, as HTML: models, alerts, quality, drift, and what happened."""
 
 from __future__ import annotations
 
@@ -135,12 +135,12 @@ def _figures(view: MonitorView, *, owner: bool) -> str:
         ("p99", _milliseconds(metrics.p99)), ("errors", _percent(share)), ("in flight", f"{view.in_flight:,}"),
     ]  # fmt: skip
     pairs += [("replicas", f"{view.replicas:,}")] if view.replicas else []
-    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in pairs)
+    cells = "".join(f"<div><small>{name}</small><span>{value}</span></div>" for name, value in pairs)
     lines = [_totals(metrics), _logged(view.log, owner=owner)]
     if owner and metrics.last_error is not None:
         lines.append(f'<span class="mlnb-failure">Last error: {escape(metrics.last_error)}</span>')
     told = "".join(f"<small>{line}</small>" for line in lines if line)
-    return f'<dl class="mlnb-tiles">{cells}</dl><div class="mlnb-told">{told}</div>'
+    return f'<div class="mlnb-tiles">{cells}</div><div class="mlnb-told">{told}</div>'
 
 
 def _totals(metrics: MetricsSnapshot) -> str:
@@ -173,7 +173,7 @@ def _alert_row(one: AlertState, now: float) -> str:
     lasted = f"for {_duration(now - one.since)}" if one.since and one.state in ("firing", "pending") else ""
     return (
         f'<tr data-state="{one.state}"><td>{_flag(_ALERTS[one.state], one.state, look)}</td>'
-        f'<td>{escape(one.rule.name)}</td><td>{escape(one.words)}</td>'
+        f"<td>{escape(one.rule.name)}</td><td>{escape(one.words)}</td>"
         f'<td class="mlnb-number mlnb-muted">{lasted}</td></tr>'
     )
 
@@ -277,10 +277,13 @@ def _drift(view: MonitorView, *, owner: bool) -> str:
     of = f"Of the last {report.rows:,} rows{since}, against the example of v{report.version}."
     words = escape(report.words) if owner else _counts_of(report)
     said = f'<p>{words} <small class="mlnb-muted">{of}</small></p>'
-    return f"<h4>Drift</h4>{said}{_drift_table(head, first)}{more}"
+    known = any(one.verdict != "too few" for one in judged)
+    return f"<h4>Drift</h4>{said}{_drift_table(head, first) + more if known else ''}"
 
 
 def _counts_of(report: DriftReport) -> str:
+    if report.share is None:
+        return "Too few rows to tell."
     count = len(report.drifted)
     return f"{count} of {len(report.columns)} columns drifted." if count else "No column drifted."
 
@@ -345,7 +348,7 @@ def _history(view: MonitorView) -> str:
     if not view.marks:
         return ""
     rows = "".join(_mark_row(mark, view.at) for mark in reversed(view.marks[-_SHOWN_MARKS:]))
-    return f'<h4>What was done</h4><table class="mlnb-rows mlnb-history"><tbody>{rows}</tbody></table>'
+    return f'<h4>What happened</h4><table class="mlnb-rows mlnb-history"><tbody>{rows}</tbody></table>'
 
 
 def _mark_row(mark: Mark, now: float) -> str:

@@ -8,7 +8,12 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from mlnb.monitoring.drift.distances import (
-    category_bins, jensen_shannon, number_bins, psi, psi_of_numbers, wasserstein,
+    category_bins,
+    jensen_shannon,
+    number_bins,
+    psi,
+    psi_of_numbers,
+    wasserstein,
 )  # fmt: skip
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60).map(np.array)

@@ -42,7 +42,7 @@ def test_missing_values_booleans_and_categories_are_told_apart() -> None:
     frame = pd.DataFrame(
         {
             "whole": pd.array([1, None], dtype="Int64"), "yes": pd.array([True, None], dtype="boolean"),
-            "kind": pd.Categorical(["u", None], categories=["u", "v"]), "at": pd.to_datetime(["2026-01-01", None]),
+            "kind": pd.Categorical(["u", None], categories=["u", "v"]), "at": pd.to_datetime(["2026-01-01", "NaT"]),
         }
     )  # fmt: skip
     window = columns_of(infer_signature(None, frame), sampled(frame))

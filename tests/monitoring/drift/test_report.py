@@ -106,7 +106,7 @@ def test_without_an_example_only_the_words_are_drawn() -> None:
 
 
 def test_a_column_without_values_is_drawn_empty() -> None:
-    baseline = Baseline(rows=300, repeats=0.0, columns=(summarized("a", np.random.default_rng(0).normal(size=300)),))
+    baseline = Baseline(rows=300, repeats=1.0, columns=(summarized("a", np.random.default_rng(0).normal(size=300)),))
     figure = drawn(assess(baseline, {"a": np.full(300, np.nan)}).figure("a"))
     assert figure["layout"]["annotations"][-1]["text"] == "a — drifted: missing 0.0% before, 100.0% now"
 

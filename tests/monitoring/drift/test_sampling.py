@@ -77,7 +77,7 @@ def test_values_are_bounded_over_all_versions() -> None:
     sample = RowSample(values=1_000)
     for at in range(200):
         sample.observe([event(float(at), version=at % 2, inputs=[[0.0] * 99])])
-        assert sample.values <= 1_000
+        assert sample.cells <= 1_000
     assert sample.rows(0).rows == sample.rows(1).rows == 5
     sample.observe([event(300.0, inputs=[[0.0] * 600])])
     assert sample.rows(1).until == 199.0
@@ -108,6 +108,16 @@ def test_it_moves_to_another_process_and_goes_on() -> None:
     moved = pickle.loads(pickle.dumps(sample))
     moved.observe([event(9.0)])
     assert moved.rows(1).rows == 6
+
+
+def test_what_another_sample_kept_is_older() -> None:
+    old, new = RowSample(10), RowSample(10)
+    old.observe([event(float(at)) for at in range(9)] + [event(3.0, version=2)])
+    new.observe([event(float(at)) for at in range(20, 23)])
+    new.absorb(old)
+    assert [answer[0] for answer in new.rows(1).predictions] == [22.0, 21.0, 20.0, *range(8, 1, -1)]
+    assert new.rows(2).rows == 1
+    assert new.cells == 11 * 3
 
 
 def test_observing_a_busy_server_costs_less_than_a_microsecond_an_event() -> None:

@@ -1,0 +1,23 @@
+"""The 32 bits by which a request is sampled and found."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+__all__ = ["clean", "key_of"]
+
+
+def key_of(request_id: str) -> int:
+    """Return the 32 bits of an id that is clean.
+
+    Examples
+    --------
+    >>> key_of(clean("a1"))
+    1826703395
+    """
+    return crc32(request_id.encode())
+
+
+def clean(text: str) -> str:
+    """Return text as every database takes it."""
+    return text if text.isalnum() else text.encode(errors="replace").decode().replace("\0", "")
