@@ -69,6 +69,9 @@ benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/registry.py
 	$(BIN)/python tests/benchmarks/experiment.py
 	$(BIN)/python tests/benchmarks/shadow.py
+	$(BIN)/python tests/benchmarks/observing.py
+	$(BIN)/python tests/benchmarks/prediction_log.py
+	$(BIN)/python tests/benchmarks/drift.py
 	sh tests/benchmarks/serving/install-wrk
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import socket
 import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +27,18 @@ from waiting import wait_until
 import mlnb
 from mlnb.errors import AlreadyLabelledError, InvalidInputError, StoppedError, UnknownRequestError
 from mlnb.monitoring.alerts import AlertChange
+from mlnb.monitoring.quality import QualityReport
 from mlnb.serving import watching
+from mlnb.workspace import _workspace
 
 PLACES = pytest.mark.parametrize("replicas", [0, 1], ids=["in the kernel", "beside it"])
 
 
 @pytest.fixture(autouse=True)
-def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go to loopback without whatever proxy this machine has."""
+def afresh(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to loopback without whatever proxy this machine has, and with names that nobody has used: they keep rules."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    _workspace._deployments.clear()
 
 
 @pytest.fixture
@@ -84,6 +85,12 @@ def by_version(deployment: mlnb.Deployment) -> Counter[int]:
     return found
 
 
+def measure(report: QualityReport, name: str) -> Any:
+    found = report.measure(name)
+    assert found is not None
+    return found
+
+
 def kinds(deployment: mlnb.Deployment) -> list[str]:
     return [mark.kind for mark in deployment.view().marks]
 
@@ -109,8 +116,10 @@ def test_metrics_tell_all_of_it(replicas: int) -> None:
             (1, 1, 4, 0),
         ]
         assert (one.latency.count, one.waited.count, one.batch.count) == (4, 4, 4)
-        assert 0 < one.latency.p50 <= one.latency.p99 <= 1.01 * one.latency.largest
-        assert 0 <= one.waited.p50 < one.latency.largest
+        latency: Any = one.latency
+        waited: Any = one.waited
+        assert 0 < latency.p50 <= latency.p99 <= 1.01 * latency.largest
+        assert 0 <= waited.p50 < latency.largest
         assert one.batch.largest == 2
         (answers,) = one.answers
         assert (answers.version, answers.count, answers.classes) == (1, 8, {"rose": 6, "tulip": 2})
@@ -285,12 +294,12 @@ def test_labels_come_one_by_one_in_bulk_and_over_http(replicas: int) -> None:
     answers = list(ids(deployment, *np.linspace(0.1, 9.9, 40)).items())
     for name, answer in answers[:5]:
         assert deployment.feedback(name, answer) == 1
-    assert deployment.quality().measure("accuracy").words == "not enough labels yet: 5 of 30"
+    assert measure(deployment.quality(), "accuracy").words == "not enough labels yet: 5 of 30"
     assert deployment.feedback(pd.DataFrame(answers[5:20], columns=["request_id", "label"])) == 15
     rest = [{"request_id": name, "label": "rose" if answer == "tulip" else "tulip"} for name, answer in answers[20:]]
     assert told(deployment, {"feedback": rest}).status_code == 200
     report = deployment.quality()
-    accuracy = report.measure("accuracy")
+    accuracy = measure(report, "accuracy")
     assert (report.version, report.labels, accuracy.value) == (1, 40, 0.5)
     assert 0.3 < accuracy.low < 0.5 < accuracy.high < 0.7  # type: ignore[operator]
     assert [one.window for one in deployment.view().quality] == ["1 minute", "5 minutes", "1 hour", "all time"]
@@ -312,17 +321,14 @@ def test_labels_that_are_none_are_refused_and_counted(replicas: int) -> None:
     assert deployment.feedback(first, "rose") == 1  # nothing of before was taken
     with pytest.raises(AlreadyLabelledError):
         deployment.feedback(first, "rose")
-    statuses = [
-        told(deployment, body).status_code
-        for body in (
-            {"request_id": "nobody", "label": "rose"},
-            {"request_id": second, "label": 3},
-            {"request_id": first, "label": "rose"},
-            {"request_id": second},
-            [],
-        )
+    bodies: list[Any] = [
+        {"request_id": "nobody", "label": "rose"},
+        {"request_id": second, "label": 3},
+        {"request_id": first, "label": "rose"},
+        {"request_id": second},
+        [],
     ]
-    assert statuses == [404, 422, 409, 422, 422]
+    assert [told(deployment, body).status_code for body in bodies] == [404, 422, 409, 422, 422]
     assert deployment.quality().labels == 1
     exposed = httpx.get(f"{deployment.url.removesuffix('/models/flowers')}/metrics").text
     for reason, count in {"unknown": 3, "twice": 2, "wrong type": 4}.items():
@@ -331,7 +337,7 @@ def test_labels_that_are_none_are_refused_and_counted(replicas: int) -> None:
 
 def test_without_labels_it_is_said_how_to_give_some() -> None:
     deployment = flowers()
-    with pytest.raises(InvalidInputError, match="there are none.*feedback"):
+    with pytest.raises(InvalidInputError, match=r"there are none.*feedback"):
         deployment.quality()
     deployment.feedback(*ids(deployment, 6.0).popitem())
     with pytest.raises(InvalidInputError, match="there are some of v1"):
@@ -353,7 +359,7 @@ def test_the_versions_of_a_split_are_judged_apart_and_move_along(replicas: int) 
     counts = Counter(one["version"] for one in answers)
     for version, accuracy in ((1, 1.0), (2, 0.0)):
         report = deployment.quality(version)
-        assert (report.labels, report.measure("accuracy").value) == (counts[version], accuracy)
+        assert (report.labels, measure(report, "accuracy").value) == (counts[version], accuracy)
     deployment.rollback()
     assert deployment.quality().labels == counts[1]
     assert deployment.quality(2).labels == counts[2]
@@ -367,8 +373,8 @@ def test_numbers_are_judged_as_numbers() -> None:
         {"request_id": name, "label": 2 * size + 1} for name, size in zip(names, sizes, strict=True)
     ])  # fmt: skip
     report = deployment.quality()
-    assert report.measure("MAE").value == pytest.approx(1.0)
-    assert report.measure("RMSE").value == pytest.approx(1.0)
+    assert measure(report, "MAE").value == pytest.approx(1.0)
+    assert measure(report, "RMSE").value == pytest.approx(1.0)
 
 
 @PLACES
@@ -383,8 +389,8 @@ def test_probabilities_nobody_asked_for_come_by_themselves(replicas: int) -> Non
     ])  # fmt: skip
     wait_until(lambda: sum(one.count for one in deployment.quality().calibration) == 60)
     report = deployment.quality()
-    assert 0.8 < report.measure("ROC AUC").value < 1  # type: ignore[operator]
-    assert report.measure("log loss").value is not None
+    assert 0.8 < measure(report, "ROC AUC").value < 1  # type: ignore[operator]
+    assert measure(report, "log loss").value is not None
     assert deployment.metrics().requests == requests  # nobody has asked
     assert (deployment.log()["status"] == 200).sum() == 60
 
@@ -394,7 +400,7 @@ def test_a_model_without_probabilities_is_not_asked_for_any(caplog: pytest.LogCa
     answers = ids(deployment, *np.linspace(0.1, 9.9, 40))
     deployment.feedback([{"request_id": name, "label": answer} for name, answer in answers.items()])
     report = deployment.quality()
-    assert report.measure("accuracy").value == 1
+    assert measure(report, "accuracy").value == 1
     assert "ROC AUC" not in {one.name for one in report.measures if one.value is not None}
     deployment.stop()
     assert not caplog.records
@@ -438,7 +444,7 @@ def test_late_labels_of_a_version_that_was_before_are_its_own() -> None:
     assert deployment.version.number == 2
     assert deployment.feedback([{"request_id": name, "label": one} for name, one in answers.items()]) == 40
     report = deployment.quality(1)
-    assert (report.labels, report.measure("accuracy").value) == (40, 1.0)
+    assert (report.labels, measure(report, "accuracy").value) == (40, 1.0)
 
 
 # ---- drift ----
@@ -749,8 +755,6 @@ def test_the_log_by_time_version_and_number() -> None:
     flowers(Flowers(8))
     for size in (2.0, 3.0):
         ask(deployment, size)
-    from datetime import UTC, datetime  # noqa: PLC0415
-
     moment = datetime.fromtimestamp(between, UTC)
     assert deployment.log(since=moment)["size"].tolist() == [2.0, 3.0]
     assert deployment.log(until=moment.isoformat())["size"].tolist() == [1.0]
@@ -809,18 +813,9 @@ def test_after_kill_9_of_the_gateway_the_rows_are_there() -> None:
         ask(deployment, float(size))
     wait_until(lambda: deployment.view().log.written == 20)  # type: ignore[union-attr]
     gateway(deployment).kill()
-    wait_until(lambda: post(deployment, 21.0).status_code == 200 if deployment.predict(EXAMPLE[:1]) else False, seconds=20)
-    sizes = deployment.log()["size"].tolist()
-    assert sizes[:20] == list(map(float, range(20)))
-    assert sizes[-1] == 21.0
-
-
-@contextmanager
-def unwritable(path: Path) -> Iterator[None]:
-    """Have a folder in the place of a file; root may write whatever is read-only."""
-    path.mkdir()
-    (path / "something").touch()
-    yield
+    assert deployment.predict(EXAMPLE[:1]).tolist() == ["tulip"]  # another one is there
+    ask(deployment, 21.0)
+    assert deployment.log()["size"].tolist() == [*map(float, range(20)), 0.0, 21.0]
 
 
 @PLACES
@@ -834,10 +829,10 @@ def test_a_log_that_cannot_be_opened_stops_nothing(replicas: int, tmp_path: Path
     assert state is not None
     assert (state.written, state.waiting) == (0, 2)
     assert deployment.metrics().requests == 2
-    base = deployment.url.removesuffix("/models/flowers")
-    assert "cannot" in httpx.get(f"{base}/dashboard/data").text or state.failure in httpx.get(f"{base}/dashboard/data").text
-    with pytest.raises(OSError, match="log"):
-        deployment.log()
+    shown = httpx.get(f"{deployment.url.removesuffix('/models/flowers')}/dashboard/data").text
+    assert state.failure in shown
+    assert deployment.log().empty
+    assert deployment.predict(EXAMPLE[:1]).tolist() == ["tulip"]
 
 
 def test_a_log_that_is_gone_is_written_anew(tmp_path: Path) -> None:
@@ -922,5 +917,5 @@ def test_all_of_it_needs_a_live_deployment() -> None:
     for reading in (deployment.drift, deployment.quality, deployment.watch):
         with pytest.raises(StoppedError):
             reading()
-    assert deployment.alerts() == ()
+    assert {state.state for state in deployment.alerts()} <= {"no data"}
     assert deployment.series().requests == (0,) * 300

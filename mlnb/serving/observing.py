@@ -245,8 +245,7 @@ class Observer:
         """Go on from what was learnt elsewhere."""
         self.monitor.absorb(observed.monitor)
         self.outcomes.join(observed.outcomes)
-        if not self.rows.versions:
-            self.rows = observed.rows
+        self.rows.absorb(observed.rows)
         self.marks = deque([*observed.marks, *self.marks], maxlen=_MARKS)
         self.alerts.resume(observed.alerts)
         self.changes = deque([*observed.changes, *self.changes], maxlen=_CHANGES)

@@ -97,6 +97,8 @@ class Watcher:
         known = self._known.setdefault(one.observer, _Known())
         observer, service, now = one.observer, one.service, time.time()
         pools = [line.pool for line in service.lines.values()]
+        if observer.drift is not None and observer.drift.version != service.version.number:
+            observer.drift = known.newest = None  # another version is live
         report = observer.drift
         observer.monitor.sample(
             now, replicas=sum(len(pool.replicas) for pool in pools), in_flight=sum(pool.in_flight for pool in pools),
@@ -117,7 +119,10 @@ class Watcher:
             known.crashed.extend([now] * (pool.crashes - known.crashes.get(pool, 0)))
             known.crashes[pool] = pool.crashes
         log = one.observer.log
-        known.dropped.append((now, 0 if log is None else log.state().dropped))
+        dropped = 0 if log is None else log.state().dropped
+        if known.dropped and dropped < known.dropped[-1][1]:  # another log
+            known.dropped.clear()
+        known.dropped.append((now, dropped))
         while known.crashed and known.crashed[0] < now - _LATELY:
             known.crashed.popleft()
         while known.dropped[0][0] < now - _LATELY:
@@ -162,7 +167,7 @@ class Watcher:
         version = spec.version
         sampled = one.observer.rows.rows(version.number, most=rows)
         if version.number not in known.baselines:
-            known.baselines[version.number] = await asyncio.to_thread(_baseline, spec)
+            known.baselines = {version.number: await asyncio.to_thread(_baseline, spec)}
         baseline = known.baselines[version.number]
 
         def judged() -> DriftReport:

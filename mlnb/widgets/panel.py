@@ -52,7 +52,7 @@ class DeploymentPanel(Panel):
     deployment : Deployment
     """
 
-    _esm = traitlets.Unicode(resources("shared.js", "traffic_sliders.js", "panel.js")).tag(sync=True)
+    _esm = traitlets.Unicode(resources("shared.js", "load_plotly.js", "traffic_sliders.js", "panel.js")).tag(sync=True)
     _css = traitlets.Unicode(resource("board.css") + resources("shared.css", "panel.css")).tag(sync=True)
 
     header = traitlets.Unicode().tag(sync=True)

@@ -104,7 +104,7 @@ class Monitored:
         Parameters
         ----------
         rows : int
-            At most 2,000; of more than 50 rows a second not all are kept.
+            At most 2,000; of more than 500 rows a second not all are kept.
 
         Raises
         ------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain, compress
+from typing import TYPE_CHECKING
 
 import orjson
 import psutil
@@ -14,6 +15,7 @@ from mlnb.monitoring.prediction_log.documents import write_document
 from mlnb.monitoring.prediction_log.keys import clean, key_of
 from mlnb.monitoring.prediction_log.masking import Mask
 from mlnb.monitoring.prediction_log.opening import LogUnavailableError, engine_for
+from mlnb.monitoring.prediction_log.rows import rows_of
 from mlnb.monitoring.prediction_log.tables import (
     FORMAT,
     METADATA,
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from mlnb.monitoring.prediction_log.settings import LogSettings
 
 __all__ = ["Database"]
-
-_Named = tuple["PredictionEvent", str]  # a request and its id as it is stored
 
 _TOGETHER = (128, 32, 8, 1)  # requests in one step: few sizes, because each is prepared once
 _IDS = 4096  # of one batch
@@ -113,17 +113,20 @@ class Database:
         names : Names
             For the settings that name fields.
         """
-        named = [(event, clean(event.request_id)) for event in events]
-        keys = [key_of(request_id) for _, request_id in named]
+        ids = [event.request_id for event in events]
+        if not "".join(ids).isalnum():
+            ids = [clean(request_id) for request_id in ids]
+        keys = [key_of(request_id) for request_id in ids]
         if self._most < _RANGE:
-            named = [one for one, key in zip(named, keys, strict=True) if key < self._most]
-            keys = [key for key in keys if key < self._most]
+            chosen = [key < self._most for key in keys]
+            events, ids = list(compress(events, chosen)), list(compress(ids, chosen))
+            keys = list(compress(keys, chosen))
         with self.connection.begin():
-            self._write_rows(named, names)
-            opened = self._write_batches(named, keys)
+            self._write_rows(events, ids, names)
+            opened = self._write_batches(events, keys)
             self._write_labels(labels)
         self._open |= opened
-        return len(named)
+        return len(events)
 
     def write_names(self, names: Names) -> None:
         """Write what the values of a row are called."""
@@ -135,42 +138,31 @@ class Database:
             with self.connection.begin():
                 self.connection.execute(PUT_FIELDS, rows)
 
-    def _write_rows(self, named: Sequence[_Named], names: Names) -> None:
-        start, values = 0, self._hidden_values if self._mask.active else self._values
+    def _write_rows(self, events: Sequence[PredictionEvent], ids: Sequence[str], names: Names) -> None:
+        start = 0
         for size in _TOGETHER:
             sql = insertion(size, mark=self._mark)
-            while start + size <= len(named):
-                flat: list[Any] = []
-                for event, request_id in named[start : start + size]:
-                    flat += values(event, request_id, names)
-                self.connection.exec_driver_sql(sql, tuple(flat))
+            while start + size <= len(events):
+                part = events[start : start + size]
+                if self._mask.active:
+                    part = [self._hidden(event, names) for event in part]
+                flat = tuple(chain.from_iterable(rows_of(part, ids[start : start + size])))
+                self.connection.exec_driver_sql(sql, flat)
                 start += size
 
-    def _values(self, event: PredictionEvent, request_id: str, _: Names) -> tuple[Any, ...]:
-        """Return what :data:`tables.WRITTEN` names."""
-        model, version, _id, at, seconds, rows, status, error, inputs, prediction, replica, *_rest = event
-        probabilities = event.probabilities
-        return (
-            model, version, request_id, at, seconds, rows, status,
-            None if error is None else clean(error), replica, write_document(inputs), write_document(prediction),
-            None if probabilities is None else write_document(probabilities),
-        )  # fmt: skip
-
-    def _hidden_values(self, event: PredictionEvent, request_id: str, names: Names) -> tuple[Any, ...]:
-        """Return the same without what the settings hide."""
+    def _hidden(self, event: PredictionEvent, names: Names) -> PredictionEvent:
+        """Return the request without what the settings hide."""
         inputs = self._mask.apply(event.inputs, names=names.get((event.model, event.version)))
-        return self._values(event._replace(inputs=inputs, error=self._mask.error(event.error)), request_id, names)
+        return event._replace(inputs=inputs, error=self._mask.error(event.error))
 
-    def _write_batches(self, named: Sequence[_Named], keys: Sequence[int]) -> dict[str, _Batch]:
+    def _write_batches(self, events: Sequence[PredictionEvent], keys: Sequence[int]) -> dict[str, _Batch]:
         """Note where the requests are found by their ids: in the batch that is open, or in a new one."""
-        places: dict[str, tuple[list[float], array[int]]] = {}
-        for (event, _), key in zip(named, keys, strict=True):
-            place = places.get(event.model)
-            if place is None:
-                place = places[event.model] = ([], array("I"))
-            place[0].append(event.at)
-            place[1].append(key)
-        return {model: self._write_batch(model, times, ids.tobytes()) for model, (times, ids) in places.items()}
+        opened = {}
+        for model in {event.model for event in events}:
+            own = [event.model == model for event in events]
+            times = [event.at for event in compress(events, own)]
+            opened[model] = self._write_batch(model, times, array("I", compress(keys, own)).tobytes())
+        return opened
 
     def _write_batch(self, model: str, times: Sequence[float], ids: bytes) -> _Batch:
         oldest, newest = min(times), max(times)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from datetime import date, datetime, time, timedelta
+from itertools import repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +16,16 @@ from mlnb.registry.rows.frames import is_frame, open_frame
 from mlnb.registry.rows.times import Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["LONGEST", "read_document", "records", "write_document"]
+__all__ = ["LONGEST", "read_document", "records", "write_document", "write_documents"]
 
 LONGEST = 100_000  # bytes of one document
 _SHORTEST_VALUE = 2  # bytes: a digit and a comma
 _FEW = 100  # values of a row
-_PLAIN = "fiub"  # kinds of arrays that JSON holds
+_PLAIN = frozenset("fiub")  # kinds of arrays that JSON holds
 _NATIVE = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+_ARRAY = orjson.OPT_SERIALIZE_NUMPY
 _LARGEST = 2**63
 
 
@@ -55,6 +58,27 @@ def write_document(value: Any) -> str | None:
     except Exception as error:  # noqa: BLE001 - rows are of any type, and one must not keep the others from the log
         content = _note(f"cannot be kept: {type(error).__name__}")
     return (content if len(content) <= LONGEST else _TOO_LONG).decode()
+
+
+def write_documents(values: Sequence[Any]) -> Sequence[str | None]:
+    """Return what :func:`write_document` does, of many values; in a third of the time where they are alike.
+
+    Examples
+    --------
+    >>> write_documents([[[5.1]], [["red"]]])
+    ['[[5.1]]', '[["red"]]']
+    """
+    kinds = set(map(type, values))
+    if kinds == {type(None)}:
+        return values
+    quick = _ALL_QUICK.get(kinds.pop()) if len(kinds) == 1 else None
+    try:
+        contents = None if quick is None else quick(values)
+    except Exception:  # noqa: BLE001 - one by one it is found which
+        contents = None
+    if contents is None or b"null" in b"".join(contents) or max(map(len, contents)) > LONGEST:
+        return [write_document(value) for value in values]
+    return [content.decode() for content in contents]
 
 
 def read_document(text: str | None) -> Any:
@@ -102,10 +126,27 @@ def _quick_array(value: np.ndarray[Any, Any]) -> bytes | None:
     if kind not in _PLAIN:
         return _quick_list(value.tolist()) if kind in "OU" else None
     try:
-        content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+        content = orjson.dumps(value, option=_ARRAY)
     except orjson.JSONEncodeError:  # it does not lie in one piece
         return None
     return None if b"null" in content else content
+
+
+def _all_lists(values: Sequence[list[Any]]) -> list[bytes] | None:
+    """Return the JSON of requests of one short row each; None if there are others."""
+    if max(map(len, values)) > 1 or max(map(len, map(itemgetter(0), values))) > _FEW:
+        return None
+    return list(map(orjson.dumps, values, repeat(None), repeat(_NATIVE)))
+
+
+def _all_arrays(values: Sequence[np.ndarray[Any, Any]]) -> list[bytes] | None:
+    """Return the JSON of short arrays; None if there are others."""
+    kinds = {value.dtype.kind for value in values}
+    if max(value.size for value in values) > _FEW:
+        return None
+    if kinds <= {"O", "U"}:
+        return [orjson.dumps(value.tolist(), option=_NATIVE) for value in values]
+    return list(map(orjson.dumps, values, repeat(None), repeat(_ARRAY))) if kinds <= _PLAIN else None
 
 
 def _thorough(value: Any) -> bytes:
@@ -162,6 +203,7 @@ def _text(value: str) -> str:
 
 _TOO_LONG = _note("too long to be kept")
 _QUICK: dict[type, Callable[[Any], bytes | None]] = {list: _quick_list, np.ndarray: _quick_array}
+_ALL_QUICK: dict[type, Callable[[Any], list[bytes] | None]] = {list: _all_lists, np.ndarray: _all_arrays}
 _WRITERS: dict[Any, Callable[[Any], Any]] = {
     type(None): lambda _: None,
     bool: bool,

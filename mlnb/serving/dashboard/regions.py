@@ -26,6 +26,7 @@ _SHOWN_COLUMNS, _SHOWN_MARKS, _SHOWN_CLASSES, _SHOWN_BINS = 8, 8, 8, 20
 _LONGEST = 60  # characters of a name or a word of a person
 _ALERTS = {"firing": "▲", "pending": "△", "ok": "✓", "no data": _NONE}  # a sign for each, for those who see no colours
 _VERDICTS = {"drifted": ("▲", "drifted"), "steady": ("✓", "steady"), "too few": (_NONE, "too few rows")}
+_OUTSIDE = "share of values beyond the example's range, or that are no category of it"
 _EFFECT = "Kolmogorov-Smirnov distance of numbers, Cramér's V of categories"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -263,7 +264,8 @@ def _drift(view: MonitorView, *, owner: bool) -> str:
     judged = [*([report.prediction] if report.prediction is not None else []), *report.columns]
     head = (
         f'<th>column</th><th></th><th class="mlnb-number" title="{_EFFECT}">effect</th>'
-        + _heads("p, adjusted", "PSI", "missing", "unknown", "outside")
+        + _heads("p, adjusted", "PSI", "missing")
+        + f'<th class="mlnb-number" title="{_OUTSIDE}">outside</th>'
         + ("<th>before and now</th>" if owner else "")
     )
     rows = [_drift_row(one, owner=owner, answers=one is report.prediction) for one in judged]
@@ -297,6 +299,7 @@ def _drift_table(head: str, rows: Iterable[str]) -> str:
 
 def _drift_row(one: ColumnDrift, *, owner: bool, answers: bool) -> str:
     sign, word = _VERDICTS[one.verdict]
+    outside = one.out_of_range if one.kind == "numbers" else one.unknown
     name = "the answers" if answers else _cut(one.name)
     title = f' title="{escape(one.words, quote=True)}"' if owner else ""
     missing = _percent(one.missing)
@@ -307,7 +310,7 @@ def _drift_row(one: ColumnDrift, *, owner: bool, answers: bool) -> str:
         f"<td{title}>{name}</td><td>{_flag(sign, word, look)}</td>"
         f'<td class="mlnb-number">{_figure(one.effect)}</td><td class="mlnb-number">{_probability(one.adjusted)}</td>'
         f'<td class="mlnb-number">{_figure(one.psi)}</td><td class="mlnb-number">{missing}</td>'
-        f'<td class="mlnb-number">{_percent(one.unknown)}</td><td class="mlnb-number">{_percent(one.out_of_range)}</td>'
+        f'<td class="mlnb-number">{_percent(outside)}</td>'
     )
     return f"<tr>{cells}{f'<td>{_before_and_now(one)}</td>' if owner else ''}</tr>"
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlnb.monitoring.prediction_log.documents import LONGEST, read_document, write_document
+from mlnb.monitoring.prediction_log.documents import LONGEST, read_document, write_document, write_documents
 
 VALUES = st.recursive(
     st.none()
@@ -127,3 +127,30 @@ def test_what_is_too_long_leaves_a_note(value: Any, says: str) -> None:
     assert text is not None
     assert says in orjson.loads(text)["note"]
     assert read_document(text) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[[0.5, "a"]], [[1.5, "b"]]],
+        [[[0.5]], [[float("nan")]]],
+        [[[0.5]], [[0.5], [1.5]]],
+        [[[0.5]], []],
+        [[[0.5]], [[0.5] * LONGEST]],
+        [[["x" * LONGEST]], [["x"]]],
+        [[[0.5]], [[Decimal(3)]]],
+        [["a text"], ["another"]],
+        [[3], [4]],
+        [None, None],
+        [None, [[0.5]]],
+        [np.array([0.5]), np.array([1, 2])],
+        [np.array([0.5]), np.array([np.nan])],
+        [np.array(["a"]), np.array(["b"], dtype=object)],
+        [np.array(["a"]), np.array([1])],
+        [np.array([1]), np.zeros(LONGEST)],
+        [np.array([1]), np.zeros((4, 4))[:, ::2]],
+        [np.array(["2026-01-31"], dtype="datetime64[D]")] * 2,
+    ],
+)
+def test_many_are_written_as_each_is(values: Any) -> None:
+    assert list(write_documents(values)) == [write_document(value) for value in values]
