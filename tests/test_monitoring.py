@@ -301,7 +301,7 @@ def test_labels_come_one_by_one_in_bulk_and_over_http(replicas: int) -> None:
     report = deployment.quality()
     accuracy = measure(report, "accuracy")
     assert (report.version, report.labels, accuracy.value) == (1, 40, 0.5)
-    assert 0.3 < accuracy.low < 0.5 < accuracy.high < 0.7  # type: ignore[operator]
+    assert 0.3 < accuracy.low < 0.5 < accuracy.high < 0.7
     assert [one.window for one in deployment.view().quality] == ["1 minute", "5 minutes", "1 hour", "all time"]
     assert "accuracy" in report._repr_html_()
 
@@ -389,7 +389,7 @@ def test_probabilities_nobody_asked_for_come_by_themselves(replicas: int) -> Non
     ])  # fmt: skip
     wait_until(lambda: sum(one.count for one in deployment.quality().calibration) == 60)
     report = deployment.quality()
-    assert 0.8 < measure(report, "ROC AUC").value < 1  # type: ignore[operator]
+    assert 0.8 < measure(report, "ROC AUC").value < 1
     assert measure(report, "log loss").value is not None
     assert deployment.metrics().requests == requests  # nobody has asked
     assert (deployment.log()["status"] == 200).sum() == 60

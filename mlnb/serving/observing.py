@@ -141,7 +141,7 @@ class Observer:
     def expect(self, signatures: Mapping[int, Signature]) -> None:
         """Learn which versions answer from now on, by number, the live one first."""
         before = {version: one for version, one in self._signatures.items() if version not in signatures}
-        self._signatures = before | dict(reversed(signatures.items()))  # the live one is the newest
+        self._signatures = before | dict(reversed(list(signatures.items())))  # the live one is the newest
         while len(self._signatures) > VERSIONS:
             del self._signatures[next(iter(self._signatures))]
         self.monitor.numbers = _numbers(next(iter(signatures.values())))

@@ -97,7 +97,8 @@ def test_answers_are_counted_as_what_the_live_version_gives() -> None:
     one.observe([event(str(number), float(number), version=2) for number in range(100)])
     first, second = one.monitor.snapshot(now=1e9, windows=True).windows[0].answers
     assert (first.classes, first.numbers) == ({"rose": 1}, None)
-    assert (second.classes, second.numbers) == ({}, pytest.approx([0, 5, 25, 50, 75, 94, 99], rel=0.02, abs=1.5))
+    assert second.classes == {}
+    assert second.numbers == pytest.approx([0, 5, 25, 50, 75, 94, 99], rel=0.02, abs=1.5)
 
 
 # ---- labels ----
@@ -122,7 +123,7 @@ def test_labels_of_requests_that_are_only_in_the_log(tmp_path: Path) -> None:
             label(after, Label("nobody", label="rose"))
     (report,) = after.quality("all time", now=time.time())
     assert (report.version, report.labels) == (1, 39)
-    assert report.measure("accuracy").value == pytest.approx(20 / 39)
+    assert report.measures[0].value == pytest.approx(20 / 39)
 
 
 def test_a_log_that_cannot_be_read_knows_no_request(tmp_path: Path) -> None:
