@@ -21,6 +21,7 @@ import pytest
 from endpoints import speaking
 from flowers import EXAMPLE, RELEASED, Flowers, Held, Prices, SureFlowers, row
 from loading import Load, Numbered, failures, gateway, pids, processes
+from postgres import find_programs, running_postgres
 from threads import mlnb_threads
 from waiting import wait_until
 
@@ -648,6 +649,25 @@ def test_rules_and_callbacks_stay_after_a_stop(quick: None) -> None:
         deployment.start()
 
 
+def test_a_callback_that_takes_its_time_hears_what_comes_after_a_stop_and_a_start(quick: None) -> None:
+    deployment = flowers(Prices())
+    may_go = threading.Event()
+    found: list[AlertChange] = []
+
+    def slow(change: AlertChange) -> None:
+        found.append(change)
+        may_go.wait(20)
+
+    deployment.watch("error rate > 5%", notify=slow)
+    fail(deployment)
+    wait_until(lambda: len(found) == 1)
+    deployment.stop()
+    deployment.start()
+    may_go.set()
+    fail(deployment)
+    wait_until(lambda: len(found) == 2)
+
+
 def test_callbacks_go_on_after_a_stop_and_a_start_at_once(quick: None) -> None:
     deployment = flowers(Prices())
     other = flowers(name="other")  # which keeps the server
@@ -659,6 +679,28 @@ def test_callbacks_go_on_after_a_stop_and_a_start_at_once(quick: None) -> None:
     fail(deployment)
     wait_until(lambda: bool(found))
     assert other.state == "live"
+
+
+def test_other_rules_change_nothing_else() -> None:
+    deployment = flowers(replicas=1)
+    deployment.registry.register(Flowers(8), "flowers", example=EXAMPLE)
+    before = pids(deployment)
+    deployment.watch("p99 > 1 s")
+    assert pids(deployment) == before
+    deployment.canary(2, steps=[50, 100], hold=3600)
+    answers = [ask(deployment, 6.0) for _ in range(40)]
+    deployment.feedback([{"request_id": one["request_id"], "label": "rose"} for one in answers])
+    arms = deployment.experiment().arms
+    assert sum(arm.tally.count for arm in arms) == 40
+    before = pids(deployment)
+    deployment.watch("p99 > 2 s")
+    assert pids(deployment) == before
+    traffic = deployment.traffic
+    assert traffic is not None
+    assert traffic.shares == {1: 0.5, 2: 0.5}
+    assert traffic.canary is not None
+    assert deployment.experiment().arms == arms
+    assert [state.rule.name for state in deployment.alerts()] == ["p99 > 2000 ms"]
 
 
 @pytest.mark.parametrize(
@@ -760,8 +802,9 @@ def test_the_log_by_time_version_and_number() -> None:
     assert deployment.log(until=moment.isoformat())["size"].tolist() == [1.0]
     assert deployment.log(version=1)["size"].tolist() == [1.0]
     assert deployment.log(limit=1)["size"].tolist() == [3.0]
-    with pytest.raises(InvalidInputError):
-        deployment.log(since="yesterday-ish")
+    for bad in ({"since": "yesterday-ish"}, {"limit": True}, {"limit": -1}, {"limit": 1.5}):
+        with pytest.raises(InvalidInputError):
+            deployment.log(**bad)
 
 
 @PLACES
@@ -770,7 +813,11 @@ def test_without_a_log_there_is_what_the_server_remembers(replicas: int, home: P
     for size in (1.0, 2.0, 3.0):
         ask(deployment, size)
     assert deployment.log()["size"].tolist() == [1.0, 2.0, 3.0]
+    assert [len(deployment.log(limit=limit)) for limit in (0, 1, 3, 9)] == [0, 1, 3, 3]
     assert deployment.log(limit=2)["size"].tolist() == [2.0, 3.0]
+    for bad in ({"since": "yesterday-ish"}, {"limit": True}, {"limit": -1}, {"limit": 1.5}):
+        with pytest.raises(InvalidInputError):
+            deployment.log(**bad)
     assert deployment.log(version=2).empty
     assert deployment.log(until="2020-01-01").empty
     assert deployment.view().log is None
@@ -830,7 +877,8 @@ def test_a_log_that_cannot_be_opened_stops_nothing(replicas: int, tmp_path: Path
     assert (state.written, state.waiting) == (0, 2)
     assert deployment.metrics().requests == 2
     shown = httpx.get(f"{deployment.url.removesuffix('/models/flowers')}/dashboard/data").text
-    assert state.failure in shown
+    assert "The prediction log cannot be written" in shown
+    assert state.failure not in shown  # who looks from elsewhere need not know paths
     assert deployment.log().empty
     assert deployment.predict(EXAMPLE[:1]).tolist() == ["tulip"]
 
@@ -846,6 +894,31 @@ def test_a_log_that_is_gone_is_written_anew(tmp_path: Path) -> None:
     wait_until(lambda: bool(deployment.view().log.failure) or file.exists())  # type: ignore[union-attr]
     wait_until(lambda: deployment.log()["size"].tolist() == [2.0], seconds=20)
     assert deployment.view().log.failure == ""  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(find_programs() is None, reason="PostgreSQL is not installed: sh tests/install-postgresql")
+def test_a_log_in_postgresql_that_goes_and_comes_back() -> None:
+    with running_postgres() as server:
+        deployment = flowers(replicas=1, log=server.url)
+        names = [ask(deployment, 1.0)["request_id"]]
+        assert deployment.log()["request_id"].tolist() == names
+        server.stop()
+        names.append(ask(deployment, 2.0)["request_id"])
+        wait_until(lambda: bool(deployment.view().log.failure))  # type: ignore[union-attr]
+        with pytest.raises(OSError, match="cannot be read") as refusal:
+            deployment.log()
+        assert "secret" not in str(refusal.value)
+        assert deployment.feedback(names[1], "tulip") == 1
+        server.start()
+        wait_until(lambda: not deployment.view().log.failure, seconds=30)  # type: ignore[union-attr]
+        names.append(ask(deployment, 3.0)["request_id"])
+        state = deployment.view().log
+        assert state is not None
+        assert "secret" not in state.url
+        table = deployment.log()
+        assert table["request_id"].tolist() == names
+        assert table["label"].tolist()[1] == "tulip"
+        deployment.stop()
 
 
 def test_labels_come_while_the_log_is_out_of_order(tmp_path: Path) -> None:

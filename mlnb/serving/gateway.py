@@ -170,6 +170,7 @@ class Gateway(Readings):
             observer.mirror, entry.shadow = mirror, plan.shadow
         self._begin(name, entry, one)
         self._recorders.attach(observer, plan.watching, [spec.version for spec in plan.specs])
+        self._watcher.look(name)
         self._tell(entry)
         return gone, over
 

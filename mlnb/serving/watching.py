@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -43,8 +44,9 @@ class _Known:
     crashed: deque[float] = field(default_factory=deque)  # when, by time.monotonic
     dropped: deque[tuple[float, int]] = field(default_factory=deque)  # when, and rows since it was deployed
     baselines: dict[int, Baseline | None] = field(default_factory=dict)  # by version
-    newest: float | None = None  # when the newest row came that drift was judged by
-    looked: float = 0.0
+    version: int = 0  # that was live at the last look at drift
+    newest: float | None = None  # when the newest row came that it was judged by
+    looked: float = -inf
     looking: bool = False
 
 
@@ -87,11 +89,15 @@ class Watcher:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_EVERY)
-            for name, one in list(self._served.items()):
-                try:
-                    self._look(name, one)
-                except Exception:  # noqa: BLE001 - nothing of this may end it, or reach those who are served
-                    _log.exception("%s could not be looked at", name)
+            for name in list(self._served):
+                self.look(name)
+
+    def look(self, name: str) -> None:
+        """Look at one deployment now."""
+        try:
+            self._look(name, self._served[name])
+        except Exception:  # noqa: BLE001 - nothing of this may end it, or reach those who are served
+            _log.exception("%s could not be looked at", name)
 
     def _look(self, name: str, one: Served) -> None:
         known = self._known.setdefault(one.observer, _Known())
@@ -140,7 +146,11 @@ class Watcher:
 
     def _judge_drift(self, name: str, one: Served, known: _Known) -> None:
         """Judge the newest rows, now and then, while there are new ones."""
-        newest, now = one.observer.rows.rows(one.service.version.number, most=1).until, time.monotonic()
+        version = one.service.version.number
+        newest, now = one.observer.rows.rows(version, most=1).until, time.monotonic()
+        if version != known.version:  # what is known of another one says nothing of this
+            known.version, known.newest, known.looked = version, None, -inf
+            one.observer.drift = None
         if newest in (None, known.newest) or known.looking or now - known.looked < _DRIFT_EVERY:
             return
         known.newest, known.looked, known.looking = newest, now, True
@@ -155,7 +165,8 @@ class Watcher:
             _log.exception("The drift of %s could not be judged", name)
             return None
         else:
-            one.observer.drift = report
+            if report.version == one.service.version.number:
+                one.observer.drift = report
             return report
         finally:
             known.looking = False

@@ -33,6 +33,8 @@ __all__ = ["Monitored"]
 _log = logging.getLogger(__name__)
 
 _WINDOWS = (300, 3600)  # seconds
+_AGAIN = 0.2  # seconds before it is asked for alerts again
+_turn = threading.Lock()  # to begin or end a thread that calls back
 
 
 class Monitored:
@@ -215,6 +217,9 @@ class Monitored:
         """
         from mlnb.monitoring.prediction_log import read
         from mlnb.monitoring.prediction_log.remembered import frame_of
+
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+            raise InvalidInputError(f"limit={limit!r}: a whole number of requests, or None, is needed.")
         first, last = (None if one is None else _seconds(one) for one in (since, until))
         settings = None if self._hosted is None else self._hosted.watching.log
         if settings is not None:
@@ -224,7 +229,8 @@ class Monitored:
         self._served  # noqa: B018 - raises
         events = self._hosting.recent(self.name, first or 0.0, last or time.time())
         chosen = [event for event in events if version in (None, event.version)]
-        return frame_of(chosen if limit is None else chosen[-limit:], self.version.signature.names)
+        newest = chosen if limit is None else chosen[max(0, len(chosen) - limit) :]
+        return frame_of(newest, self.version.signature.names)
 
     def _stopped_view(self, window: int) -> MonitorView:
         from mlnb.monitoring import ModelMonitor
@@ -246,25 +252,31 @@ class Monitored:
 
     def _heed(self) -> None:
         """Have a thread that calls back on alerts, where somebody wants that."""
-        if not self._callbacks or not self._live or (self._heeding is not None and self._heeding.is_alive()):
-            return
-        self._heeding = threading.Thread(target=self._call_back, name=f"mlnb alerts {self.name}", daemon=True)
-        self._heeding.start()
+        with _turn:
+            if self._callbacks and self._live and self._heeding is None:
+                self._heeding = threading.Thread(target=self._call_back, name=f"mlnb alerts {self.name}", daemon=True)
+                self._heeding.start()
+
+    def _heeds(self) -> bool:
+        """Say whether that thread is to go on."""
+        with _turn:
+            if not self._live:
+                self._heeding = None
+            return self._live
 
     def _call_back(self) -> None:
         from mlnb.monitoring.notifying import notify_all
 
         after = 0
-        while self._live:
-            try:
+        while self._heeds():
+            changes: list[AlertChange] = []
+            with suppress(MlnbError):
                 changes = self._hosting.follow_alerts(self.name, after)
-            except MlnbError:  # it was stopped
-                return
-            if not changes:
-                return
             for change in changes:
                 notify_all(self._callbacks, change)
-            after = changes[-1].number
+            after = changes[-1].number if changes else 0
+            if not changes and self._live:  # its server ended, and another one comes
+                time.sleep(_AGAIN)
 
 
 def _seconds(moment: datetime | str) -> float:

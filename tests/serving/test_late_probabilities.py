@@ -62,14 +62,19 @@ async def watched(gateway: Gateway, registry: ModelRegistry, model: Watched, *, 
     return one
 
 
-async def labelled(gateway: Gateway, count: int, *, first: float = 0.1) -> list[str]:
+async def asked(gateway: Gateway, count: int, *, first: float = 0.1) -> list[Label]:
+    """Ask, and return the labels of what was asked."""
+    sizes = np.linspace(first, 9.9, count).tolist()
+    answers = [await ask(gateway, size) for size in sizes]
+    return [
+        Label(answer.request_id, label="rose" if size > 4 else "tulip")
+        for answer, size in zip(answers, sizes, strict=True)
+    ]
+
+
+async def labelled(gateway: Gateway, count: int, *, first: float = 0.1) -> None:
     """Ask, and label what was asked."""
-    sizes = np.linspace(first, 9.9, count)
-    answers = [await ask(gateway, float(size)) for size in sizes]
-    names = [answer.request_id for answer in answers]
-    labels = ["rose" if size > 4 else "tulip" for size in sizes]
-    await gateway.feedback("flowers", [Label(name, label=one) for name, one in zip(names, labels, strict=True)])
-    return names
+    await gateway.feedback("flowers", await asked(gateway, count, first=first))
 
 
 def waiting(one: Served, version: int = 1) -> list[str]:
@@ -150,7 +155,7 @@ def test_those_who_wait_come_first(registry: ModelRegistry) -> None:
         await gateway.feedback("flowers", [Label(name, label="rose")])
         end = asyncio.get_running_loop().time() + 0.2
         await until(lambda: asyncio.get_running_loop().time() > end)
-        assert waiting(one) == [name]
+        assert (waiting(one), one.service.live.pool.in_flight) == ([name], 1)
         model.may_go.set()
         await held
         await until(lambda: not waiting(one))
@@ -183,21 +188,24 @@ def test_rows_that_are_forgotten_stay_without(registry: ModelRegistry) -> None:
 
 def test_a_version_that_answers_no_more_is_not_asked(registry: ModelRegistry) -> None:
     async def test(gateway: Gateway) -> None:
-        model = Watched()
+        model, other = Watched(), Watched()
         one = await watched(gateway, registry, model)
-        await labelled(gateway, 5)
-        other = Watched()
+        labels = await asked(gateway, 5)
         await watched(gateway, registry, other)
+        await gateway.feedback("flowers", labels)
         await labelled(gateway, 5)
         await until(lambda: not waiting(one, 2))
-        assert (sum(model.asked), sum(other.asked)) == (0, 5)
+        assert (sum(model.asked), sum(other.asked), len(waiting(one, 1))) == (0, 5, 5)
 
     run(test)
 
 
-def test_a_model_without_any_is_not_asked(registry: ModelRegistry, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_without_any_is_not_asked(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def test(gateway: Gateway) -> None:
         one = await deployed(gateway, registry, Flowers())
+        monkeypatch.setattr(one.service, "ask_again", lambda *_: 1 / 0)
         await labelled(gateway, 40)
         end = asyncio.get_running_loop().time() + 0.1
         await until(lambda: asyncio.get_running_loop().time() > end)

@@ -175,6 +175,32 @@ def test_those_who_wait_for_alerts_hear_the_end(registry: ModelRegistry) -> None
     run(test)
 
 
+def test_while_it_takes_over_from_another_server_nothing_is_judged(registry: ModelRegistry) -> None:
+    async def test(gateway: Gateway) -> None:
+        rule = AlertRule(metric="rate", below=2)
+        await gateway.move()
+        one = await deployed(gateway, registry, Flowers(), rules=[rule])
+        other = await deployed(gateway, registry, Flowers(), name="other")
+        end = asyncio.get_running_loop().time() + 0.2
+        await until(lambda: asyncio.get_running_loop().time() > end)
+        assert state(one) == "no data"
+        assert not other.observer.monitor._samples
+        waiting = asyncio.ensure_future(gateway.follow_alerts("flowers", 0))
+        await gateway.moved()
+        assert [change.number for change in await asyncio.wait_for(waiting, 10)] == [1]
+
+    run(test)
+
+
+def test_who_heard_alerts_of_a_server_that_ended_hears_those_of_the_next(registry: ModelRegistry) -> None:
+    async def test(gateway: Gateway) -> None:
+        await deployed(gateway, registry, Flowers(), rules=[AlertRule(metric="rate", below=2)])
+        (change,) = await asyncio.wait_for(gateway.follow_alerts("flowers", 7), 10)
+        assert change.number == 1
+
+    run(test)
+
+
 # ---- drift ----
 
 
@@ -226,11 +252,14 @@ def test_drift_is_that_of_the_live_version(registry: ModelRegistry) -> None:
 
 def test_one_whose_predictions_drift_does_harm_altogether(registry: ModelRegistry) -> None:
     async def test(gateway: Gateway) -> None:
-        one = await deployed(gateway, registry, Flowers(), rules=[AlertRule(metric="drift", above=0.9)])
-        for _ in range(8):
-            await ask(gateway, *np.linspace(6, 9, 50))
+        model = Flowers()
+        one = await deployed(gateway, registry, model, rules=[AlertRule(metric="drift", above=0.9)])
+        model.limit = 9.5
+        await send(gateway)
         await until(lambda: state(one) == "firing")
         assert one.observer.alerts.states()[0].value == 1.0
+        report = await gateway.drift("flowers", 1000)
+        assert (report.drifted, report.share) == ((), 0.0)
 
     run(test)
 
