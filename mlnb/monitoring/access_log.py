@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlnb.events import PredictionEvent
 
-__all__ = ["AccessLog", "EventLog", "NoAccessLog", "access_log_for"]
+__all__ = ["AccessLog", "EventLog", "NoAccessLog", "access_log_for", "on_stderr"]
 
 _NAME = "mlnb.access"
 _OFF = ("", "0", "false", "no", "off")
@@ -130,3 +130,8 @@ def _line(event: PredictionEvent) -> str:
         "ms": round(event.seconds * 1e3, 3), "rows": event.rows, "replica": event.replica,
         "error": kind_of(event.status),
     }).decode()  # fmt: skip
+
+
+def on_stderr(environ: Mapping[str, str]) -> bool:
+    """Say whether ``MLNB_ACCESS_LOG`` asks for lines on stderr."""
+    return environ.get("MLNB_ACCESS_LOG", "").strip().lower() in _ON

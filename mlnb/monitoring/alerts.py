@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from math import isfinite, isnan
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlnb.errors import InvalidInputError, nearest
+from mlnb.monitoring.alert_words import (
+    METRICS,
+    SHARES,
+    WRITTEN,
+    Metric,
+    check_metric,
+    limit_text,
+    read_rule,
+    value_text,
+)
 from mlnb.monitoring.durations import duration_text, seconds_of
 
 if TYPE_CHECKING:
@@ -18,27 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_RULES", "METRICS", "AlertChange", "AlertRule", "AlertState", "Alerts", "Reading"]
 
-Metric = Literal[
-    "error rate", "p50", "p95", "p99", "rate", "drift", "quality", "silence", "crashes", "dropped"
-]  # fmt: skip
 State = Literal["ok", "pending", "firing", "no data"]
 
-METRICS: tuple[str, ...] = get_args(Metric)
-_SHARES = ("error rate", "drift")
 _COUNTED = ("error rate", "p50", "p95", "p99")  # say nothing of few requests
-_UNITS = {"p50": " ms", "p95": " ms", "p99": " ms", "rate": " req/s", "silence": " s"}
-_HOW = 'write it as "error rate > 5% for 1m", or give an AlertRule.'
-_ACCEPTED = {  # units in text; all metrics can do without
-    "error rate": "%", "drift": "%", "p50": "ms s", "p95": "ms s", "p99": "ms s", "rate": "/s req/s",
-    "silence": "ms s m min h",
-}  # fmt: skip
-_TEXT = re.compile(
-    r"(?P<metric>[a-z0-9 ]+?)\s*(?P<sign>>|<|\babove\b|\bbelow\b)\s*(?P<number>-?[0-9]+(?:\.[0-9]+)?)\s*"
-    r"(?P<unit>%|req/s|/s|ms|s|min|m|h|)(?:\s+for\s+(?P<lasting>\S.*))?"
-)
 _SAID = {
     "crashes": "replica crashes: {}", "dropped": "predictions that the log lost: {}", "silence": "no request for {}",
 }  # fmt: skip
+_ANEW = 1000  # rows: as many as drift is judged by
 _LONGEST = 10.0  # seconds that one step counts at most: a clock that jumps, or a pause, is no evidence
 
 
@@ -61,6 +56,9 @@ class AlertRule:
         The limit; one of the two.
     lasting : float
         Seconds that it must last before anybody is told; given as seconds, or as text like "1m".
+    rows : int
+        Rows that must have come meanwhile, too. Drift is judged by the newest 1,000, so what chance did goes on until
+        other rows have come.
     clear : float
         Where it is over again. A tenth inside the limit unless it is given.
     minimum : int
@@ -76,7 +74,8 @@ class AlertRule:
     Examples
     --------
     >>> AlertRule(metric="p99", above=50, lasting="1m")
-    AlertRule(metric='p99', above=50, below=None, lasting=60.0, clear=45.0, minimum=20, name='p99 > 50 ms for 1m')
+    AlertRule(metric='p99', above=50, below=None, lasting=60.0, rows=0, clear=45.0, minimum=20, \
+name='p99 > 50 ms for 1m')
     >>> AlertRule(metric="p99")
     Traceback (most recent call last):
     mlnb.errors.InvalidInputError: An alert on 'p99' needs one limit: above=, or below=.
@@ -86,16 +85,17 @@ class AlertRule:
     above: float | None = None
     below: float | None = None
     lasting: float | str = 0.0
+    rows: int = 0
     clear: float | None = None
     minimum: int = 20
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            known = nearest(str(self.metric), METRICS)
-            raise InvalidInputError(f"There is no metric {self.metric!r:.40} to alert on; {known}")
+        check_metric(self.metric)
         _check_limits(self)
-        if isinstance(self.minimum, bool) or not isinstance(self.minimum, int) or self.minimum < 1:
+        if not _is_whole(self.rows, least=0):
+            raise _refusal(self, "rows", self.rows, "a whole number of rows, 0 or more")
+        if not _is_whole(self.minimum, least=1):
             raise _refusal(self, "minimum", self.minimum, "a whole number of requests, 1 or more")
         if not isinstance(self.name, str):
             raise _refusal(self, "name", self.name, "text")
@@ -131,9 +131,9 @@ class AlertRule:
         if isinstance(given, cls):
             return given
         if isinstance(given, str):
-            return _parsed(given)
+            return cls(**read_rule(given))
         if not isinstance(given, Mapping):
-            raise InvalidInputError(f"{given!r:.80} is no rule; {_HOW}")
+            raise InvalidInputError(f"{given!r:.80} is no rule; {WRITTEN}, or give an AlertRule.")
         known = [field.name for field in fields(cls)]
         for name in given:
             if name not in known:
@@ -151,7 +151,7 @@ class AlertRule:
     def limit(self) -> str:
         """What is not to be, as text: "> 50 ms"."""
         sign, value = (">", self.above) if self.above is not None else ("<", self.below)
-        return f"{sign} {_with_unit(self.metric, value or 0.0, digits=9)}"
+        return f"{sign} {limit_text(self.metric, value or 0.0)}"
 
     def breaks(self, value: float) -> bool:
         """Say whether a value is beyond the limit."""
@@ -175,6 +175,8 @@ class Reading:
         The live one.
     total : int
         Requests since it was deployed; silence is how long it stays the same.
+    rows : int
+        Since it was deployed.
     requests : int
         In the last minute.
     error_rate, p50, p95, p99, rate, drift, quality, crashes, dropped : float or None
@@ -184,6 +186,7 @@ class Reading:
     at: float
     version: int
     total: int = 0
+    rows: int = 0
     requests: int = 0
     error_rate: float | None = None
     p50: float | None = None
@@ -219,6 +222,9 @@ class AlertState:
     since: float
     words: str
 
+    def __str__(self) -> str:
+        return f"{self.state}: {self.words}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertChange:
@@ -250,11 +256,14 @@ class AlertChange:
     value: float | None
     words: str
 
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}: {self.words}"
+
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values; ``text`` is the line that chat programs show."""
         rule = self.rule
         return {
-            "text": f"{self.name} v{self.version}: {self.words}", "model": self.name, "version": self.version,
+            "text": str(self), "model": self.name, "version": self.version,
             "alert": rule.name, "state": self.state, "number": self.number,
             "time": datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds"),
             "metric": rule.metric, "value": self.value, "above": rule.above, "below": rule.below,
@@ -264,13 +273,14 @@ class AlertChange:
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """How far a rule is: ``held`` is how many seconds it has been broken, ``known`` whether there is a value now."""
+    """How far a rule is: for how many seconds and rows it has been broken, and whether there is a value now."""
 
     state: State = "no data"
     known: bool = False
     value: float | None = None
     since: float = 0.0
     held: float = 0.0
+    came: int = 0
 
 
 class Alerts:
@@ -311,6 +321,7 @@ class Alerts:
         self._changes = 0
         self._last: float | None = None  # the clock at the last step
         self._total: int | None = None
+        self._rows = 0
         self._silent = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -338,8 +349,9 @@ class Alerts:
         elapsed = 0.0 if self._last is None else min(max(now - self._last, 0.0), _LONGEST)
         self._last = now
         self._silent = self._silent + elapsed if reading.total == self._total else 0.0
-        self._total = reading.total
-        changes = (self._judge(rule, reading, elapsed) for rule in self._rules)
+        came = max(0, reading.rows - self._rows)
+        self._total, self._rows = reading.total, reading.rows
+        changes = (self._judge(rule, reading, elapsed, came) for rule in self._rules)
         return [change for change in changes if change is not None]
 
     def states(self) -> tuple[AlertState, ...]:
@@ -357,14 +369,14 @@ class Alerts:
             if known.get(rule.name) == rule:
                 self._progress[rule.name] = earlier._progress[rule.name]
         self._changes = max(self._changes, earlier._changes)
-        self._total, self._silent = earlier._total, earlier._silent
+        self._total, self._rows, self._silent = earlier._total, earlier._rows, earlier._silent
 
-    def _judge(self, rule: AlertRule, reading: Reading, elapsed: float) -> AlertChange | None:
+    def _judge(self, rule: AlertRule, reading: Reading, elapsed: float, came: int) -> AlertChange | None:
         before, value = self._progress[rule.name], self._value(rule, reading)
         if value is None:
             after = replace(before, known=False, state="no data" if before.state == "ok" else before.state)
         else:
-            after = _next(rule, replace(before, known=True, value=value), elapsed)
+            after = _next(rule, replace(before, known=True, value=value), elapsed, came)
         if after.state != before.state:
             after = replace(after, since=reading.at)
         self._progress[rule.name] = after
@@ -374,10 +386,11 @@ class Alerts:
 
     def _change(self, rule: AlertRule, after: _Progress, reading: Reading) -> AlertChange:
         self._changes += 1
+        fires = after.state == "firing"
         return AlertChange(
             number=self._changes, at=reading.at, name=self._name, version=reading.version, rule=rule,
-            state="firing" if after.state == "firing" else "resolved", value=after.value,
-            words=_words(rule, after),
+            state="firing" if fires else "resolved", value=after.value,
+            words=_words(rule, after) if fires else _over(rule, after.value or 0.0),
         )  # fmt: skip
 
     def _value(self, rule: AlertRule, reading: Reading) -> float | None:
@@ -389,27 +402,44 @@ class Alerts:
         return None if value is None or isnan(value) else float(value)
 
 
-def _next(rule: AlertRule, before: _Progress, elapsed: float) -> _Progress:
-    """Return how far a rule is with its new value; what began in this step has lasted for no time yet."""
+def _next(rule: AlertRule, before: _Progress, elapsed: float, came: int) -> _Progress:
+    """Return how far a rule is with its new value; what began in this step has lasted for nothing yet."""
     value = before.value or 0.0
     if before.state == "firing":
-        return replace(before, state="ok" if rule.clears(value) else "firing", held=0.0)
+        return replace(before, state="ok" if rule.clears(value) else "firing", held=0.0, came=0)
     if not rule.breaks(value):
-        return replace(before, state="ok", held=0.0)
-    held = before.held + elapsed if before.state == "pending" else 0.0
-    return replace(before, state="firing" if held >= rule.seconds else "pending", held=held)
+        return replace(before, state="ok", held=0.0, came=0)
+    held, rows = (before.held + elapsed, before.came + came) if before.state == "pending" else (0.0, 0)
+    lasted = held >= rule.seconds and rows >= rule.rows
+    return replace(before, state="firing" if lasted else "pending", held=held, came=rows)
 
 
 def _words(rule: AlertRule, progress: _Progress) -> str:
     if progress.value is None:
         return f"{rule.metric}: no data yet"
-    said = _SAID.get(rule.metric, f"{rule.metric} is {{}}").format(_with_unit(rule.metric, progress.value))
-    limit = rule.limit.replace(">", "above").replace("<", "below")
+    said, limit = _said(rule, progress.value), _side(rule.limit)
     if progress.state == "firing":
         said += f", {limit}{_lasting(rule)}"
     elif progress.state == "pending":
         said += f", {limit}, not yet{_lasting(rule)}"
     return said if progress.known else f"{said}, no data now"
+
+
+def _over(rule: AlertRule, value: float) -> str:
+    """Say that an alert is over, and where that is."""
+    if rule.metric == "silence":
+        return "requests come again"
+    clear = rule.clear or 0.0
+    said, limit = f"{_said(rule, value)} again", limit_text(rule.metric, clear)
+    return said if value == clear else f"{said}, {'below' if rule.above is not None else 'above'} {limit}"
+
+
+def _said(rule: AlertRule, value: float) -> str:
+    return _SAID.get(rule.metric, f"{rule.metric} is {{}}").format(value_text(rule.metric, value))
+
+
+def _side(limit: str) -> str:
+    return limit.replace(">", "above").replace("<", "below")
 
 
 def _check_limits(rule: AlertRule) -> None:
@@ -418,11 +448,11 @@ def _check_limits(rule: AlertRule) -> None:
         raise InvalidInputError(f"An alert on {rule.metric!r} needs one limit: above=, or below=.")
     for name in (*given, *(() if rule.clear is None else ("clear",))):
         value = getattr(rule, name)
-        most = 1.0 if rule.metric in _SHARES else float("inf")
+        most = 1.0 if rule.metric in SHARES else float("inf")
         least = -float("inf") if rule.metric == "quality" else 0.0
         if not (_is_number(value) and least <= value <= most):
             what = "a share from 0 to 1, such as 0.05 for 5 %" if most == 1.0 else "a number"
-            raise _refusal(rule, name, value, what if least else f"{what} of 0 or more")
+            raise _refusal(rule, name, value, what if most == 1.0 or least else f"{what} of 0 or more")
     if rule.clear is not None and rule.breaks(rule.clear):
         raise _refusal(rule, "clear", rule.clear, "a value inside the limit")
 
@@ -432,50 +462,21 @@ def _clear(rule: AlertRule) -> float:
     if rule.above is not None:
         return rule.above - abs(rule.above) / 10
     limit = rule.below or 0.0
-    room = 1.0 - limit if rule.metric in ("quality", *_SHARES) and 0 < limit <= 1 else abs(limit)
+    room = 1.0 - limit if rule.metric in ("quality", *SHARES) and 0 < limit <= 1 else abs(limit)
     return limit + min(room, abs(limit)) / 10
 
 
-def _parsed(given: str) -> AlertRule:
-    found = _TEXT.fullmatch(given.strip())
-    if found is None:
-        raise InvalidInputError(f"{given!r:.80} is no rule; {_HOW}")
-    metric, side = found["metric"], "above" if found["sign"] in (">", "above") else "below"
-    limit = _limit(metric, found["number"], found["unit"])
-    return AlertRule.of({"metric": metric, side: limit, "lasting": found["lasting"] or 0.0})
-
-
-def _limit(metric: str, number: str, unit: str) -> float:
-    """Return the limit in the metric's own unit."""
-    if unit and metric in METRICS and unit not in _ACCEPTED.get(metric, "").split():
-        raise InvalidInputError(f"{number}{unit}: {metric!r} is not measured in {unit}; {_HOW}")
-    if unit == "%":
-        return float(number) / 100
-    if unit in ("", "/s", "req/s"):
-        return float(number)
-    return seconds_of(number + unit, what=metric) * (1 if metric == "silence" else 1000)
-
-
 def _lasting(rule: AlertRule) -> str:
-    return f" for {duration_text(rule.seconds)}" if rule.seconds else ""
-
-
-def _with_unit(metric: str, value: float, *, digits: int = 3) -> str:
-    """Write a value of a metric.
-
-    Examples
-    --------
-    >>> _with_unit("error rate", 0.0512), _with_unit("p99", 12345.6), _with_unit("crashes", 1.0)
-    ('5.12 %', '12346 ms', '1')
-    """
-    if metric in _SHARES:
-        return f"{value * 100:.{digits}g} %"
-    number = f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-    return f"{number}{_UNITS.get(metric, '')}"
+    parts = [duration_text(rule.seconds)] * bool(rule.seconds or rule.rows) + [f"{rule.rows} rows"] * bool(rule.rows)
+    return f" for {' and '.join(parts)}" if parts else ""
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+
+
+def _is_whole(value: Any, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _refusal(rule: AlertRule, name: str, value: Any, accepted: str) -> InvalidInputError:
@@ -485,5 +486,5 @@ def _refusal(rule: AlertRule, name: str, value: Any, accepted: str) -> InvalidIn
 DEFAULT_RULES = (
     AlertRule(metric="error rate", above=0.05, lasting="1m"),
     AlertRule(metric="crashes", above=0, name="a replica crashed"),
-    AlertRule(metric="drift", above=0.1, lasting="5m"),
+    AlertRule(metric="drift", above=0, lasting="5m", rows=_ANEW, name="a column drifted"),
 )

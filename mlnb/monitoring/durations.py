@@ -1,4 +1,4 @@
-"""Durations as people write them: "30s", "1m", "2h"."""
+"""Durations as people write them: "30s", "1m", "2 hours"."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from numbers import Real
 
 from mlnb.errors import InvalidInputError
 
-__all__ = ["duration_text", "seconds_of"]
+__all__ = ["UNITS", "duration_text", "seconds_of", "span_text"]
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h)")
+UNITS = {
+    "ms": 0.001, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0,
+    "minutes": 60.0, "h": 3600.0, "hour": 3600.0, "hours": 3600.0,
+}  # fmt: skip
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", re.ASCII)
 
 
 def seconds_of(given: float | str, *, what: str) -> float:
@@ -21,7 +24,7 @@ def seconds_of(given: float | str, *, what: str) -> float:
     Parameters
     ----------
     given : float or str
-        Seconds, or a number with a unit: ms, s, m, min or h.
+        Seconds, or a number with a unit: ms, s, m, min or h, or one written out, such as minutes.
     what : str
         Name of the argument, for the refusal.
 
@@ -32,13 +35,13 @@ def seconds_of(given: float | str, *, what: str) -> float:
 
     Examples
     --------
-    >>> seconds_of("1m", what="hold"), seconds_of("1.5 h", what="hold"), seconds_of(20, what="hold")
-    (60.0, 5400.0, 20.0)
+    >>> seconds_of("1m", what="hold"), seconds_of("5 minutes", what="hold"), seconds_of(20, what="hold")
+    (60.0, 300.0, 20.0)
     """
     found = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
     seconds = math.nan
     if found is not None:
-        seconds = float(found[1]) * _UNITS[found[2]]
+        seconds = float(found[1]) * UNITS.get(found[2], math.nan)
     elif isinstance(given, Real) and not isinstance(given, bool):
         with suppress(OverflowError):  # of a whole number
             seconds = float(given)
@@ -56,6 +59,18 @@ def duration_text(seconds: float) -> str:
     ('1m', '90s', '2h', '0.5s')
     """
     for unit in ("h", "m"):
-        if seconds and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:g}{unit}"
+        if seconds and seconds % UNITS[unit] == 0:
+            return f"{seconds / UNITS[unit]:g}{unit}"
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def span_text(seconds: float) -> str:
+    """Write how long something has lasted: to the second below two minutes, to the minute below a day, else the hour.
+
+    Examples
+    --------
+    >>> span_text(45.3), span_text(725), span_text(100_000)
+    ('45s', '12m', '28h')
+    """
+    step = 1 if seconds < 120 else 60 if seconds < 86_400 else 3600  # noqa: PLR2004 - as said above
+    return duration_text(round(seconds / step) * step)

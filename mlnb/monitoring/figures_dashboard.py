@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from plotly.graph_objects import Figure
 
-    from mlnb.monitoring.metrics import Series
+    from mlnb.monitoring.metrics import Mark, Series
     from mlnb.monitoring.view import MonitorView
 
 __all__ = [
@@ -30,7 +30,8 @@ __all__ = [
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision, on white and on dark (https://jfly.uni-koeln.de/color/).
-_BLUE, _GREEN, _ORANGE, _RED, _SKY, _PINK = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#56B4E9", "#CC79A7"
+# The blue is a little lighter than theirs, to be seen on dark as well.
+_BLUE, _GREEN, _ORANGE, _RED, _SKY, _PINK = "#2584C6", "#009E73", "#E69F00", "#D55E00", "#56B4E9", "#CC79A7"
 _GREY = "#8C8C8C"
 # Each with a pattern or a dash of its own, for those who see no colours at all.
 AREAS = ((_SKY, ""), (_ORANGE, "/"), (_GREEN, "."), (_PINK, "x"), (_GREY, "-"))
@@ -41,16 +42,19 @@ _QUANTILES = (("p99", _RED, "dot"), ("p95", _ORANGE, "dash"), ("p50", _GREEN, "s
 _SPREAD = (("p95", "dash"), ("p50", "solid"), ("p5", "dot"))
 OTHERS = "others"
 _MOST_CLASSES = 5  # areas, the last of which is all other classes
-_LONGEST = 20  # characters of a label
-_SMOOTH = 15  # seconds that the shares of the classes are over
+_LONGEST = 24  # characters of a label
+_SMOOTH = 15  # seconds that the shares of the classes are over; without answers for longer than that is a gap
 _GRID = "rgba(128, 128, 128, 0.22)"
-_TOP, _TITLE, _BOTTOM, _LEFT, _RIGHT = 66, 27, 26, 44, 34  # pixels around the panes, and above each
-_LEVELS, _LEVEL, _ABOVE = 3, 13, 18  # rows of labels above the panes; pixels of one, and below the first
+_TITLE, _BOTTOM, _LEFT, _RIGHT = 27, 26, 46, 34  # pixels around the panes, and above each
+_LEVELS, _LEVEL, _ABOVE = 4, 13, 18  # rows of labels above the panes at most; pixels of one, and below the first
 _CHARACTER, _NARROW = 6.2, 522  # pixels of a label's character, and of the time axis where the page has 600
 _LEGEND, _SWATCH = 460, 46  # pixels of a legend on such a page, and of what stands before a name
 _MINUTE = 60
 _MOST_TICKS = 6
 _DASHES = {"deployed": "solid", "alert": "dot"}
+_RANKS = {"alert": 2, "deployed": 1}  # of what has a label where there is no room for all; 0: what was done to mend
+_DRIFTED = (0.1, 0.2, 0.5, 1.0)  # ends of the axis of drift
+_ALONE = ("in kernel", "in this process")  # where there are no replicas to count
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +62,25 @@ class _Pane:
     title: str
     height: int  # pixels
     axis: str
+    ticks: int = 4
 
 
 _PANES = (
     _Pane("requests/s", 84, "y"),
     _Pane("latency, ms", 118, "y2"),
-    _Pane("errors/s", 72, "y3"),
+    _Pane("errors/s", 72, "y3", ticks=3),
     _Pane("answers", 100, "y4"),
     _Pane("columns that drifted", 62, "y5"),
-    _Pane("requests in flight", 72, "y6"),
+    _Pane("requests in flight", 72, "y6", ticks=3),
 )
 _INNER = sum(pane.height + _TITLE for pane in _PANES) - _TITLE
-_HEIGHT = _TOP + _INNER + _BOTTOM
 
 
 def dashboard_key(view: MonitorView) -> str:
     """Return what the figure's form depends on; while it is the same, only :func:`dashboard_data` changes."""
     series = view.series
-    return f"{crc32(repr((series.step, len(series.ago), _kind(series), _classes(series))).encode()):08x}"
+    form = (series.step, len(series.ago), _kind(series), _classes(series), _failed(series), view.place in _ALONE)
+    return f"{crc32(repr(form).encode()):08x}"
 
 
 def dashboard_spec(view: MonitorView) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def dashboard_spec(view: MonitorView) -> dict[str, Any]:
     dict
         ``data``: the traces, each with a ``uid`` by which :func:`dashboard_data` has its values; and ``layout``.
     """
-    return {"data": _traces(view.series), "layout": _layout(view.series)}
+    return {"data": _traces(view.series, alone=view.place in _ALONE), "layout": _layout(view.series)}
 
 
 def dashboard_data(view: MonitorView) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def dashboard_data(view: MonitorView) -> dict[str, Any]:
     dict
         ``x``: seconds ago; ``y``: the values by the trace's ``uid``, each as many as ``x``; ``points``: the
         ``uid`` of traces that need points, as a line alone would not show a value between two gaps; and of the layout
-        what marks what was done.
+        what marks what was done, the height, and two axes.
     """
     series, step = view.series, view.series.step
     quantiles = {name: _rounded(getattr(series, name)) for name, _, _ in _QUANTILES}
@@ -108,19 +113,21 @@ def dashboard_data(view: MonitorView) -> dict[str, Any]:
     y: dict[str, list[Any]] = {
         "requests": [round(count / step, 3) for count in series.requests],
         **quantiles,
-        **{_uid(kind): [round(count / step, 3) for count in series.kinds[kind]] for kind in _ERRORS},
-        **{f"class-{at}": values for at, values in enumerate(shares_of(series).values())},
+        **{_uid(kind): [round(count / step, 3) for count in series.kinds[kind]] for kind in _failed(series)},
+        **({} if _failed(series) else {"errors": [0] * len(series.ago)}),
+        **{f"class-{at}": _percents(values) for at, values in enumerate(shares_of(series).values())},
         **({"none": [None] * len(series.ago)} if _none(series) else {}),
-        "drift": _rounded(series.drift),
+        "drift": _percents(series.drift),
         "in-flight": list(series.in_flight),
-        "replicas": list(series.replicas),
+        **({} if view.place in _ALONE else {"replicas": list(series.replicas)}),
     }
     marks = _marks(view)
     return {
         "x": [-ago for ago in series.ago], "y": y,
         "points": [uid for uid, values in quantiles.items() if _lonely(values)],
         "layout": marks | {
-            "annotations": _titles(series) + marks["annotations"], "yaxis7": _replicas_axis(series),
+            "annotations": _titles(series) + marks["annotations"], "yaxis5": _drift_axis(series),
+            "yaxis7": _replicas_axis(series),
         },
     }  # fmt: skip
 
@@ -149,32 +156,43 @@ def dashboard_figure(view: MonitorView) -> Figure:
     return go.Figure(data=traces, layout=spec["layout"] | data["layout"])
 
 
-def shares_of(series: Series) -> dict[str, list[float]]:
-    """Return the share of each class among the answers of the last 15 seconds, at each step; 0 where there were none.
+def shares_of(series: Series) -> dict[str, list[float | None]]:
+    """Return the share of each class among the answers of 15 seconds, at each step.
 
-    The most frequent classes have their own, in the order of their names; all further ones are "others".
+    They are those up to the step; of the first 15 seconds after a gap, all of them. None where there were no answers
+    for more than 15 seconds. The most frequent classes have their own share, in the order of their names; all further
+    ones are "others".
     """
     shown = _classes(series)
     counts = {label: list(series.classes[label]) for label in shown if label in series.classes}
     if OTHERS in shown:
         rest = [values for label, values in series.classes.items() if label not in shown or label == OTHERS]
         counts[OTHERS] = [sum(values) for values in zip(*rest, strict=True)]
+    totals = [sum(values) for values in zip(*counts.values(), strict=True)]
     width = max(1, _SMOOTH // series.step)
-    sums = {label: _trailing(counts[label], width) for label in shown}
-    totals = [sum(values) for values in zip(*sums.values(), strict=True)]
-    return {
-        label: [round(one / total, 4) if total else 0.0 for one, total in zip(values, totals, strict=True)]
-        for label, values in sums.items()
-    }
+    shares: dict[str, list[float | None]] = {label: [None] * len(totals) for label in shown}
+    for first, last in _busy(totals, width):
+        for at in range(first, last + 1):
+            some = slice(max(first, at - width + 1), max(at + 1, min(first + width, last + 1)))
+            total = sum(totals[some])
+            for label in shown:
+                shares[label][at] = round(sum(counts[label][some]) / total, 4)
+    return shares
 
 
-def _trailing(values: Sequence[int], width: int) -> list[int]:
-    """Return the sum of each value and those before it, ``width`` in all."""
-    sums, total = [], 0
-    for at, value in enumerate(values):
-        total += value - (values[at - width] if at >= width else 0)
-        sums.append(total)
-    return sums
+def _busy(totals: Sequence[int], width: int) -> list[list[int]]:
+    """Return the first and the last step of each run of answers; less than ``width`` steps without any are no gap."""
+    runs: list[list[int]] = []
+    for at in (at for at, total in enumerate(totals) if total):
+        if runs and at - runs[-1][1] <= width:
+            runs[-1][1] = at
+        else:
+            runs.append([at, at])
+    return runs
+
+
+def _percents(shares: Iterable[float | None]) -> list[float | None]:
+    return [None if share is None else round(100 * share, 2) for share in shares]
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:
@@ -200,6 +218,11 @@ def _none(series: Series) -> bool:
     return not (series.classes or series.numbers)
 
 
+def _failed(series: Series) -> list[str]:
+    """Return the kinds of errors that there were."""
+    return [kind for kind in _ERRORS if any(series.kinds[kind])]
+
+
 def _classes(series: Series) -> tuple[str, ...]:
     if _kind(series) == "numbers":
         return ()
@@ -211,10 +234,12 @@ def _classes(series: Series) -> tuple[str, ...]:
     return (*sorted(most), *((OTHERS,) if len(most) < len(series.classes) else ()))
 
 
-def _traces(series: Series) -> list[dict[str, Any]]:
+def _traces(series: Series, *, alone: bool) -> list[dict[str, Any]]:
     lines = [_line("requests", "y", _BLUE, legend=None, fill="tozeroy", unit="/s")]
     lines += [_line(name, "y2", colour, dash=dash, unit=" ms") for name, colour, dash in _QUANTILES]
-    lines += [_area(_uid(kind), kind, "y3", look, hover="%{y:.3~g}/s") for kind, look in _ERRORS.items()]
+    failed = _failed(series)
+    lines += [_area(_uid(kind), kind, "y3", _ERRORS[kind], hover="%{y:.3~g}/s") for kind in failed]
+    lines += [] if failed else [_line("errors", "y3", _RED, legend=None, unit="/s")]
     if _kind(series) == "numbers":
         lines += [_line(name, "y4", _BLUE, dash=dash, uid=f"answer-{name}") for name, dash in _SPREAD]
     else:
@@ -222,15 +247,15 @@ def _traces(series: Series) -> list[dict[str, Any]]:
         looks = [*AREAS[: len(shown) - 1], AREAS[-1]] if OTHERS in shown else AREAS
         longest = min(_LONGEST, int((_LEGEND / max(1, len(shown)) - _SWATCH) / _CHARACTER))
         lines += [
-            _area(f"class-{at}", shortened(label, longest), "y4", look, hover="%{y:.1%}")
+            _area(f"class-{at}", shortened(label, longest), "y4", look, hover="%{y:.3~g} %")
             for at, (label, look) in enumerate(zip(shown, looks, strict=False))
         ]
     return [
         *lines,
         *([_line("none", "y4", _BLUE, legend=None)] if _none(series) else []),  # so that the pane is there
-        _line("drift", "y5", _PINK, legend=None, fill="tozeroy", shape="hv", hover="%{y:.0%}"),
-        _line("in flight", "y6", _SKY, fill="tozeroy"),
-        _line("replicas", "y7", _ORANGE, dash="dash", shape="hv", legend="legend6"),
+        _line("drift", "y5", _PINK, legend=None, fill="tozeroy", shape="hv", unit=" %"),
+        _line("in flight", "y6", _SKY, fill="tozeroy", legend=None if alone else ""),
+        *([] if alone else [_line("replicas", "y7", _ORANGE, dash="dash", shape="hv", legend="legend6")]),
     ]
 
 
@@ -249,9 +274,9 @@ def _area(uid: str, name: str, axis: str, look: tuple[str, str], *, hover: str) 
     colour, pattern = look
     return _trace(uid, name, axis, legend="", hover=hover) | {
         "mode": "lines", "stackgroup": axis, "fillcolor": _pale(colour, 0.5),
-        "line": {"color": colour, "width": 0.8, "shape": "hv" if axis == "y3" else "linear"},
+        "line": {"color": colour, "width": 0, "shape": "hv"},  # with a width, it would be drawn where there is nothing
         "fillpattern": {
-            "shape": pattern, "size": 6, "solidity": 0.35, "fgcolor": colour, "bgcolor": _pale(colour, 0.3),
+            "shape": pattern, "size": 6, "solidity": 0.35, "fgcolor": colour, "bgcolor": _pale(colour, 0.4),
         },
     }  # fmt: skip
 
@@ -288,7 +313,7 @@ def _layout(series: Series) -> dict[str, Any]:
     spacing = ceil(minutes / _MOST_TICKS)
     ticks = range(minutes - minutes % spacing, 0, -spacing)
     layout: dict[str, Any] = {
-        "autosize": True, "height": _HEIGHT, "margin": {"l": _LEFT, "r": _RIGHT, "t": _TOP, "b": _BOTTOM},
+        "autosize": True,
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 11},
         "hovermode": "x unified", "hoversubplots": "axis", "uirevision": "keep", "dragmode": "zoom",
         "xaxis": {
@@ -301,20 +326,33 @@ def _layout(series: Series) -> dict[str, Any]:
     }  # fmt: skip
     for pane, domain in zip(_PANES, _domains(), strict=True):
         number = pane.axis.removeprefix("y")
-        layout[f"yaxis{number}"] = {
-            "domain": domain, "anchor": "x", "rangemode": "tozero", "nticks": 4, "gridcolor": _GRID,
-            "zerolinecolor": _GRID, "fixedrange": True,
-        }  # fmt: skip
+        layout[f"yaxis{number}"] = _axis(pane, domain)
         layout[f"legend{number}"] = {
             "x": 1, "xanchor": "right", "y": domain[1], "yanchor": "bottom", "orientation": "h",
             "bgcolor": "rgba(0,0,0,0)", "font": {"size": 10.5}, "itemwidth": 30, "traceorder": "normal",
         }  # fmt: skip
-    layout["yaxis3"]["nticks"] = layout["yaxis6"]["nticks"] = 3
     layout["yaxis4"] |= {"rangemode": "normal"} if _kind(series) == "numbers" else {
-        "range": [0, 1], "tickvals": [0, 0.5, 1], "tickformat": ".0%",
+        "range": [0, 100], "tickvals": [0, 50, 100], "ticktext": ["0 %", "50 %", "100 %"],
     }  # fmt: skip
-    layout["yaxis5"] |= {"range": [0, 1], "tickvals": [0, 0.5, 1], "tickformat": ".0%"}
     return layout
+
+
+def _axis(pane: _Pane, domain: list[float]) -> dict[str, Any]:
+    return {
+        "domain": domain, "anchor": "x", "rangemode": "tozero", "nticks": pane.ticks, "gridcolor": _GRID,
+        "zerolinecolor": _GRID, "fixedrange": True,
+    }  # fmt: skip
+
+
+def _drift_axis(series: Series) -> dict[str, Any]:
+    """Return the axis of drift, which is short enough to show one column of thirty."""
+    most = max((share for share in series.drift if share is not None), default=0.0)
+    top = 100 * next(end for end in _DRIFTED if most <= end)
+    pane, domain = next(one for one in zip(_PANES, _domains(), strict=True) if one[0].axis == "y5")
+    ticks = [0, top / 2, top]
+    return _axis(pane, domain) | {
+        "range": [0, top], "tickvals": ticks, "ticktext": [f"{tick:g} %" for tick in ticks],
+    }  # fmt: skip
 
 
 def _replicas_axis(series: Series) -> dict[str, Any]:
@@ -352,31 +390,79 @@ def _titles(series: Series) -> list[dict[str, Any]]:
     return titles
 
 
-def _marks(view: MonitorView) -> dict[str, list[dict[str, Any]]]:
-    """Return an upright line for each mark, and a label where there is room for one."""
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """Where a mark's label is, in pixels of the time axis."""
+
+    words: str
+    anchor: str
+    begin: float
+    end: float
+
+
+def _marks(view: MonitorView) -> dict[str, Any]:
+    """Return an upright line for each mark, a label where there is room for one, and the height that they need."""
     oldest = -view.series.ago[0]
-    free = [float("-inf")] * _LEVELS  # up to where the labels of a row go, pixels
-    shapes, labels = [], []
-    for mark in view.marks:
-        x = max(view.series.end - mark.at, 0.0)
-        if not mark.at - view.series.step <= view.series.end <= mark.at + oldest:
-            continue
-        words = shortened(mark.words, _LONGEST)
-        at, width = (1 - x / oldest) * _NARROW, _CHARACTER * len(words)
-        anchor = "left" if at < width / 2 else "right" if at > _NARROW - width / 2 else "center"
-        begin = at - {"left": 0, "center": width / 2, "right": width}[anchor]
-        level = next((level for level in range(_LEVELS) if free[level] <= begin), None)
-        height = 0 if level is None else _ABOVE + _LEVEL * level
-        shapes.append({
-            "type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1 + height / _INNER,
-            "layer": "below", "line": {
-                "color": _RED if mark.kind == "alert" else _GREY, "width": 1.4, "dash": _DASHES.get(mark.kind, "dash"),
-            },
-        })  # fmt: skip
-        if level is not None:
-            free[level] = begin + width + _CHARACTER
-            labels.append({
-                "text": escape(words, quote=False), "x": x, "xref": "x", "xanchor": anchor, "y": 1, "yref": "paper",
-                "yanchor": "bottom", "yshift": height, "showarrow": False, "font": {"size": 10.5},
-            })  # fmt: skip
-    return {"shapes": shapes, "annotations": labels}
+    marks = [
+        (mark, max(view.series.end - mark.at, 0.0))
+        for mark in view.marks
+        if mark.at - view.series.step <= view.series.end <= mark.at + oldest
+    ]
+    labels = [_label(mark, (1 - x / oldest) * _NARROW) for mark, x in marks]
+    levels = _levels(labels, [_RANKS.get(mark.kind, 0) for mark, _ in marks])
+    heights = [0 if level is None else _ABOVE + _LEVEL * level for level in levels]
+    top = _ABOVE + _LEVEL * max((level + 1 for level in levels if level is not None), default=1) + 4
+    placed = [one for one in zip(marks, labels, heights, strict=True) if one[2]]
+    return {
+        "height": top + _INNER + _BOTTOM, "margin": {"l": _LEFT, "r": _RIGHT, "t": top, "b": _BOTTOM},
+        "shapes": [_upright(mark, x) for mark, x in marks],
+        "annotations": [
+            {
+                "text": escape(label.words, quote=False), "x": x, "xref": "x", "xanchor": label.anchor, "y": 1,
+                "yref": "paper", "yanchor": "bottom", "yshift": height, "showarrow": False, "font": {"size": 10.5},
+            }
+            for (_, x), label, height in placed
+        ],
+    }  # fmt: skip
+
+
+def _upright(mark: Mark, x: float) -> dict[str, Any]:
+    """Return a line through the panes, but not through what stands between them, and up to the labels."""
+    spans = [(low, high + _ABOVE / _INNER if high == 1 else high) for low, high in _domains()]
+    return {
+        "type": "path", "xref": "x", "yref": "paper", "layer": "below",
+        "path": " ".join(f"M{x:.2f},{low:.4f}L{x:.2f},{high:.4f}" for low, high in spans), "line": {
+            "color": _RED if mark.kind == "alert" else _GREY, "width": 1.4, "dash": _DASHES.get(mark.kind, "dash"),
+        },
+    }  # fmt: skip
+
+
+def _label(mark: Mark, at: float) -> _Label:
+    words = _named(mark)
+    width = _CHARACTER * len(words)
+    anchor = "left" if at < width / 2 else "right" if at > _NARROW - width / 2 else "center"
+    begin = at - {"left": 0, "center": width / 2, "right": width}[anchor]
+    return _Label(words, anchor, begin, begin + width)
+
+
+def _named(mark: Mark) -> str:
+    """Return a mark in a few words: of an alert what it is about, whose figures are told below."""
+    words = " ".join(mark.words.split())
+    if mark.kind == "alert":
+        about, _, more = words.partition(" is ")
+        words = f"{'✓' if ' again' in more else '▲'} {about}"
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1].rstrip()}…"
+
+
+def _levels(labels: Sequence[_Label], ranks: Sequence[int]) -> list[int | None]:
+    """Return the row of each label, from below, None where it has no room; the first ranks choose first."""
+    levels: list[int | None] = [None] * len(labels)
+    rows: list[list[_Label]] = [[] for _ in range(_LEVELS)]
+    for at in sorted(range(len(labels)), key=lambda at: (ranks[at], -at)):
+        one = labels[at]
+        for level, row in enumerate(rows):
+            if all(one.end + _CHARACTER <= other.begin or other.end + _CHARACTER <= one.begin for other in row):
+                row.append(one)
+                levels[at] = level
+                break
+    return levels

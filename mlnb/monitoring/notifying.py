@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
@@ -18,13 +19,15 @@ from mlnb.errors import InvalidInputError
 from mlnb.monitoring.durations import seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     import aiohttp
 
     from mlnb.monitoring.alerts import AlertChange
 
-__all__ = ["Webhook", "WebhookState", "notify_all", "shown_url"]
+    Callback = Callable[[AlertChange], object]
+
+__all__ = ["Webhook", "WebhookState", "notify_all", "shown_url", "sorted_out"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +44,37 @@ def notify_all(callbacks: Iterable[Callable[[AlertChange], object]], change: Ale
             callback(change)
         except Exception:  # noqa: BLE001 - somebody else's code
             _log.exception("A callback failed on an alert of %s: %s", change.name, change.words)
+
+
+def sorted_out(notify: Callback | str | Iterable[Callback | str]) -> tuple[tuple[Callback, ...], tuple[str, ...]]:
+    """Return who is told: the callbacks, and the URLs.
+
+    Parameters
+    ----------
+    notify : callable, URL, or iterable of them
+
+    Raises
+    ------
+    InvalidInputError
+        If one is neither.
+
+    Examples
+    --------
+    >>> sorted_out("https://chat.example.org/hook")
+    ((), ('https://chat.example.org/hook',))
+    """
+    alone = isinstance(notify, str) or callable(notify) or not isinstance(notify, Iterable)
+    told = (notify,) if alone else tuple(notify)
+    urls = tuple(one for one in told if isinstance(one, str))
+    callbacks = tuple(one for one in told if not isinstance(one, str))
+    for url in urls:
+        shown_url(url)  # which refuses what is none
+    for callback in callbacks:
+        if not callable(callback):
+            raise InvalidInputError(
+                f"notify={callback!r:.60}: a function that takes the alert is needed, a webhook's URL, or a list of them."
+            )
+    return callbacks, urls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

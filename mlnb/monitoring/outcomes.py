@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -28,6 +29,9 @@ _LONGEST = _CELLS // 10  # values of one answer; of a longer one only the id is 
 _SHOWN = 10  # labels that an error names
 _STEP = 1.05  # from one look for the chart to the next: 400 of them for a billion outcomes
 _LARGEST = 1e100  # whose square is a number
+_NAMED = 3  # requests that an error names
+_LISTED = 100  # those that it lists for programs
+_ELSEWHERE = -1  # the trial of what another server counted
 _Kept = tuple[int, "np.ndarray[Any, Any] | None", int, "np.ndarray[Any, Any] | None"]  # what _Answer names
 _ACCURACY, _ERROR, _OUTCOME = "accuracy", "mean absolute error", "outcome"
 _REASONS: dict[type[MlnbError], str] = {
@@ -67,19 +71,44 @@ class _Answer(NamedTuple):
     probabilities: np.ndarray[Any, Any] | None
 
 
+class _Labelled(NamedTuple):
+    """One request whose label came."""
+
+    version: int
+    prediction: np.ndarray[Any, Any] | None
+    trial: int
+    metric: str
+    score: float | None  # None: the answer was no number
+    truth: Any  # for each row; None of an outcome
+
+
 class _Scored(NamedTuple):
     request_id: str
     answer: _Answer
     metric: str
-    score: float | None  # None: the answer was no number
-    truth: Any = None  # for each row; None of an outcome
+    score: float | None
+    truth: Any = None
+    before: _Labelled | None = None  # the label that it has
+
+    def says(self, other: _Labelled | _Scored) -> bool:
+        """Return whether both say the same of a request."""
+        if other.metric != self.metric:
+            return False
+        if self.truth is None:
+            return other.score == self.score
+        return np.array_equal(other.truth, self.truth) if self.metric == _ERROR else bool(other.truth == self.truth)
+
+    def noted(self, trial: int) -> _Labelled:
+        """Return what is remembered of it."""
+        return _Labelled(self.answer.version, self.answer.prediction, trial, self.metric, self.score, self.truth)
 
 
 class Outcomes:
     """Remembers answers until their labels come, and tallies the scores; used on one thread only.
 
     A request's score is the share of its rows that are right (classes), its mean absolute error (numbers), or the
-    outcome itself.
+    outcome itself. The same label again changes nothing. Another one corrects it, but for a request of the trial that
+    is on: its confidence sequences hold for scores that stay as they came, however often one looks.
 
     Parameters
     ----------
@@ -95,7 +124,8 @@ class Outcomes:
     labelled : Labelled
         The newest rows with a label, for reports on quality.
     refused : dict of str to int
-        Labels that were refused, each for what is wrong with itself: "unknown" id, labelled "twice", or "wrong type".
+        Labels that were refused, each for what is wrong with itself: "unknown" id, labelled "twice" and differently, or
+        "wrong type".
 
     Examples
     --------
@@ -112,7 +142,7 @@ class Outcomes:
     def __init__(self, labels: tuple[Any, ...] | None, output: str, *, goal: Goal = "higher") -> None:
         self._outcome_goal = goal
         self.expect(labels, output)
-        self._waiting: OrderedDict[str, _Kept | None] = OrderedDict()  # None: labelled
+        self._waiting: OrderedDict[str, _Kept | _Labelled] = OrderedDict()
         self._cells = 0
         self._metric = _OUTCOME if output == "any" else self._metric_of_labels("")
         self._by_version: dict[int, Tally] = {}
@@ -147,12 +177,23 @@ class Outcomes:
         """Return those of some ids that are not remembered, so that they may be looked up elsewhere and restored."""
         return [one for one in request_ids if one not in self._waiting]
 
-    def restore(self, events: Sequence[PredictionEvent]) -> None:
+    def restore(self, events: Sequence[PredictionEvent], given: Sequence[Label] = ()) -> None:
         """Remember requests of before that were looked up elsewhere; they are part of no trial.
 
         Those that are remembered anyway stay as they are, so that none is labelled twice.
+
+        Parameters
+        ----------
+        events : sequence of PredictionEvent
+        given : sequence of Label
+            What became of some of them, which was counted before.
         """
-        self._keep([event for event in events if event.request_id not in self._waiting], 0)
+        new = {event.request_id: event for event in events if event.request_id not in self._waiting}
+        self._keep(list(new.values()), 0)
+        for label in given:
+            if label.request_id in new and label.request_id in self._waiting:
+                with suppress(MlnbError):  # of classes that are not known here
+                    self._put(label.request_id, self._scored(label).noted(_ELSEWHERE))
 
     def expect(self, labels: tuple[Any, ...] | None, output: str) -> None:
         """Take labels for these answers from here on; see the parameters of the class."""
@@ -179,7 +220,8 @@ class Outcomes:
     def label(self, given: Sequence[Label], *, at: float = 0.0) -> int:
         """Note what became of requests; all of them or, with an error, none.
 
-        A label for an answer without a finite number is noted, and has no score.
+        A label for an answer without a finite number is noted, and has no score. The same label again is no news;
+        another one takes its place, where that is honest.
 
         Parameters
         ----------
@@ -190,21 +232,25 @@ class Outcomes:
         Returns
         -------
         int
-            How many were noted.
+            How many were noted: new ones and corrections.
 
         Raises
         ------
         UnknownRequestError
             If an id is not remembered.
         AlreadyLabelledError
-            If a request was labelled before, or is there twice.
+            If a request has another label that cannot be changed: it counts in the trial that is on, was counted by
+            another server, or is an outcome; or if there are two labels of it.
         InvalidInputError
             If a label is none the model knows, does not fit the rows, or is no finite number; if both or neither of
             label and outcome are given; or if outcomes are mixed with labels in one trial.
         """
         scored = self._checked(given)
         for one in scored:
-            self._note(one, at)
+            if one.before is None:
+                self._note(one, at)
+        self._correct([one for one in scored if one.before is not None])
+        self._make_room()
         return len(scored)
 
     def quality(self, version: int) -> Tally:
@@ -233,14 +279,18 @@ class Outcomes:
         else:
             self.trial(arms, baseline=baseline)
         for request_id, kept in waiting.items():
-            if kept is not None and kept[2] == trial:
-                waiting[request_id] = (kept[0], kept[1], self._trial, kept[3])
+            if kept[2] == trial:
+                waiting[request_id] = (
+                    kept._replace(trial=self._trial)
+                    if isinstance(kept, _Labelled)
+                    else (kept[0], kept[1], self._trial, kept[3])
+                )
 
-    def newest(self, at: int, count: int) -> list[tuple[str, _Kept | None]]:
+    def newest(self, at: int, count: int) -> list[tuple[str, _Kept | _Labelled]]:
         """Return some of the answers that wait for labels, by id, from the ``at``-th newest on, newest first."""
         return list(islice(reversed(self._waiting.items()), at, at + count))
 
-    def prepend(self, answers: Sequence[tuple[str, _Kept | None]]) -> None:
+    def prepend(self, answers: Sequence[tuple[str, _Kept | _Labelled]]) -> None:
         """Remember answers of before, newest first, as far as there is room."""
         for request_id, kept in answers:
             size = _size(kept)
@@ -284,10 +334,20 @@ class Outcomes:
                 if prediction is not None:
                     self._cells += prediction.size if probabilities is None else prediction.size + probabilities.size
                 waiting[request_id] = (event.version, prediction, trial, probabilities)  # plain: a tenth of the time
-        while len(waiting) > KEPT or self._cells > _CELLS:
-            self._forget(waiting.popitem(last=False)[1])
+        self._make_room()
 
-    def _forget(self, kept: _Kept | None) -> None:
+    def _make_room(self) -> None:
+        while len(self._waiting) > KEPT or self._cells > _CELLS:
+            self._forget(self._waiting.popitem(last=False)[1])
+
+    def _put(self, request_id: str, labelled: _Labelled) -> None:
+        """Remember a label in the place of what is remembered of its request."""
+        if request_id in self._waiting:
+            self._forget(self._waiting[request_id])
+        self._waiting[request_id] = labelled
+        self._cells += _size(labelled)
+
+    def _forget(self, kept: _Kept | _Labelled) -> None:
         self._cells -= _size(kept)
 
     # ---- noting ----
@@ -299,10 +359,26 @@ class Outcomes:
                 version, at=at, truth=one.truth, prediction=prediction, probabilities=probabilities,
                 request_id=one.request_id,
             )  # fmt: skip
-        self._forget(one.answer)
-        self._waiting[one.request_id] = None
+        self._put(one.request_id, one.noted(one.answer.trial))
         if one.score is not None:
             self._tally(one, one.score)
+
+    def _correct(self, corrections: Sequence[_Scored]) -> None:
+        """Put labels in the place of others; none of them counts in the trial that is on."""
+        truths: dict[int, dict[str, Any]] = {}
+        for one in corrections:
+            self._put(one.request_id, one.noted(one.answer.trial))
+            if one.truth is not None:
+                truths.setdefault(one.answer.version, {})[one.request_id] = one.truth
+            self._retally(one)
+        for version, by_id in truths.items():
+            self.labelled.correct(version, by_id)
+
+    def _retally(self, one: _Scored) -> None:
+        version, before = one.answer.version, one.before
+        if before is not None and before.score is not None and one.score is not None and one.metric == self._metric:
+            self._binary &= one.score in (0.0, 1.0)
+            self._by_version[version] = _replaced(self.quality(version), before.score, one.score)
 
     def _tally(self, one: _Scored, score: float) -> None:
         if one.metric != self._metric:
@@ -327,30 +403,49 @@ class Outcomes:
     # ---- checking ----
 
     def _checked(self, given: Sequence[Label]) -> list[_Scored]:
-        """Score all, or count those that are refused and raise the first refusal."""
+        """Score what is new, or count those that are refused and raise the first refusal."""
         scored: dict[str, _Scored] = {}
-        refusals: list[MlnbError] = []
+        refusals: list[tuple[str, MlnbError]] = []
         first = ""
         for label in given:
             try:
                 one = self._scored(label)
-                self._check_once(label, scored)
+                self._check_once(one, scored)
+                if one.before is not None and one.says(one.before):
+                    continue
                 first = first or one.metric
                 self._check_metric(first, one)
+                self._check_correction(one)
                 scored[one.request_id] = one
             except MlnbError as error:
-                refusals.append(error)
+                refusals.append((label.request_id, error))
                 self.refused[_REASONS[type(error)]] += 1
         if refusals:
-            raise refusals[0]
+            raise _first_of(refusals, len(given))
         return list(scored.values())
 
-    def _check_once(self, one: Label, scored: Mapping[str, _Scored]) -> None:
-        if one.request_id in scored:
+    def _check_once(self, one: _Scored, scored: Mapping[str, _Scored]) -> None:
+        if one.request_id in scored and not one.says(scored[one.request_id]):
             raise AlreadyLabelledError(
-                f"Request {one.request_id!r} is there twice; give each once. Nothing was noted.",
-                request_id=one.request_id,
+                f"Request {one.request_id!r} is there twice, with two labels; give one.", request_id=one.request_id
             )
+
+    def _check_correction(self, one: _Scored) -> None:
+        before = one.before
+        if before is None:
+            return
+        words = ""
+        if before.metric != one.metric:
+            words = f"was given {'an outcome' if before.truth is None else 'a label'}, which the other cannot replace"
+        elif before.trial == _ELSEWHERE:
+            words = "was labelled otherwise, and counted, before this server began"
+        elif before.trial == self._trial and before.version in self._tallies:
+            words = (
+                "was labelled otherwise and counts in the experiment that is on, whose intervals hold only for labels "
+                "that stay; correct it when the experiment is over"
+            )
+        if words:
+            raise AlreadyLabelledError(f"Request {one.request_id!r} {words}.", request_id=one.request_id)
 
     def _check_metric(self, first: str, one: _Scored) -> None:
         running = self._metric if self._count() else first
@@ -368,9 +463,9 @@ class Outcomes:
                 f"{'and has neither' if one.label is None else 'not both'}.",
                 request_id=one.request_id,
             )
-        answer = self._answer(one.request_id)
+        answer, before = self._answer(one.request_id)
         if one.outcome is not None:
-            return _Scored(one.request_id, answer, _OUTCOME, _number(one, one.outcome))
+            return _Scored(one.request_id, answer, _OUTCOME, _number(one, one.outcome), None, before)
         if answer.prediction is None:
             raise InvalidInputError(
                 f"The answer to request {one.request_id!r} was not kept; give an outcome instead of a label.",
@@ -378,12 +473,13 @@ class Outcomes:
             )
         if self._metric_of_labels(answer.prediction.dtype.kind) == _ERROR:
             numbers = _numbers(one, answer.prediction)
-            return _Scored(one.request_id, answer, _ERROR, _error(one, numbers, answer.prediction), numbers)
+            return _Scored(one.request_id, answer, _ERROR, _error(one, numbers, answer.prediction), numbers, before)
         truth = _rows(one, answer.prediction)
         self._check_classes(one, truth, answer.prediction)
-        return _Scored(one.request_id, answer, _ACCURACY, _accuracy(truth, answer.prediction), truth)
+        return _Scored(one.request_id, answer, _ACCURACY, _accuracy(truth, answer.prediction), truth, before)
 
-    def _answer(self, request_id: str) -> _Answer:
+    def _answer(self, request_id: str) -> tuple[_Answer, _Labelled | None]:
+        """Return the answer to a request, and what became of it where that is known."""
         try:
             kept = self._waiting[request_id]
         except (KeyError, TypeError):
@@ -391,9 +487,9 @@ class Outcomes:
                 f"There is no answered request {request_id!r} here; ids of the last {KEPT:,} requests are kept.",
                 request_id=str(request_id),
             ) from None
-        if kept is None:
-            raise AlreadyLabelledError(f"Request {request_id!r} was labelled before.", request_id=request_id)
-        return _Answer(*kept)
+        if isinstance(kept, _Labelled):
+            return _Answer(kept.version, kept.prediction, kept.trial, None), kept
+        return _Answer(*kept), None
 
     def _metric_of_labels(self, dtype: str) -> str:
         numbers = self._output == "number" or (self._output == "any" and dtype == "f")
@@ -452,11 +548,33 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def _size(kept: _Kept | None) -> int:
-    """Return how many values are kept of an answer."""
-    if kept is None or kept[1] is None:
+def _size(kept: _Kept | _Labelled) -> int:
+    """Return how many values are kept of an answer, and of its label."""
+    if kept[1] is None:
         return 0
+    if isinstance(kept, _Labelled):
+        return kept[1].size if kept.truth is None else 2 * kept[1].size
     return kept[1].size if kept[3] is None else kept[1].size + kept[3].size
+
+
+def _replaced(tally: Tally, before: float, after: float) -> Tally:
+    """Return a tally with one of its numbers changed."""
+    if not tally.count:
+        return tally
+    mean = tally.mean + (after - before) / tally.count
+    m2 = tally.m2 + (after - before) * (after - mean + before - tally.mean)
+    return Tally(tally.count, mean, max(m2, 0.0))
+
+
+def _first_of(refusals: Sequence[tuple[str, MlnbError]], given: int) -> MlnbError:
+    """Return the first of several refusals, with how many there are and of what."""
+    error = refusals[0][1]
+    if given == 1:
+        return error
+    ids = [str(request_id) for request_id, _ in refusals]
+    named = ", ".join(map(_short, ids[:_NAMED])) + ", …" * (len(ids) > _NAMED)
+    words = f"{error} {len(ids):,} of {given:,} are refused ({named}), so none was noted; leave them out or mend them."
+    return type(error)(words, **error.details, refused=ids[:_LISTED])
 
 
 def _accuracy(truth: list[Any], prediction: np.ndarray[Any, Any]) -> float:

@@ -148,6 +148,11 @@ class ReplicaPool:
         return bool(self._idle or self._running)
 
     @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting)
+
+    @property
     def in_flight(self) -> int:
         """Requests that wait or are being answered."""
         return len(self._waiting) + sum(len(running.jobs) for running in self._running.values())

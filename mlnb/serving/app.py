@@ -27,7 +27,7 @@ from mlnb.serving.inference_v2 import model_metadata, server_metadata
 from mlnb.serving.openapi import paths_of
 from mlnb.serving.predicting import Routes, find, find_only
 from mlnb.serving.prometheus import exposition
-from mlnb.serving.readings import exposed_of, views_of
+from mlnb.serving.readings import PublicViews, exposed_of, public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,8 +102,9 @@ def _add_monitoring(app: FastAPI, served: Mapping[str, Served]) -> None:
 
     @app.get("/models/{name}/stats", include_in_schema=False)
     async def stats(name: str) -> Response:
-        snapshot = asdict(find(served, name).observer.monitor.snapshot(now=time.time(), windows=True))
-        del snapshot["last_error"]  # the model's own words are for its owner
+        one = find(served, name)
+        snapshot = asdict(public(one.observer.monitor.snapshot(now=time.time(), windows=True), one))
+        del snapshot["last_error"]
         return _json(snapshot)
 
     @app.get("/metrics", tags=["server"], summary="What the models did, for Prometheus")
@@ -112,7 +113,7 @@ def _add_monitoring(app: FastAPI, served: Mapping[str, Served]) -> None:
         text, content_type = exposition(exposed, accept=request.headers.get("accept", ""))
         return Response(text, media_type=content_type)
 
-    add_dashboard(app, lambda window: views_of(served, window=window))
+    add_dashboard(app, PublicViews(served))
 
 
 def _add_feedback(app: FastAPI, served: Mapping[str, Served]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import random
 import time
 from dataclasses import dataclass, field
@@ -34,10 +35,15 @@ if TYPE_CHECKING:
     from mlnb.monitoring.drift import DriftReport
     from mlnb.registry.signature import Signature
     from mlnb.serving.canary import CanaryDecision
+    from mlnb.serving.observing import Observed
     from mlnb.serving.plan import Plan, Shadow, Spec
     from mlnb.serving.service import Answer, Line
 
 _ALL = 100.0  # percent
+_PATIENCE, _SOON = (
+    1.0,
+    0.005,
+)  # seconds to wait for what is in flight when another server goes on, and between two looks
 
 __all__ = ["Gateway"]
 
@@ -78,7 +84,9 @@ class Gateway(Readings):
         self._rng = random.Random()  # noqa: S311 - shares out work, keeps no secret
         self._lines = Lines(zygotes or Zygotes(), rng=self._rng)
         self._recorders = Recorders()
-        self._watcher = Watcher(self.served, plan_of=lambda name: self._entries[name].plan, changed=self._alerted)
+        self._watcher = Watcher(
+            self.served, plan_of=lambda name: self._entries[name].plan, changed=self._alerted, resting=self._rests
+        )
 
     async def deploy(self, plan: Plan, models: Mapping[int, Any] | None = None) -> None:
         """Serve what a plan says under its name: a new deployment, or a change of one.
@@ -171,6 +179,7 @@ class Gateway(Readings):
         self._begin(name, entry, one)
         self._recorders.attach(observer, plan.watching, [spec.version for spec in plan.specs])
         self._watcher.look(name)
+        self._spawn(self._recorders.rest([served.observer for served in self.served.values()]))
         self._tell(entry)
         return gone, over
 
@@ -253,14 +262,29 @@ class Gateway(Readings):
         )
         self._tell(entry)
 
+    def _rests(self, name: str) -> bool:
+        """Say whether another server watches over a deployment: it goes on with it, or has not handed it over yet."""
+        return self.moving or self._entries[name].handed
+
     def _alerted(self, name: str) -> None:
         if name in self._entries:
             self._tell(self._entries[name])
 
-    async def follow_alerts(self, name: str, after: int) -> list[AlertChange]:
+    async def follow_alerts(self, name: str, who: str, after: int) -> tuple[str, list[AlertChange]]:
         """Wait for alerts that begin or are over, and return those with a number above ``after``.
 
-        An empty list says that the deployment is no more.
+        Parameters
+        ----------
+        name : str
+        who : str
+            Whose numbers those are, as it was returned before; of another one all are new. Empty: nothing is waited
+            for, and the newest one is returned.
+        after : int
+
+        Returns
+        -------
+        str, list of AlertChange
+            Whose numbers they have. Empty: the deployment is no more.
 
         Raises
         ------
@@ -271,11 +295,14 @@ class Gateway(Readings):
             entry = self._entries[name]
             if entry.handed:
                 raise StoppedError("Another server goes on with this.")
-            changes = [change for change in self.served[name].observer.changes if change.number > after]
+            observer = self.served[name].observer
+            if not who:
+                return observer.id, list(observer.changes)[-1:]
+            changes = [change for change in observer.changes if observer.id != who or change.number > after]
             if changes:
-                return changes
+                return observer.id, changes
             await entry.news.wait()
-        return []
+        return "", []
 
     async def drift(self, name: str, rows: int) -> DriftReport:
         """Judge the newest rows that the live version answered."""
@@ -418,14 +445,18 @@ class Gateway(Readings):
         entry = self._entries[name]
         entry.handed = True
         self._tell(entry)
-        return Handed(observed=one.observer.observed(), changes=entry.changes, ended=entry.ended)
+        end = time.monotonic() + _PATIENCE
+        while one.service.in_flight and time.monotonic() < end:  # noqa: ASYNC110 - what is in flight is counted, too
+            await asyncio.sleep(_SOON)
+        return Handed(observed=pickle.dumps(one.observer.observed()), changes=entry.changes, ended=entry.ended)
 
     async def absorb(self, name: str, handed: Handed) -> None:
         """Go on from what was observed elsewhere."""
         if name not in self.served:
             return
         one, entry = self.served[name], self._entries[name]
-        one.observer.absorb(handed.observed)
+        observed: Observed = pickle.loads(handed.observed)
+        one.observer.absorb(observed)
         entry.changes, entry.ended = handed.changes, handed.ended | entry.ended
         rollout = one.observer.rollout
         if rollout is None:
@@ -433,8 +464,8 @@ class Gateway(Readings):
         if rollout.plan.id in handed.ended:
             entry.changes = [handed.ended[rollout.plan.id]]
             self._finish(name)
-        elif handed.observed.progress is not None:
-            rollout.resume(handed.observed.progress)
+        elif observed.progress is not None:
+            rollout.resume(observed.progress)
             one.service.split = _canary_split(entry.plan, rollout.share)
 
     async def moved(self) -> None:

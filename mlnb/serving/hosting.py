@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mlnb.errors import MlnbError, NotDeployedError, PortInUseError, StoppedError
+from mlnb.monitoring.metrics import Mark
 from mlnb.scaling.backoff import Backoff
 from mlnb.scaling.preloading import modules_of
 from mlnb.serving.hosts import KernelHost, ProcessHost
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mlnb.monitoring.comparison import Comparison
     from mlnb.monitoring.drift import DriftReport
     from mlnb.monitoring.experiment import Experiment
-    from mlnb.monitoring.metrics import Mark
     from mlnb.monitoring.outcomes import Label
     from mlnb.monitoring.quality import QualityReport
     from mlnb.monitoring.view import MonitorView
@@ -329,9 +329,10 @@ class Hosting:
         """Note what was done to a deployment, for the time axis."""
         self._ask("mark", name, mark)
 
-    def flush_log(self, name: str) -> None:
-        """Have written to the prediction log what waits."""
-        self._ask("flush_log", name)
+    def flush_log(self, name: str) -> str:
+        """Have written to the prediction log what waits; return why it is not, "" if it is."""
+        failure: str = self._ask("flush_log", name)
+        return failure
 
     def feedback(self, name: str, labels: Sequence[Label]) -> int:
         """Take what became of requests; return how many."""
@@ -361,10 +362,10 @@ class Hosting:
         changes: list[Change] = self._wait_for("follow", name, canary, after)
         return changes
 
-    def follow_alerts(self, name: str, after: int) -> list[AlertChange]:
-        """Wait for alerts of a deployment; an empty list says that it is no more."""
-        changes: list[AlertChange] = self._wait_for("follow_alerts", name, after)
-        return changes
+    def follow_alerts(self, name: str, who: str, after: int) -> tuple[str, list[AlertChange]]:
+        """Wait for alerts of a deployment; see :meth:`Gateway.follow_alerts`."""
+        found: tuple[str, list[AlertChange]] = self._wait_for("follow_alerts", name, who, after)
+        return found
 
     def _wait_for(self, method: str, *arguments: Any) -> Any:
         while True:  # not through _ask, which keeps others waiting
@@ -437,8 +438,8 @@ class Hosting:
             for name in self._hosted:
                 new.call("absorb", name, old.call("hand", name))
                 self._hand_requests(name, old, new)
-        except (MlnbError, OSError, ValueError):  # the line between the two is closed
-            _log.warning("Connections or metrics were left behind: the old server has ended", exc_info=True)
+        except Exception:  # noqa: BLE001 - the line between the two is closed, or rows cannot be pickled: it serves
+            _log.warning("Connections or metrics were left behind", exc_info=True)
         finally:
             with suppress(StoppedError):  # it has ended meanwhile; another one comes
                 new.call("moved")
@@ -483,6 +484,10 @@ class Hosting:
             except (MlnbError, OSError):
                 _log.exception("The gateway process did not start again")
                 return False
+            for name, hosted in self._hosted.items():
+                words = "server ended by itself, and was started again"
+                mark = Mark(at=time.time(), kind="restarted", version=hosted.version.number, words=words)
+                self._host.call("mark", name, mark)
             return True
 
     def _plan(self, hosted: Hosted, *, beside: bool) -> Plan:

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import InvalidInputError, MlnbError, ServerStartError, StoppedError
+from mlnb.monitoring.access_log import on_stderr
 from mlnb.scaling.frames import FrameReader, pack, receive
 from mlnb.scaling.inheritance import keep_from_children
 from mlnb.serving.app import create_app
@@ -264,7 +265,8 @@ def _start(
     return subprocess.Popen(  # noqa: S603 - this very Python
         [sys.executable, "-c", program, *map(str, descriptors), ",".join(sorted(preload))],
         pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=None if os.environ.get("MLNB_DEBUG") else subprocess.DEVNULL, start_new_session=True,
+        stderr=None if os.environ.get("MLNB_DEBUG") or on_stderr(os.environ) else subprocess.DEVNULL,
+        start_new_session=True,
         env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlnb.events import PredictionEvent
     from mlnb.serving.predicting import Served
 
 _SOON = 0.5  # seconds: labels that come one by one are dealt with together
@@ -29,37 +30,59 @@ class LateProbabilities:
         self._one = one
         self._due = False
         self._asked: set[tuple[int, str]] = set()  # of what still waits
+        self._next: deque[tuple[int, str]] = deque()
 
     def wanted(self) -> None:
         """Learn that labels came."""
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_later(_SOON, self._ask)
+            asyncio.get_running_loop().call_later(_SOON, self._begin)
 
-    def _ask(self) -> None:
-        self._due = False
-        lines = self._one.service.lines
+    def _begin(self) -> None:
+        """Find out what lacks its probabilities, and ask for the first."""
+        lines, labelled = self._one.service.lines, self._one.observer.outcomes.labelled
         waiting = {
-            name: number
+            (number, name)
             for number, line in lines.items()
             if line.version.signature.probabilities
-            for name in self._one.observer.outcomes.labelled.waiting(number, most=_MOST)
+            for name in labelled.waiting(number, most=_MOST)
         }
-        self._asked &= {(number, name) for name, number in waiting.items()}
-        lacking = {name: number for name, number in waiting.items() if (number, name) not in self._asked}
-        if not lacking:
-            return
-        if not any(line.pool.in_flight for line in lines.values()):
-            self._ask_for(dict(islice(lacking.items(), _TOGETHER)))
-        self.wanted()
+        self._asked &= waiting
+        self._next = deque(waiting - self._asked)
+        self._ask()
 
-    def _ask_for(self, lacking: dict[str, int]) -> None:
-        self._asked |= {(number, name) for name, number in lacking.items()}
-        for event in self._one.observer.recent.find(lacking).values():
-            if event.version == lacking[event.request_id]:
-                told = partial(self._told, event.version, event.request_id)
+    def _ask(self) -> None:
+        """Ask for the next ones that make a small batch, unless somebody else waits."""
+        lines = self._one.service.lines
+        if not self._next:
+            self._due = False
+        elif any(line.pool.in_flight for line in lines.values()):
+            asyncio.get_running_loop().call_later(_SOON, self._ask)
+        else:
+            chosen = {
+                name: number for number, name in (self._next.popleft() for _ in range(min(_TOGETHER, len(self._next))))
+            }
+            self._asked |= {(number, name) for name, number in chosen.items()}
+            self._ask_for(list(self._one.observer.recent.find(chosen).values()), chosen)
+
+    def _ask_for(self, events: list[PredictionEvent], chosen: dict[str, int]) -> None:
+        """Ask for one request after the other: who comes meanwhile waits for one of them at most."""
+        while events:
+            event = events.pop()
+            if event.version == chosen[event.request_id] and event.version in self._one.service.lines:
+                told = partial(self._told, event, events, chosen)
                 self._one.service.ask_again(event.version, event.inputs, event.rows, told)
+                return
+        self._ask()
 
-    def _told(self, version: int, request_id: str, probabilities: Any) -> None:
+    def _told(
+        self, event: PredictionEvent, events: list[PredictionEvent], chosen: dict[str, int], probabilities: Any
+    ) -> None:
+        labelled = self._one.observer.outcomes.labelled
         if probabilities is not None:
-            self._one.observer.outcomes.labelled.add_probabilities(version, request_id, probabilities)
+            labelled.add_probabilities(event.version, event.request_id, probabilities)
+        loop = asyncio.get_running_loop()
+        if any(line.pool.waiting for line in self._one.service.lines.values()):
+            loop.call_later(_SOON, self._ask_for, events, chosen)
+        else:
+            loop.call_soon(self._ask_for, events, chosen)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import secrets
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
     from mlnb.serving.rollout import Rollout
 
 _CELLS = 500_000  # values of the requests that are kept
+_log = logging.getLogger(__name__)
+
 _AGE = 5.0  # seconds that a report on quality is good enough to be looked at
 _PATIENCE = 2.0  # seconds that labels wait for the log
+_MOST_SEEKING = 20  # labels that wait for it
 _MARKS = 200  # on the time axis
 _CHANGES = 1000  # of alerts
 
@@ -63,6 +68,7 @@ class Observed:
     marks : list of Mark
     alerts : Alerts
     changes : list of AlertChange
+    id : str
     drift : DriftReport or None
     comparison : Comparison or None
     progress : CanaryProgress or None
@@ -74,6 +80,7 @@ class Observed:
     marks: list[Mark]
     alerts: Alerts
     changes: list[AlertChange]
+    id: str
     drift: DriftReport | None = None
     comparison: Comparison | None = None
     progress: CanaryProgress | None = None
@@ -117,6 +124,8 @@ class Observer:
         Decides on a canary by it.
     labelled : callable
         Called when labels came.
+    id : str
+        The numbers of alerts belong to it; it goes along when another server goes on.
     """
 
     def __init__(self, name: str, signature: Signature, *, listeners: Sequence[Listener] = ()) -> None:
@@ -125,6 +134,7 @@ class Observer:
         self.outcomes = Outcomes(signature.labels, signature.output)
         self.recent = RecentRequests(_CELLS)
         self._signatures: dict[int, Signature] = {}
+        self._live: tuple[int, ...] = ()
         self._quality: dict[str, tuple[float, tuple[QualityReport, ...]]] = {}
         self.rows = RowSample()
         self.marks: deque[Mark] = deque(maxlen=_MARKS)
@@ -135,11 +145,14 @@ class Observer:
         self.webhooks: tuple[Webhook, ...] = ()
         self.mirror: Mirror | None = None
         self.rollout: Rollout | None = None
+        self.id = secrets.token_hex(8)
+        self._turn, self._seeking = asyncio.Lock(), 0
         self.labelled: Callable[[], None] = _nobody
         self._listeners = tuple(listeners)
 
     def expect(self, signatures: Mapping[int, Signature]) -> None:
         """Learn which versions answer from now on, by number, the live one first."""
+        self._live = tuple(signatures)
         before = {version: one for version, one in self._signatures.items() if version not in signatures}
         self._signatures = before | dict(reversed(list(signatures.items())))  # the live one is the newest
         while len(self._signatures) > VERSIONS:
@@ -147,6 +160,14 @@ class Observer:
         self.monitor.numbers = _numbers(next(iter(signatures.values())))
         widths = {_width(signature) for signature in signatures.values()}
         self.recent.width = widths.pop() if len(widths) == 1 else None
+
+    @property
+    def speaks_freely(self) -> bool:
+        """Whether answers may be any text, which is for nobody but the person who runs the model."""
+        return any(
+            one.labels is None and one.output not in ("number", "cluster", "outlier")
+            for one in self._signatures.values()
+        )
 
     def observe(self, events: Sequence[PredictionEvent]) -> None:
         """Learn from the requests of one turn of the loop."""
@@ -173,10 +194,14 @@ class Observer:
         MlnbError
         """
         log = self.log
-        if log is not None:
-            unknown = self.outcomes.unknown([label.request_id for label in labels])
-            if unknown:
-                self.outcomes.restore(await asyncio.to_thread(_logged, log, self.name, unknown))
+        unknown = [] if log is None else self.outcomes.unknown([label.request_id for label in labels])
+        if log is not None and unknown and self._seeking < _MOST_SEEKING:
+            self._seeking += 1
+            try:
+                async with self._turn:  # one at a time, so that the threads are there for others
+                    self.outcomes.restore(await asyncio.to_thread(_logged, log, self.name, unknown))
+            finally:
+                self._seeking -= 1
         count = self.outcomes.label(labels, at=time.time())
         self.labelled()
         if log is not None:
@@ -193,11 +218,16 @@ class Observer:
             return before[1]
         labelled, seconds = self.outcomes.labelled, WINDOWS[window]
         since = None if seconds is None else now - seconds
-        reports = tuple(
-            labelled.report(version, window_name=window, since=since, labels=labels, output=output)
-            for version in labelled.versions
-            for labels, output in [self._answers(version)]
-        )
+        versions = {*labelled.versions, *self._live}
+        try:
+            reports = tuple(
+                labelled.report(version, window_name=window, since=since, labels=labels, output=output)
+                for version in sorted(versions)
+                for labels, output in [self._answers(version)]
+            )
+        except Exception:  # noqa: BLE001 - answers may be any objects, and all that is told of a server stands here
+            _log.exception("The quality of %s could not be judged", self.name)
+            reports = ()
         self._quality[window] = (now, reports)
         return reports
 
@@ -226,7 +256,7 @@ class Observer:
         """Return what was learnt so far."""
         return Observed(
             monitor=self.monitor, outcomes=self.outcomes.without_answers(), rows=self.rows, marks=list(self.marks),
-            alerts=self.alerts, changes=list(self.changes), drift=self.drift,
+            alerts=self.alerts, changes=list(self.changes), id=self.id, drift=self.drift,
             comparison=None if self.mirror is None else self.mirror.comparison,
             progress=None if self.rollout is None else self.rollout.progress,
         )  # fmt: skip
@@ -250,6 +280,7 @@ class Observer:
         self.alerts.resume(observed.alerts)
         self.changes = deque([*observed.changes, *self.changes], maxlen=_CHANGES)
         self.drift = self.drift or observed.drift
+        self.id = observed.id
         if self.mirror is not None and observed.comparison is not None:
             self.mirror.comparison = observed.comparison
 
@@ -258,7 +289,8 @@ def _logged(log: PredictionLog, name: str, request_ids: list[str]) -> list[Predi
     """Return requests that are in the log, unless it cannot be read just now."""
     from mlnb.monitoring.prediction_log import find
 
-    log.flush(timeout=_PATIENCE)
+    if not log.state().failure:
+        log.flush(timeout=_PATIENCE)
     try:
         return [logged.event for logged in find(log.settings, name, request_ids).values() if logged.label is None]
     except OSError:

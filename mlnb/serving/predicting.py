@@ -128,7 +128,9 @@ def predict(service: ModelService, form: Form, inquiry: Inquiry, *, number: int 
         query, encode = form.read(inquiry, service.live.version.signature)
         timeout = _timeout(inquiry, service)
     except MlnbError as error:
-        service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
+        service.refuse(
+            error, received=received, answered=partial(_respond_error, inquiry, form), parent=_parent(service, inquiry)
+        )
         return
     _submit(service, form, inquiry, query, encode, timeout=timeout, received=received, number=number)
 
@@ -143,7 +145,9 @@ async def _predict_large(
         query, encode = await _read_large(service, form, inquiry)
         timeout = _timeout(inquiry, service)
     except MlnbError as error:
-        service.refuse(error, received=received, answered=partial(_respond_error, inquiry, form))
+        service.refuse(
+            error, received=received, answered=partial(_respond_error, inquiry, form), parent=_parent(service, inquiry)
+        )
         return
     except Exception:  # noqa: BLE001 - nobody else would answer
         _log.exception("A request failed")
@@ -184,11 +188,14 @@ def _submit(
             inquiry.respond(200, headers, body)
 
     key = b"" if service.split is None else inquiry.header(_KEY)
-    parent = inquiry.header(b"traceparent") if service.traced else b""
     service.submit(
         query, timeout=timeout, received=received, answered=answered, gone=lambda: inquiry.gone, key=key, number=number,
-        parent=parent,
+        parent=_parent(service, inquiry),
     )  # fmt: skip
+
+
+def _parent(service: ModelService, inquiry: Inquiry) -> bytes:
+    return inquiry.header(b"traceparent") if service.traced else b""
 
 
 def _respond_error(inquiry: Inquiry, form: Form, error: MlnbError) -> None:

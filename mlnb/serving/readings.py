@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from mlnb.monitoring import MetricsSnapshot
     from mlnb.monitoring.comparison import Comparison
     from mlnb.monitoring.experiment import Experiment
-    from mlnb.monitoring.metrics import Mark, Series
+    from mlnb.monitoring.metrics import Mark, Series, WindowMetrics
     from mlnb.monitoring.outcomes import Label
     from mlnb.monitoring.quality import QualityReport
     from mlnb.serving.observing import Remembered
     from mlnb.serving.predicting import Served
 
-__all__ = ["Readings", "exposed_of", "view_of", "views_of"]
+__all__ = ["PublicViews", "Readings", "exposed_of", "public", "view_of"]
 
 _PATIENCE = 5.0  # seconds
+_EVERY = 0.9  # seconds: a page asks once a second
 
 
 class Readings:
@@ -61,11 +62,12 @@ class Readings:
         """Return how right each version was, by the labels that came in a window."""
         return self._find(name).observer.quality(window, now=time.time())
 
-    async def flush_log(self, name: str) -> None:
-        """Have written to the prediction log what waits."""
+    async def flush_log(self, name: str) -> str:
+        """Have written to the prediction log what waits; return why it is not, "" if it is."""
         log = self._find(name).observer.log
-        if log is not None:
-            await asyncio.to_thread(partial(log.flush, timeout=_PATIENCE))
+        if log is None or await asyncio.to_thread(partial(log.flush, timeout=_PATIENCE)):
+            return ""
+        return log.state().failure
 
     async def mark(self, name: str, mark: Mark) -> None:
         """Note what was done, for the time axis."""
@@ -159,7 +161,12 @@ def exposed_of(name: str, one: Served) -> Exposed:
         latency={number: cell.latency for number, cell in by_version.items()},
         waited={number: cell.waited for number, cell in by_version.items()},
         batch={number: cell.batch for number, cell in by_version.items()},
-        predictions={(number, label): count for number, one in answers.items() for label, count in one.classes.items()},
+        predictions={
+            (number, label): count
+            for number, found in answers.items()
+            if not observer.speaks_freely
+            for label, count in found.classes.items()
+        },
         missing={number: one.missing for number, one in answers.items()},
         labels={report.version: report.labels for report in reports if report.window == "all time"},
         refused=observer.outcomes.refused,
@@ -177,6 +184,45 @@ def exposed_of(name: str, one: Served) -> Exposed:
     )  # fmt: skip
 
 
-def views_of(served: Mapping[str, Served], *, window: int) -> list[MonitorView]:
-    """Return that of all deployments, by name."""
-    return [view_of(name, one, window=window) for name, one in sorted(dict(served).items())]
+class PublicViews:
+    """What a dashboard draws of all deployments for anybody who asks over HTTP; worked out once a second at most.
+
+    Answers that are free text are not told.
+
+    Parameters
+    ----------
+    served : mapping of str to Served
+        A live view.
+    """
+
+    def __init__(self, served: Mapping[str, Served]) -> None:
+        self._served = served
+        self._known: dict[int, tuple[float, list[MonitorView]]] = {}  # by window: when, and what
+
+    def __call__(self, window: int) -> list[MonitorView]:
+        """Return a view of each deployment, by name."""
+        now = time.monotonic()
+        known = self._known.get(window)
+        if known is None or now - known[0] >= _EVERY:
+            views = [
+                _public(view_of(name, one, window=window), one) for name, one in sorted(dict(self._served).items())
+            ]
+            known = self._known[window] = (now, views)
+        return known[1]
+
+
+def public(metrics: MetricsSnapshot, one: Served) -> MetricsSnapshot:
+    """Return metrics without what only the person who runs the model may read: its own words, and free text."""
+    quiet = replace(metrics, last_error=None)
+    if one.observer.speaks_freely:
+        return replace(quiet, windows=tuple(_without_classes(window) for window in metrics.windows))
+    return quiet
+
+
+def _public(view: MonitorView, one: Served) -> MonitorView:
+    series = replace(view.series, classes={}) if one.observer.speaks_freely else view.series
+    return replace(view, metrics=public(view.metrics, one), series=series)
+
+
+def _without_classes(window: WindowMetrics) -> WindowMetrics:
+    return replace(window, answers=tuple(replace(answers, classes={}) for answers in window.answers))

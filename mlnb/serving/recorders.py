@@ -28,7 +28,7 @@ class Recorders:
     """Begins what is wanted, shares it among deployments, and ends what none needs any more."""
 
     def __init__(self) -> None:
-        self._logs: dict[LogSettings, PredictionLog] = {}
+        self._logs: dict[tuple[str, LogSettings], PredictionLog] = {}
         self._webhooks: dict[str, Webhook] = {}
         self._access_log = access_log_for(os.environ)
 
@@ -39,7 +39,7 @@ class Recorders:
     def attach(self, observer: Observer, watching: Watching, versions: Iterable[ModelVersion]) -> None:
         """Give a deployment the log, the rules and the webhooks that it is to have."""
         settings = watching.log
-        observer.log = None if settings is None else self._log(settings)
+        observer.log = None if settings is None else self._log(observer.name, settings)
         if observer.log is not None:
             for version in versions:
                 observer.log.name_fields(version.name, version.number, version.signature.names)
@@ -56,7 +56,7 @@ class Recorders:
         webhooks = {webhook for observer in observers for webhook in observer.webhooks}
         ending = [log for log in self._logs.values() if log not in logs]
         over = [webhook for webhook in self._webhooks.values() if webhook not in webhooks]
-        self._logs = {settings: log for settings, log in self._logs.items() if log in logs}
+        self._logs = {key: log for key, log in self._logs.items() if log in logs}
         self._webhooks = {url: webhook for url, webhook in self._webhooks.items() if webhook in webhooks}
         for close in [*(log.close for log in ending), *(webhook.close for webhook in over)]:
             try:
@@ -68,12 +68,13 @@ class Recorders:
         """End the access log."""
         self._access_log.close()
 
-    def _log(self, settings: LogSettings) -> PredictionLog:
-        if settings not in self._logs:
+    def _log(self, name: str, settings: LogSettings) -> PredictionLog:
+        """Return the log of one deployment: each counts by itself."""
+        if (name, settings) not in self._logs:
             from mlnb.monitoring.prediction_log import PredictionLog
 
-            self._logs[settings] = PredictionLog(settings)
-        return self._logs[settings]
+            self._logs[name, settings] = PredictionLog(settings)
+        return self._logs[name, settings]
 
     def _webhook(self, url: str) -> Webhook:
         if url not in self._webhooks:

@@ -175,6 +175,11 @@ class ModelService:
         return self.live.pool.ready
 
     @property
+    def in_flight(self) -> int:
+        """Requests that wait or are being answered."""
+        return sum(line.pool.in_flight for line in self.lines.values())
+
+    @property
     def shares(self) -> dict[int, float]:
         """The part of the requests that each version has, from 0 to 1."""
         return {self.version.number: 1.0} if self.split is None else self.split.shares

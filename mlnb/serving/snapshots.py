@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from mlnb.monitoring.comparison import ComparisonSummary
     from mlnb.monitoring.prediction_log import LogState
     from mlnb.scaling.pool import ReplicaSnapshot
-    from mlnb.serving.observing import Observed
     from mlnb.serving.rollout import CanarySnapshot, Change
 
 __all__ = ["Handed", "ServiceSnapshot", "ShadowSnapshot", "TrafficSnapshot", "VersionCount"]
@@ -117,13 +116,14 @@ class Handed:
 
     Attributes
     ----------
-    observed : Observed
+    observed : bytes
+        An :class:`~mlnb.serving.observing.Observed`, pickled on the loop, where nothing changes it meanwhile.
     changes : list of Change
         That the last canary made.
     ended : dict of str to Change
         What became of canaries, by id.
     """
 
-    observed: Observed
+    observed: bytes
     changes: list[Change]
     ended: dict[str, Change]

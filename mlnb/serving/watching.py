@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mlnb.monitoring.drift import DriftReport
+    from mlnb.monitoring.metrics import Series
     from mlnb.registry.rows.baseline import Baseline
     from mlnb.scaling.pool import ReplicaPool
     from mlnb.serving.observing import Observer
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 _EVERY = 1.0  # seconds
 _DRIFT_EVERY = 10  # seconds between two looks at drift, while there are new rows
 _ROWS = 1000  # of the newest, that drift is judged by
+_SHARE = 50  # so many times as long as judging takes nothing is judged: it takes 2 % of a core at most
+_MINUTE = 60
 _LATELY = 300.0  # seconds that crashes and dropped rows are counted over
 
 __all__ = ["Watcher"]
@@ -43,9 +46,10 @@ class _Known:
     crashes: WeakKeyDictionary[ReplicaPool, int] = field(default_factory=WeakKeyDictionary)
     crashed: deque[float] = field(default_factory=deque)  # when, by time.monotonic
     dropped: deque[tuple[float, int]] = field(default_factory=deque)  # when, and rows since it was deployed
-    baselines: dict[int, Baseline | None] = field(default_factory=dict)  # by version
+    baselines: dict[str, Baseline | None] = field(default_factory=dict)  # by digest
     version: int = 0  # that was live at the last look at drift
     newest: float | None = None  # when the newest row came that it was judged by
+    pause: float = _DRIFT_EVERY  # seconds until the next one
     looked: float = -inf
     looking: bool = False
 
@@ -61,14 +65,18 @@ class Watcher:
         Returns the plan of a name.
     changed : callable
         Told the name of a deployment whose alerts have changed.
+    resting : callable
+        Says whether a name is not to be looked at now.
     """
 
     def __init__(
-        self, served: Mapping[str, Served], *, plan_of: Callable[[str], Plan], changed: Callable[[str], None]
-    ) -> None:
+        self, served: Mapping[str, Served], *, plan_of: Callable[[str], Plan], changed: Callable[[str], None],
+        resting: Callable[[str], bool],
+    ) -> None:  # fmt: skip
         self._served = served
         self._plan_of = plan_of
         self._changed = changed
+        self._resting = resting
         self._known: WeakKeyDictionary[Observer, _Known] = WeakKeyDictionary()
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[DriftReport | None]] = set()
@@ -95,7 +103,8 @@ class Watcher:
     def look(self, name: str) -> None:
         """Look at one deployment now."""
         try:
-            self._look(name, self._served[name])
+            if not self._resting(name):
+                self._look(name, self._served[name])
         except Exception:  # noqa: BLE001 - nothing of this may end it, or reach those who are served
             _log.exception("%s could not be looked at", name)
 
@@ -134,11 +143,13 @@ class Watcher:
         while known.dropped[0][0] < now - _LATELY:
             known.dropped.popleft()
         requests, report = metrics.window_requests, one.observer.drift
+        scored = any(rule.metric == "quality" for rule in one.observer.alerts.rules)  # else nobody asks
         return Reading(
             at=at, version=one.service.version.number, total=metrics.requests, requests=requests,
-            error_rate=metrics.window_errors / requests if requests else None, p50=metrics.p50, p95=metrics.p95,
-            p99=metrics.p99, rate=metrics.rate, drift=None if report is None else _harm(report),
-            quality=one.observer.score(one.service.version.number, now=at), crashes=float(len(known.crashed)),
+            error_rate=_error_rate(one.observer.monitor.series(now=at, window=_MINUTE)), p50=metrics.p50,
+            p95=metrics.p95, p99=metrics.p99, rate=metrics.rate, drift=None if report is None else _harm(report),
+            quality=one.observer.score(one.service.version.number, now=at) if scored else None,
+            crashes=float(len(known.crashed)),
             dropped=None if log is None else float(known.dropped[-1][1] - known.dropped[0][1]),
         )  # fmt: skip
 
@@ -151,7 +162,7 @@ class Watcher:
         if version != known.version:  # what is known of another one says nothing of this
             known.version, known.newest, known.looked = version, None, -inf
             one.observer.drift = None
-        if newest in (None, known.newest) or known.looking or now - known.looked < _DRIFT_EVERY:
+        if newest in (None, known.newest) or known.looking or now - known.looked < known.pause:
             return
         known.newest, known.looked, known.looking = newest, now, True
         task = asyncio.get_running_loop().create_task(self._keep(name, one, known))
@@ -159,6 +170,7 @@ class Watcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, name: str, one: Served, known: _Known) -> DriftReport | None:
+        began = time.monotonic()
         try:
             report = await self.drift(name, one, rows=_ROWS)
         except Exception:  # noqa: BLE001 - rows may be anything
@@ -170,6 +182,7 @@ class Watcher:
             return report
         finally:
             known.looking = False
+            known.pause = max(_DRIFT_EVERY, _SHARE * (time.monotonic() - began))
 
     async def drift(self, name: str, one: Served, *, rows: int) -> DriftReport:
         """Judge the newest rows that the live version answered, on another thread."""
@@ -177,9 +190,10 @@ class Watcher:
         spec = self._plan_of(name).live
         version = spec.version
         sampled = one.observer.rows.rows(version.number, most=rows)
-        if version.number not in known.baselines:
-            known.baselines = {version.number: await asyncio.to_thread(_baseline, spec)}
-        baseline = known.baselines[version.number]
+        digest = version.baseline_digest or ""
+        if digest not in known.baselines:
+            known.baselines = {digest: await asyncio.to_thread(_baseline, spec)}
+        baseline = known.baselines[digest]
 
         def judged() -> DriftReport:
             window = columns_of(version.signature, sampled)
@@ -194,6 +208,13 @@ class Watcher:
 def _baseline(spec: Spec) -> Baseline | None:
     registry = ModelRegistry(spec.registry).assume_trusted()  # by the one who deployed it
     return registry.baseline(spec.reference)
+
+
+def _error_rate(series: Series) -> float | None:
+    """Return the share of the requests that failed by no fault of their own; None without requests."""
+    requests = sum(series.requests)
+    failed = sum(sum(counts) for kind, counts in series.kinds.items() if kind != "invalid request")
+    return failed / requests if requests else None
 
 
 def _harm(report: DriftReport) -> float | None:

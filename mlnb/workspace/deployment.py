@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlnb.monitoring import MetricsSnapshot
+    from mlnb.monitoring.alerts import AlertRule
     from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.guards import Guard
     from mlnb.monitoring.load.result import BenchmarkResult
@@ -75,6 +76,7 @@ class Deployment(Monitored):
         self._before: ModelVersion | None = None  # live when the split or canary began that is on
         self._previous: int | None = None
         self._variants: dict[int, Variant] = {}  # that were served here, by number
+        self._callbacks_before: tuple[Any, ...] = ()  # it was stopped
         self._own: list[int] = []  # numbers of the events in the registry's history that are this deployment's
 
     def __enter__(self) -> Self:
@@ -139,8 +141,8 @@ class Deployment(Monitored):
     def _hosting(self) -> Hosting:
         return self._workspace._hosting
 
-    def _rewatch(self, hosted: Hosted) -> None:
-        self._workspace.rewatch(self, hosted)
+    def _rewatch(self, rules: tuple[AlertRule, ...], webhooks: tuple[str, ...]) -> None:
+        self._workspace.rewatch(self, rules, webhooks)
 
     @property
     def _served(self) -> Hosted:
@@ -429,11 +431,15 @@ class Deployment(Monitored):
         """
         if self.state == "live" or self._hosted is None:
             return self
-        manner = self._hosted.manner
-        return self._workspace.deploy(
+        manner, watching, callbacks = self._hosted.manner, self._hosted.watching, self._callbacks_before
+        self._workspace.deploy(
             str(self.version), registry=self.registry, replicas=manner.replicas, policy=manner.policy,
-            timeout=manner.timeout, accelerate=self.acceleration is not None,
+            timeout=manner.timeout, accelerate=self.acceleration is not None, log=watching.log or False,
         )  # fmt: skip
+        self._rewatch(watching.rules, watching.webhooks)
+        self._callbacks = callbacks
+        self._heed()
+        return self
 
     def stop(self) -> None:
         """Take no more requests and answer those in flight, for at most 5 seconds. Again is harmless."""
@@ -589,7 +595,9 @@ class Deployment(Monitored):
         """Become stopped; say whether it was live."""
         if not self._live:
             return False
-        self._observed()
+        with suppress(MlnbError):
+            self.view()  # what it shows from now on
+        self._callbacks_before, self._callbacks = self._callbacks, ()
         self._live = False
         self._variants.clear()  # each holds a registry, with all that it has read
         self._since = datetime.now(UTC)

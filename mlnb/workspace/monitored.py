@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ class Monitored:
     def _place(self, replicas: Any) -> str:
         raise NotImplementedError
 
-    def _rewatch(self, hosted: Hosted) -> None:
+    def _rewatch(self, rules: tuple[AlertRule, ...], webhooks: tuple[str, ...]) -> None:
         raise NotImplementedError
 
     def metrics(self) -> MetricsSnapshot:
@@ -176,7 +177,7 @@ class Monitored:
         from mlnb.monitoring.alerts import DEFAULT_RULES, AlertRule, Alerts
         from mlnb.monitoring.notifying import shown_url
 
-        hosted = self._served
+        self._served  # noqa: B018 - raises
         wanted = tuple(AlertRule.of(rule) for rule in rules) or DEFAULT_RULES
         Alerts(wanted, name=self.name)  # which refuses two of one name
         told = (notify,) if isinstance(notify, str) or callable(notify) else tuple(notify)
@@ -189,7 +190,7 @@ class Monitored:
                 raise InvalidInputError(
                     f"notify={callback!r:.60}: a function that takes the alert, or a URL, is needed."
                 )
-        self._rewatch(replace(hosted, watching=replace(hosted.watching, rules=wanted, webhooks=urls)))
+        self._rewatch(wanted, urls)
         self._callbacks = callbacks
         self._heed()
         return self
@@ -223,8 +224,9 @@ class Monitored:
         first, last = (None if one is None else _seconds(one) for one in (since, until))
         settings = None if self._hosted is None else self._hosted.watching.log
         if settings is not None:
-            if self._live:
-                self._hosting.flush_log(self.name)
+            failure = self._hosting.flush_log(self.name) if self._live else ""
+            if failure:
+                warnings.warn(f"The newest requests are not in the log: {failure}.", stacklevel=2)
             return read(settings, self.name, since=first, until=last, version=version, limit=limit)
         self._served  # noqa: B018 - raises
         events = self._hosting.recent(self.name, first or 0.0, last or time.time())
@@ -267,15 +269,17 @@ class Monitored:
     def _call_back(self) -> None:
         from mlnb.monitoring.notifying import notify_all
 
-        after = 0
+        who, after = "", 0
         while self._heeds():
+            known: str = ""
             changes: list[AlertChange] = []
             with suppress(MlnbError):
-                changes = self._hosting.follow_alerts(self.name, after)
-            for change in changes:
+                known, changes = self._hosting.follow_alerts(self.name, who, after)
+            for change in changes if who else []:  # what was before is no news
                 notify_all(self._callbacks, change)
-            after = changes[-1].number if changes else 0
-            if not changes and self._live:  # its server ended, and another one comes
+            if known:
+                who, after = known, changes[-1].number if changes else 0
+            elif self._live:  # its server ended, and another one comes
                 time.sleep(_AGAIN)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import ModuleType
 
+    from mlnb.monitoring.alerts import AlertRule
     from mlnb.monitoring.guards import Guard
     from mlnb.registry import ModelVersion
     from mlnb.registry.history import Action
@@ -139,10 +140,12 @@ class Workspace:
         # Storing and loading take their time, on a bucket above all: other names go on meanwhile.
         with turn, self._server_on(port):  # first: a port that is taken must leave the registry as it was
             manner = self._manner(serving_name, replicas=replicas, policy=policy, timeout=timeout)
-            self._watching(serving_name, log=log)  # which refuses what is none
+            wanted = self._watching(serving_name, log=log)  # which refuses what is none
             if stored:
                 version = _existing(where, model, name=name, **given)
+                _check_hidden(wanted, lambda: version.signature.names)
             else:
+                _check_hidden(wanted, lambda: _fields_of(model, example))
                 version = where.register(
                     model, serving_name, example=example, metrics=metrics, description=description,
                     serializer=serializer, by_value=by_value,
@@ -276,9 +279,11 @@ class Workspace:
             deployment._go_live(promoted(deployment._served, number), {}, "promoted", reason=reason)
         return deployment
 
-    def rewatch(self, deployment: Deployment, hosted: Hosted) -> None:
+    def rewatch(self, deployment: Deployment, rules: tuple[AlertRule, ...], webhooks: tuple[str, ...]) -> None:
         """Let a deployment be watched by other rules; nothing else changes."""
         with self._turns[deployment.name], self._server_on(None):
+            now = deployment._served
+            hosted = replace(now, watching=replace(now.watching, rules=rules, webhooks=webhooks))
             self._hosting.serve(hosted)
             deployment._adopt(hosted)
 
@@ -436,7 +441,7 @@ class Workspace:
         from mlnb.serving.plan import Watching
 
         known = self._deployments.get(name)
-        before = known._hosted.watching if known and known._hosted else Watching()
+        before = known._hosted.watching if known and known._live and known._hosted else Watching()
         if log is None:
             return before
         if log is False:
@@ -539,6 +544,22 @@ def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **gi
             "leave it out, or deploy the model object as a new version."
         )
     return registry.version(reference)
+
+
+def _check_hidden(watching: Watching, names: Callable[[], Sequence[str]]) -> None:
+    """Refuse a log that is to hide what is no field."""
+    if watching.log is not None and (watching.log.leave_out or watching.log.hashed):
+        from mlnb.monitoring.prediction_log import check_fields
+
+        check_fields(watching.log, names())
+
+
+def _fields_of(model: Any, example: Any) -> Sequence[str]:
+    """Return what the fields of a model will be called that is not registered yet."""
+    from mlnb.registry.admission import opened, plain_example
+    from mlnb.registry.rows.inference import infer_signature
+
+    return infer_signature(opened(model), plain_example(example)).names
 
 
 def _name_for(model: object) -> str:

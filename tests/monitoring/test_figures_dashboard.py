@@ -47,7 +47,8 @@ def test_plotly_takes_it_and_the_axes_are_linked(name: str) -> None:
     figure = dashboard_figure(VIEWS[name])
     assert isinstance(figure, Figure)
     assert {trace.xaxis for trace in figure.data} == {"x"}
-    assert {trace.yaxis for trace in figure.data} == {"y", *(f"y{number}" for number in range(2, 8))}
+    panes = 7 if name == "quiet" else 8  # in the kernel there are no replicas to count
+    assert {trace.yaxis for trace in figure.data} == {"y", *(f"y{number}" for number in range(2, panes))}
     assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
     json.loads(figure.to_json())
 
@@ -84,8 +85,8 @@ def test_what_was_done_is_an_upright_line_with_a_label() -> None:
     data = dashboard_data(views.busy_view())
     lines, labels = data["layout"]["shapes"], [one["text"] for one in data["layout"]["annotations"]]
     assert len(lines) == 4
-    assert all(line["x0"] == line["x1"] and line["yref"] == "paper" for line in lines)
-    assert {"v3 deployed", "v4 deployed", "rolled back to v3"} <= set(labels)
+    assert all(line["path"].count("M") == 6 and line["yref"] == "paper" for line in lines)  # one part in each pane
+    assert {"v3 deployed", "v4 deployed", "rolled back to v3", "▲ error rate"} <= set(labels)
     assert len({line["line"]["dash"] for line in lines}) == 3  # deployed, rolled back, alert
 
 
@@ -94,7 +95,7 @@ def test_marks_outside_the_window_are_left_out_and_one_of_this_second_is_not() -
         Mark(at=views.NOW + ago, kind="deployed", version=1, words=str(ago)) for ago in (-4000, -301, -10, 0.9, 5)
     )
     shapes = dashboard_data(views.view(marks=marks))["layout"]["shapes"]
-    assert [shape["x0"] for shape in shapes] == [10, 0]
+    assert [shape["path"].partition(",")[0] for shape in shapes] == ["M10.00", "M0.00"]
 
 
 def test_labels_that_have_no_room_are_left_out_and_none_overlap() -> None:
@@ -104,8 +105,40 @@ def test_labels_that_have_no_room_are_left_out_and_none_overlap() -> None:
     layout = dashboard_data(views.view(marks=marks))["layout"]
     labels = [one for one in layout["annotations"] if "gets a half" in one["text"]]
     assert len(layout["shapes"]) == 9
-    assert 3 <= len(labels) < 9
-    assert len({label["yshift"] for label in labels[:3]}) == 3
+    assert len(labels) == 4
+    assert len({label["yshift"] for label in labels}) == 4
+
+
+def test_what_was_done_has_its_label_before_the_alerts_of_that_moment() -> None:
+    alerts = [
+        Mark(at=views.NOW - 100 + at, kind="alert", version=2, words=f"p9{at} is 84 ms, above 50 ms") for at in range(6)
+    ]
+    done = Mark(at=views.NOW - 99, kind="rolled back", version=1, words="rolled back to v1")
+    layout = dashboard_data(views.view(marks=(*alerts, done)))["layout"]
+    assert "rolled back to v1" in [one["text"] for one in layout["annotations"]]
+    assert len(layout["shapes"]) == 7
+
+
+def test_above_the_panes_there_is_as_much_room_as_the_labels_need() -> None:
+    def height(*ago: float) -> int:
+        marks = tuple(Mark(at=views.NOW - at, kind="deployed", version=1, words="v1 deployed") for at in ago)
+        room: int = dashboard_data(views.view(marks=marks))["layout"]["height"]
+        return room
+
+    assert height() == height(50) == height(50, 200) < height(50, 51) < height(50, 51, 52)
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [
+        ("error rate is 10 %, above 5 % for 3s", "▲ error rate"),
+        ("error rate is 4.3 % again, below 4.5 %", "✓ error rate"),
+        ("the rule has a name that is very long indeed", "▲ the rule has a name t…"),
+    ],
+)
+def test_the_label_of_an_alert_says_what_it_is_about(words: str, label: str) -> None:
+    view = views.view(marks=(Mark(at=views.NOW - 60, kind="alert", version=1, words=words),))
+    assert label in [one["text"] for one in dashboard_data(view)["layout"]["annotations"]]
 
 
 def test_a_label_at_the_edge_stays_inside() -> None:
@@ -122,19 +155,59 @@ def test_panes_without_anything_say_so() -> None:
     assert not any("yet" in text for text in texts(VIEWS["busy"]))
 
 
+def shares(no: dict[int, int], yes: dict[int, int]) -> dict[str, list[float | None]]:
+    """Return the shares of two classes that were answered so often at these steps."""
+    counts = {"no": no, "yes": yes}
+    each = {label: tuple(found.get(at, 0) for at in range(300)) for label, found in counts.items()}
+    return shares_of(replace(views.quiet_series(), classes=each))
+
+
 def test_shares_of_the_classes_are_over_the_last_seconds() -> None:
-    series = replace(views.quiet_series(), classes={"no": (3,) + (0,) * 299, "yes": (1,) + (0,) * 298 + (2,)})
-    shares = shares_of(series)
-    assert shares["no"][:16] == [0.75] * 15 + [0]
-    assert (shares["no"][-1], shares["yes"][-1]) == (0, 1)
+    found = shares({at: 1 for at in range(100)}, {at: 3 for at in range(50, 100)})
+    assert found["no"][:50] == [1.0] * 50
+    assert found["no"][50:66] == sorted((share for share in found["no"][50:66] if share is not None), reverse=True)
+    assert found["no"][64:100] == [0.25] * 36
+
+
+def test_where_nothing_was_answered_there_is_no_share() -> None:
+    found = shares({10: 1, 14: 1, 60: 1}, {12: 2, 60: 1})
+    assert [at for at, share in enumerate(found["no"]) if share is not None] == [10, 11, 12, 13, 14, 60]
+    assert found["no"][10:15] == [0.5] * 5  # at the edge of a gap, no one answer is all of them
+    assert found["yes"][60] == 0.5
+    assert dashboard_data(VIEWS["quiet"])["y"]["none"] == [None] * 300
+
+
+def test_errors_that_there_were_none_of_are_not_in_the_legend() -> None:
+    kinds = views.quiet_series().kinds | {"overloaded": (0,) * 299 + (5,)}
+    one, none = views.view(replace(views.quiet_series(), kinds=kinds)), VIEWS["quiet"]
+    names = [
+        [trace["name"] for trace in dashboard_spec(view)["data"] if trace["yaxis"] == "y3"] for view in (one, none)
+    ]
+    assert names == [["overloaded"], ["errors"]]
+    assert dashboard_key(one) != dashboard_key(none)
+    assert dashboard_data(none)["y"]["errors"] == [0] * 300
+
+
+@pytest.mark.parametrize(("share", "top"), [(0.0, "10 %"), (1 / 30, "10 %"), (0.12, "20 %"), (0.8, "100 %")])
+def test_one_column_of_thirty_can_be_seen(share: float, top: str) -> None:
+    data = dashboard_data(views.view(replace(views.quiet_series(), drift=(share,) * 300)))
+    assert data["layout"]["yaxis5"]["ticktext"][-1] == top
+    assert data["y"]["drift"][-1] == pytest.approx(100 * share, abs=0.01)
+
+
+def test_in_the_kernel_no_replicas_are_counted() -> None:
+    for place, counted in (("in kernel", False), ("in this process", False), ("1 process", True)):
+        view = views.busy_view(place=place)
+        assert ("replicas" in dashboard_data(view)["y"]) is counted
+        assert any(trace["name"] == "replicas" for trace in dashboard_spec(view)["data"]) is counted
 
 
 def test_rare_classes_are_one_area() -> None:
     many = classes({f"class {number}": 100 - number for number in range(50)} | {OTHERS: 7})
-    shares = shares_of(many.series)
-    assert list(shares) == ["class 0", "class 1", "class 2", "class 3", OTHERS]
-    assert sum(values[-1] for values in shares.values()) == pytest.approx(1, abs=0.001)
-    assert dashboard_figure(many).data[-4].name == OTHERS
+    found = shares_of(many.series)
+    assert list(found) == ["class 0", "class 1", "class 2", "class 3", OTHERS]
+    assert sum(values[-1] or 0 for values in found.values()) == pytest.approx(1, abs=0.001)
+    assert dashboard_figure(many).data[-3].name == OTHERS
 
 
 def test_a_value_between_two_gaps_is_a_point() -> None:

@@ -16,6 +16,7 @@ from mlnb.monitoring.alerts import AlertChange, AlertRule, Alerts, Reading
 from mlnb.monitoring.metrics import Mark
 from mlnb.monitoring.outcomes import Label
 from mlnb.monitoring.prediction_log import LogSettings, PredictionLog
+from mlnb.monitoring.quality import QualityReport
 from mlnb.registry.rows.inference import infer_signature
 from mlnb.registry.signature import Signature
 from mlnb.serving.observing import Observer
@@ -51,6 +52,12 @@ def change(number: int) -> AlertChange:
     return AlertChange(
         number=number, at=1e9, name="flowers", version=1, rule=RULE, state="firing", value=80.0, words="p99 is 80 ms"
     )
+
+
+def quality(one: Observer, version: int = 1, **options: Any) -> QualityReport:
+    """Return the report on one version over all time."""
+    reports = one.quality("all time", **{"now": time.time()} | options)
+    return next(report for report in reports if report.version == version)
 
 
 class Heard:
@@ -121,8 +128,8 @@ def test_labels_of_requests_that_are_only_in_the_log(tmp_path: Path) -> None:
             label(after, given[0])
         with pytest.raises(UnknownRequestError):
             label(after, Label("nobody", label="rose"))
-    (report,) = after.quality("all time", now=time.time())
-    assert (report.version, report.labels) == (1, 39)
+    report = quality(after)
+    assert report.labels == 39
     assert report.measures[0].value == pytest.approx(20 / 39)
 
 
@@ -186,8 +193,8 @@ def test_the_version_that_is_live_is_known_however_many_came() -> None:
     one = labelled(40)
     for version in range(2, 12):
         one.expect({1: CLASSES, version: NUMBERS})
-    (report,) = one.quality("all time", now=time.time())
-    assert (report.version, report.task, report.classes) == (1, "classes", ("rose", "tulip"))
+    report = quality(one)
+    assert (report.labels, report.task, report.classes) == (40, "classes", ("rose", "tulip"))
 
 
 # ---- alerts ----
@@ -230,7 +237,7 @@ def test_all_that_was_learnt_goes_to_another_process() -> None:
     assert [mark.words for mark in new.marks] == ["v1 deployed"]
     assert [one.state for one in new.alerts.states()] == ["firing"]
     assert list(new.changes) == list(old.changes) != []
-    assert new.quality("all time", now=time.time())[0].labels == 40
+    assert quality(new).labels == 40
     assert [one.request_id for one in new.recent.between(0, 2e9)][-2:] == ["open 19", "new"]
     assert len(new.recent) == 61
     assert (
@@ -246,7 +253,7 @@ def test_the_old_one_is_none_the_worse() -> None:
     new.observe([event("more")])
     label(new, Label("more", label="rose"))
     assert old.monitor.snapshot(now=1e9).requests == 40
-    assert old.quality("all time", now=time.time())[0].labels == 40
+    assert quality(old).labels == 40
     assert old.rows.rows(1).rows == 40
 
 
@@ -257,4 +264,4 @@ def test_there_and_back_again_nothing_is_counted_twice() -> None:
         one.observe([event(f"round {number}")])
     assert one.monitor.snapshot(now=1e9, windows=True).windows[-1].answers[0].classes == {"rose": 44}
     assert (len(one.recent), one.rows.rows(1).rows) == (44, 44)
-    assert one.quality("all time", now=time.time())[0].labels == 40
+    assert quality(one).labels == 40

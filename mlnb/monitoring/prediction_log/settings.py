@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from mlnb.errors import InvalidInputError, MissingLibraryError, nearest
 from mlnb.registry.registry import default_folder
 
-__all__ = ["LogSettings", "LogState"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LogSettings", "LogState", "check_fields"]
 
 _FORMS = (
     "a log is given as True, as the path of an SQLite file, as sqlite:///PATH, as postgresql://USER@HOST/DATABASE, "
@@ -139,6 +142,38 @@ class LogState:
     dropped: int = 0
     waiting: int = 0
     failure: str = ""
+
+
+def check_fields(settings: LogSettings, names: Sequence[str]) -> None:
+    """Refuse settings that hide fields which a version does not have: a slip there would log what is to be hidden.
+
+    Parameters
+    ----------
+    settings : LogSettings
+    names : sequence of str
+        Of the version's fields; none where it does not know them.
+
+    Raises
+    ------
+    InvalidInputError
+
+    Examples
+    --------
+    >>> check_fields(LogSettings(leave_out=("age",)), ("age", "income"))
+    """
+    for name in (*settings.leave_out, *settings.hashed):
+        if name in names:
+            continue
+        what = "leave out" if name in settings.leave_out else "hash"
+        if not names:
+            raise InvalidInputError(
+                f"The log is to {what} {name!r:.80}, and the model does not say what its fields are called. Give "
+                "example=, a table with names, or log no inputs at all: log={'inputs': False}."
+            )
+        raise InvalidInputError(
+            f"The log is to {what} {name!r:.80}, which is no field of the model; {nearest(name, names)}. Give "
+            "log= with its fields."
+        )
 
 
 def _url(given: Any) -> str:

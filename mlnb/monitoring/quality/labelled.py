@@ -14,7 +14,9 @@ from mlnb.monitoring.quality.report import QualityReport
 from mlnb.monitoring.quality.rows import Note, Rows, fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from mlnb.monitoring.quality.report import Measure
 
     Array = np.ndarray[Any, Any]
 
@@ -71,7 +73,7 @@ class Labelled:
         prediction : ndarray of shape (n, ...)
         probabilities : ndarray of shape (n, classes), or None
         request_id : str
-            For :meth:`add_probabilities`, if they come later.
+            For :meth:`add_probabilities` and :meth:`correct`, if they come later.
         """
         if not prediction.size:
             return
@@ -83,6 +85,18 @@ class Labelled:
         else:
             self._versions.move_to_end(version)
         rows.note(Note(at, request_id, truth, prediction, fitting(probabilities, len(prediction))))
+
+    def correct(self, version: int, truths: Mapping[str, Sequence[Any] | Array]) -> None:
+        """Put labels in the place of others, as far as the rows are still there; they count by when the first came.
+
+        Parameters
+        ----------
+        version : int
+        truths : mapping of str to list of label, or ndarray of float
+            By request id; as in :meth:`note`.
+        """
+        if version in self._versions:
+            self._versions[version].correct(truths)
 
     def waiting(self, version: int, *, most: int) -> list[str]:
         """Return ids of labelled requests whose probabilities are not known, newest first."""
@@ -172,14 +186,22 @@ def _report(
     if output == "number" or (output == "any" and rows.numbers):
         task = "numbers"
     found = _judged(rows, chosen, labels, task)
-    first, count, kept = found.measures[0], int(chosen.sum()), len(rows.at)
+    count, kept = int(chosen.sum()), len(rows.at)
     capped = f"Of the newest {kept:,} of {rows.seen:,} labelled rows." if count == kept < rows.seen else ""
-    main = f"v{version}, {window}: {first.name} {first.words}, {counted(count, 'labelled row')}."
+    main = f"v{version}, {window}: {_main(found.measures, count)}."
     return QualityReport(
         version=version, window=window, task=task, labels=count, measures=found.measures,
         calibration=found.calibration, classes=found.classes, confusion=found.confusion,
         words=" ".join(filter(None, [main, *found.notes, capped])),
     )  # fmt: skip
+
+
+def _main(measures: Sequence[Measure], labels: int) -> str:
+    """Return the first figure in words, or once for all of them that there are not enough labels."""
+    first = measures[0]
+    if all(one.words == first.words and one.value is None for one in measures):
+        return first.words
+    return f"{first.name} {first.words}, {counted(labels, 'labelled row')}"
 
 
 def _judged(rows: Rows, chosen: Array, labels: Sequence[Any] | None, task: str) -> Findings:
