@@ -12,20 +12,21 @@ from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from mlnb.errors import MlnbError, UntrustedError
+from mlnb.errors import InvalidInputError, MlnbError, UntrustedError, nearest
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Sequence
 
     from mlnb.monitoring.prediction_log import LogSettings
-    from mlnb.registry import ModelRegistry
+    from mlnb.registry import ModelRegistry, ModelVersion
 
 __all__ = ["main"]
 
 _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141  # as a shell numbers them: 128 + the signal
 _NOTHING = "none"
 _MOST_REPLICAS = 64
+_DATABASES = "give the path of an SQLite file, or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -205,7 +206,7 @@ def _serve(given: Namespace) -> int:
         Alerts(rules, name=version.name)  # which refuses two of one name
         for url in given.webhook:
             shown_url(url)  # which refuses what is none
-        watching = Watching(log=_log_settings(given.log), rules=rules, webhooks=tuple(given.webhook))
+        watching = Watching(log=_log_settings(given, version), rules=rules, webhooks=tuple(given.webhook))
         Standalone(
             registry, version, manner=manner, watching=watching, port=given.port, accelerate=given.accelerate,
             grace=given.grace, zygotes=zygotes, say=_say,
@@ -216,12 +217,32 @@ def _serve(given: Namespace) -> int:
     return 0
 
 
-def _log_settings(where: str | None) -> LogSettings | None:
-    if where is None:
+def _log_settings(given: Namespace, version: ModelVersion) -> LogSettings | None:
+    hidden = (*given.leave_out, *given.hash)
+    if not given.log and given.log_to is None:
+        if hidden or given.no_inputs:
+            raise InvalidInputError("--leave-out, --hash and --no-inputs say what is not logged; add --log.")
         return None
     from mlnb.monitoring.prediction_log import LogSettings
 
-    return LogSettings.of(where or True)
+    for field in hidden:
+        _check_field(field, version)
+    try:
+        return LogSettings(
+            url=given.log_to or "", leave_out=tuple(given.leave_out), hashed=tuple(given.hash),
+            inputs=not given.no_inputs,
+        )  # fmt: skip
+    except InvalidInputError as error:  # which speaks to a notebook
+        raise InvalidInputError(f"{error.message.partition(';')[0]}; {_DATABASES}.") from error
+
+
+def _check_field(field: str, version: ModelVersion) -> None:
+    """Refuse to hide what is no field: a slip there would log what is to be hidden."""
+    names = version.signature.names
+    if not names:
+        raise InvalidInputError(f"{version} does not say what its fields are called; --no-inputs logs none of them.")
+    if field not in names:
+        raise InvalidInputError(f"{version} has no field {field!r:.80} to hide; {nearest(field, names)}.")
 
 
 def _say(text: str) -> None:
@@ -253,6 +274,13 @@ def _some_seconds(text: str) -> float:
     return seconds
 
 
+def _filled(text: str) -> str:
+    if not text.strip():  # as of a variable that is not set
+        raise ValueError
+    return text
+
+
+_filled.__name__ = "database"
 _some_seconds.__name__ = "number of seconds above 0"
 _count.__name__ = "whole number from 0 to 64"
 _seconds.__name__ = "number of seconds"
@@ -351,13 +379,24 @@ _COMMANDS = (
                 "--grace", metavar="S", type=_seconds, default=0.5,
                 help="seconds after SIGTERM that requests are still taken while /readyz says no; default 0.5",
             ),
+            _argument("--log", action="store_true", help="log predictions, to an SQLite file in your data folder"),
             _argument(
-                "--log", metavar="URL", nargs="?", const="",
-                help="log predictions: to a SQLite file in the default place, or to this database",
+                "--log-to", metavar="URL", type=_filled,
+                help="log predictions to this file or to postgresql://USER:PASSWORD@HOST/DATABASE",
             ),
             _argument(
+                "--leave-out", metavar="FIELD", action="append", default=[],
+                help="a field that is not logged; may be given several times",
+            ),
+            _argument(
+                "--hash", metavar="FIELD", action="append", default=[],
+                help="a field of which only a salted hash is logged; may be given several times",
+            ),
+            _argument("--no-inputs", action="store_true", help="log the answers, and nothing of what was sent"),
+            _argument(
                 "--alert", metavar="RULE", action="append", default=[],
-                help='for instance "p99 > 50 ms for 1m"; may be given several times',
+                help='for instance "p99 > 50 ms for 1m"; may be given several times; without it: failed '
+                "requests, crashes and drift",
             ),
             _argument(
                 "--webhook", metavar="URL", action="append", default=[],

@@ -159,7 +159,7 @@ def test_delete_and_collect(iris: ModelRegistry, said: Any) -> None:
     assert said("collect") == "0 files freed, 0 B\n"
     assert said("delete", "iris:2") == "iris:2 deleted; `mlnb collect` frees its files\n"
     assert [version.number for version in iris.versions("iris")] == [1]
-    assert said("collect").startswith(("1 file freed, ", "2 files freed, "))
+    assert said("collect").startswith(("1 file freed, ", "2 files freed, ", "3 files freed, "))
 
 
 @pytest.mark.parametrize("reference", ["iris", "iris@champion"])
@@ -180,6 +180,84 @@ def test_trust(
     assert capsys.readouterr().err.endswith(f" In a shell: mlnb trust {iris.url}\n")
     assert said("trust", iris.url).startswith(f"{iris.url} is trusted: ")
     said("copy", "iris", "--to", str(tmp_path / "there"))
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let `mlnb serve` go no further than what it is to serve; return what each was told of watching."""
+    from mlnb.serving import standalone
+
+    told: list[Any] = []
+
+    class Stops:
+        def __init__(self, *_: Any, watching: Any, **__: Any) -> None:
+            told.append(watching)
+
+        def run(self) -> None:
+            pass
+
+    monkeypatch.setattr(standalone, "Standalone", Stops)
+    return told
+
+
+@pytest.fixture
+def people(registry: ModelRegistry) -> ModelRegistry:
+    """One version with named fields."""
+    rows = [{"age": 31.0, "name": "a", "mail": "b"}, {"age": 52.0, "name": "c", "mail": "d"}]
+    registry.register(DummyClassifier().fit(rows, [1, 1]), "people", example=rows)
+    return registry
+
+
+def test_serve_logs_what_it_is_told_to(people: ModelRegistry, said: Any, served: list[Any], tmp_path: Path) -> None:
+    assert said("serve", "people") == ""
+    said("serve", "--log", "people")
+    said("serve", "people", "--log-to", str(tmp_path / "log.sqlite"), "--leave-out", "age", "--leave-out", "name",
+         "--hash", "mail")  # fmt: skip
+    said("serve", "people", "--log", "--no-inputs")
+    nothing, usual, hiding, answers = [watching.log for watching in served]
+    assert nothing is None
+    assert (usual.url, usual.leave_out, usual.hashed, usual.inputs) == ("", (), (), True)
+    assert hiding.url == f"sqlite:///{tmp_path / 'log.sqlite'}"
+    assert (hiding.leave_out, hiding.hashed, hiding.inputs) == (("age", "name"), ("mail",), True)
+    assert (answers.url, answers.inputs) == ("", False)
+
+
+def test_serve_watches_what_it_is_told_to(people: ModelRegistry, said: Any, served: list[Any]) -> None:
+    from mlnb.monitoring.alerts import DEFAULT_RULES
+
+    said("serve", "people")
+    said("serve", "people", "--alert", "p99 > 2 s for 1 minute", "--alert", "drift > 0%", "--webhook", "http://a/b")
+    usual, own = served
+    assert (usual.rules, usual.webhooks) == (DEFAULT_RULES, ())
+    assert [rule.name for rule in own.rules] == ["p99 > 2 s for 1m", "drift > 0 %"]
+    assert own.webhooks == ("http://a/b",)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--log", "--leave-out", "agee"], "people:1 has no field 'agee' to hide; did you mean 'age'? There are: "),
+        (["--log", "--hash", "Name"], "people:1 has no field 'Name' to hide; did you mean 'name'?"),
+        (["--leave-out", "age"], "--leave-out, --hash and --no-inputs say what is not logged; add --log.\n"),
+        (["--no-inputs"], "--leave-out, --hash and --no-inputs say what is not logged; add --log.\n"),
+        (
+            ["--log-to", "mysql://db/x"],
+            "The log's url begins with 'mysql'; give the path of an SQLite file, or postgresql://USER:PASSWORD@HOST/",
+        ),
+        (["--alert", "p99 is bad"], "'p99 is bad' is no rule; write it like \"error rate > 5% for 1m\".\n"),
+        (["--alert", "accuracy < 0.9"], "There is no metric 'accuracy' to alert on; \"quality\" is what labels tell"),
+        (["--webhook", "chat"], "'chat' .. is no webhook; give its whole URL: https://HOST/PATH, or "),
+    ],
+)  # fmt: skip
+def test_serve_refuses_in_the_words_of_a_shell(
+    people: ModelRegistry, capsys: pytest.CaptureFixture[str], served: list[Any], options: list[str], says: str
+) -> None:
+    assert cli.main(["serve", "people", *options]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"mlnb: {says}")
+    assert printed.err.count("\n") == 1
+    assert served == []
 
 
 def test_what_is_not_there_is_one_line(iris: ModelRegistry, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +289,7 @@ def test_what_is_not_there_is_one_line(iris: ModelRegistry, capsys: pytest.Captu
             ["alias", "iris", "a", "1", "--expected", "x"],
             "mlnb: argument --expected: invalid number or 'none' value: 'x'",
         ),
+        (["serve", "iris", "--log-to", ""], "mlnb: argument --log-to: invalid database value: ''; `mlnb serve -h` "),
     ],
 )
 def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:

@@ -90,12 +90,11 @@ class ModelMagics(Magics):
         "--replicas", metavar="N", help="processes beside the kernel that answer; default: as before, else the kernel"
     )
     @argument("--accelerate", action="store_true", help="use a faster form of the model if it gives the same answers")
+    @argument("--log", action="store_true", help="log predictions in the default place; --log-to none ends that")
     @argument(
-        "--log",
+        "--log-to",
         metavar="WHERE",
-        nargs="?",
-        const="True",
-        help="log predictions: in the default place, or to a database",
+        help='log predictions to a file or postgresql://.., or as {"leave_out": ["name"]} says; none ends the log',
     )
     @argument("--port", metavar="P", help="port of the server; default: the last one, else 8000, else a free one")
     @argument("--no-panel", action="store_true", help="show one line instead of the panel")
@@ -117,7 +116,7 @@ class ModelMagics(Magics):
             port=_whole("--port", given.port),
             replicas=_whole("--replicas", given.replicas),
             accelerate=given.accelerate or None,
-            log=_where(given.log),
+            log=self._log(given),
         )
         self._display.prefer(deployment, panel=not given.no_panel)
         return deployment
@@ -285,6 +284,15 @@ class ModelMagics(Magics):
         rows = self._value("--input", word)
         return rows.to_dict("records") if hasattr(rows, "to_dict") else getattr(rows, "tolist", lambda: rows)()
 
+    def _log(self, given: Namespace) -> Any:
+        """Return where predictions are to be logged: None for as before, True for the default place, False for none."""
+        where = None if given.log_to is None else unquote(given.log_to)
+        if where is None:
+            return given.log or None
+        if where.startswith("{"):
+            return self._value("--log-to", where)
+        return False if where == "none" else where
+
     def _value(self, option: str, word: str | None) -> Any:
         return None if word is None else evaluate(option, word, self._namespace)
 
@@ -322,12 +330,6 @@ def _number(option: str, word: str) -> float:
         return float(word)
     except ValueError:
         raise UsageError(f"{option} {word}: a number is needed.") from None
-
-
-def _where(word: str | None) -> Any:
-    """Return where predictions are to be logged: None for as before, True for the default place, or a URL."""
-    text = None if word is None else unquote(word)
-    return {"True": True, "False": False, "none": False}.get(text, text) if text is not None else None
 
 
 def _weight(word: str) -> tuple[str, float]:

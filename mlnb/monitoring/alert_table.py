@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AlertTable"]
 
-_MARKS = {"firing": "▲", "pending": "…", "ok": "✓", "no data": "–"}  # most urgent first
+_MARKS = {"firing": "▲", "pending": "△", "ok": "✓", "no data": "—"}  # most urgent first
 _COLOURS = {
     "firing": "var(--jp-error-color1, #d32f2f)", "pending": "var(--jp-warn-color1, #f57c00)",
     "ok": "var(--jp-success-color1, #388e3c)", "no data": "var(--jp-content-font-color2, #767676)",
@@ -44,7 +44,7 @@ class AlertTable(Sequence["AlertState"]):
     >>> AlertTable(alerts.states(), at=1190.0)
     state      rule           now    for
     ▲ firing   p99 > 50 ms    80 ms  3m
-    – no data  quality < 0.9
+    — no data  quality < 0.9
     """
 
     def __init__(self, states: Iterable[AlertState], *, at: float) -> None:

@@ -33,7 +33,7 @@ _COUNTED = ("error rate", "p50", "p95", "p99")  # say nothing of few requests
 _SAID = {
     "crashes": "replica crashes: {}", "dropped": "predictions that the log lost: {}", "silence": "no request for {}",
 }  # fmt: skip
-_ANEW = 1000  # rows: as many as drift is judged by
+_ANEW = 500  # rows: half of those that drift is judged by
 _LONGEST = 10.0  # seconds that one step counts at most: a clock that jumps, or a pause, is no evidence
 
 
@@ -44,7 +44,7 @@ class AlertRule:
     Attributes
     ----------
     metric : str
-        "error rate": share of the requests of the last minute that failed, from 0 to 1.
+        "error rate": share of the requests of the last minute that failed by no fault of their own, from 0 to 1.
         "p50", "p95", "p99": latency over the last minute, in milliseconds.
         "rate": requests per second.
         "drift": share of the columns that drifted, from 0 to 1; 1 if the predictions did.

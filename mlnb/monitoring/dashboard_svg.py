@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from math import floor, log10
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mlnb.monitoring.figures_dashboard import AREAS, shares_of, shortened
+from mlnb.monitoring.figures_dashboard import AREAS, drift_top, shares_of, shortened
+from mlnb.monitoring.numerals import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,19 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["dashboard_svg", "figures_of", "overview_svg"]
 
 _WIDTH, _COLUMN, _LEFT, _RIGHT, _GAP = 720, 360, 40, 12, 30  # pixels
-_TALL, _TITLE, _HEAD = 84, 24, 56
-_BLUE, _GREEN, _ORANGE, _RED, _PINK, _SKY = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#56B4E9"
-_INK, _FAINT = "#767676", "rgba(128,128,128,0.3)"  # read on white and on dark
+_TALL, _TITLE, _HEAD = 84, 33, 56
+_BLUE, _GREEN, _ORANGE, _RED, _PINK, _SKY = "#2584C6", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#56B4E9"
+_INK, _FAINT = "#797979", "rgba(128,128,128,0.3)"  # as clear on white as on dark
 _DASHES = {"solid": "", "dash": ' stroke-dasharray="5 3"', "dot": ' stroke-dasharray="1.5 2.5"'}
 _PATTERNS = {"/": "M-1 7L7 -1", "\\": "M-1 -1L7 7", "x": "M-1 7L7 -1M-1 -1L7 7", ".": "M2 3h2", "-": "M0 3h6"}
 _MOST_MODELS, _ROW = 40, 28
 _LONGEST = 30  # characters of a name
-_CHARACTER = 5.6  # pixels
+_CHARACTER, _APART = 5.6, 20  # pixels of a character, and between the labels of two marks
 _LONGEST_CLASS = 12  # characters
 _MOST_POINTS = 100  # of a curve
 _SHORT = {"invalid request": "invalid", "model failed": "failed"}
 _LINE, _MOST_LINES = 124, 8  # characters of a line below the plots, and lines
-_MINUTE, _HOUR = 60, 3600
+_FEWEST = 20  # steps that are shown of a deployment that was first asked a moment ago
+_MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,11 @@ class _Plot:
 
 
 def dashboard_svg(view: MonitorView) -> str:
-    """Return the picture of one deployment: its figures, six small plots, and what was found."""
+    """Return the picture of one deployment: its figures, six small plots, and what was found.
+
+    The plots begin with the first request.
+    """
+    view = replace(view, series=_begun(view.series))
     plots = [
         replace(plot, curves=tuple(replace(curve, values=_thinned(curve.values)) for curve in plot.curves))
         for plot in _plots(view)
@@ -108,13 +114,16 @@ def _plots(view: MonitorView) -> list[_Plot]:
     )
     return [
         _Plot("requests/s", (_Curve("", [count / series.step for count in series.requests], _BLUE),)),
-        _Plot("latency", (
+        _Plot("latency, ms", (
             _Curve("p50", series.p50, _GREEN), _Curve("p95", series.p95, _ORANGE, "dash"),
             _Curve("p99", series.p99, _RED, "dot"),
-        ), " ms"),
+        )),
         _Plot("errors/s", kinds or (_Curve("", [0.0] * len(series.ago), _RED),), stacked=bool(kinds)),
         _answers(series),
-        _Plot("columns that drifted", (_Curve("", [_times(value, 100) for value in series.drift], _PINK),), " %", 100),
+        _Plot(
+            "columns that drifted", (_Curve("", [_times(value, 100) for value in series.drift], _PINK),), " %",
+            drift_top(series),
+        ),
         _Plot("load", (
             _Curve("in flight", series.in_flight, _SKY), _Curve("replicas", series.replicas, _ORANGE, "dash"),
         )),
@@ -126,7 +135,7 @@ def _answers(series: Series) -> _Plot:
         dashes = {"p5": "dot", "p50": "solid", "p95": "dash"}
         return _Plot("answers", tuple(_Curve(name, series.numbers[name], _BLUE, dash) for name, dash in dashes.items()))
     shares = [
-        _Curve(label, [100 * share for share in values], colour)
+        _Curve(label, [_times(share, 100) for share in values], colour)
         for (label, values), (colour, _) in zip(shares_of(series).items(), AREAS, strict=False)
     ]
     return _Plot("answers", tuple(shares), " %", 100, stacked=True)
@@ -153,7 +162,7 @@ def _found(view: MonitorView) -> list[str]:
         if report.window == "all time"
     ]
     if view.marks:
-        done = [f"{mark.words} {_ago(view.at - mark.at)} ago" for mark in reversed(view.marks[-3:])]
+        done = [f"{mark.words} {duration(view.at - mark.at)} ago" for mark in reversed(view.marks[-3:])]
         lines.append(f"Done: {', '.join(done)}")
     return [line if len(line) < _LINE else f"{line[: _LINE - 2]}…" for line in lines[:_MOST_LINES]]
 
@@ -167,24 +176,15 @@ def _drawn(plot: _Plot, view: MonitorView) -> str:
         known = [sum(value or 0 for value in values) for values in zip(*(c.values for c in plot.curves), strict=True)]
     top, low = plot.top or _above(max(known, default=0.0)), -_above(-min(lows)) if min(lows) < 0 else 0.0
     ago = view.series.ago
-    words = f"{-ago[0] // _MINUTE + (-ago[0] % _MINUTE > 0)} min ago"
+    span = view.series.step - ago[0]
+    words = f"{span} s ago" if span < 2 * _MINUTE else f"{span / _MINUTE:.2g} min ago"
     out = _text(left, 14, plot.title, bold=True) + _legend(plot)
     for share in (0.0, 0.5, 1.0):
         y = bottom - _TALL * share
         out += f'<path d="M{left} {y:.0f}h{width}" stroke="{_FAINT}"/>'
-        out += _text(
-            left - 5,
-            y + 3.5,
-            _number(low + share * (top - low)) + plot.unit.strip().removeprefix("ms"),
-            anchor="end",
-            size=10,
-        )
+        out += _text(left - 5, y + 3.5, f"{_number(low + share * (top - low))}{plot.unit}", anchor="end", size=10)
     out += _text(left, bottom + 13, words, size=10) + _text(left + width, bottom + 13, "now", anchor="end", size=10)
-    for mark in view.marks:
-        at = mark.at - view.series.end
-        if ago[0] <= at <= view.series.step:
-            x = left + width * min(1.0, (at - ago[0]) / (ago[-1] - ago[0]))
-            out += f'<path d="M{x:.1f} {_TITLE}v{_TALL}" {_stroke(_RED if mark.kind == "alert" else _INK, "dash")}/>'
+    out += _uprights(view, left, width)
     if not known:
         out += _text(left + width / 2, _TITLE + _TALL / 2, "nothing yet", anchor="middle")
     elif plot.stacked:
@@ -195,20 +195,57 @@ def _drawn(plot: _Plot, view: MonitorView) -> str:
     return out
 
 
-def _stack(plot: _Plot, left: float, width: float, bottom: float, top: float) -> str:
-    count = len(plot.curves[0].values)
-    below, out = [0.0] * count, ""
-    for curve, (_, pattern) in zip(plot.curves, AREAS, strict=False):
-        above = [low + (value or 0.0) for low, value in zip(below, curve.values, strict=True)]
-        edge = [(at, above[at]) for at in _corners(above)] + [(at, below[at]) for at in reversed(_corners(below))]
-        points = " ".join(
-            f"{left + width * at / (count - 1):.0f},{bottom - _TALL * min(value / top, 1):.1f}" for at, value in edge
-        )
-        out += f'<polygon points="{points}" fill="{curve.colour}" fill-opacity="0.5"/>'
-        if pattern:
-            out += f'<polygon points="{points}" fill="url(#mlnb-{ord(pattern)})"/>'
-        below = above
+def _uprights(view: MonitorView, left: float, width: float) -> str:
+    """Draw a line for each mark, with the version or the sign of an alert above, as far as there is room."""
+    ago, out = view.series.ago, ""
+    taken: list[float] = []
+    for mark in sorted(view.marks, key=lambda mark: (mark.kind == "alert", -mark.at)):
+        at = mark.at - view.series.end
+        if not ago[0] <= at <= view.series.step:
+            continue
+        x = left + width * min(1.0, (at - ago[0]) / (ago[-1] - ago[0]))
+        alert = mark.kind == "alert"
+        out += f'<path d="M{x:.1f} {_TITLE}v{_TALL}" {_stroke(_RED if alert else _INK, "dash")}/>'
+        words = f"v{mark.version}" if not alert else "✓" if " again" in mark.words else "▲"
+        if all(abs(x - other) >= _APART for other in taken):
+            out += _text(round(x, 1), _TITLE - 3, words, anchor="middle", size=9)
+            taken.append(x)
     return out
+
+
+def _begun(series: Series) -> Series:
+    """Return a series without the steps before the first request."""
+    count = len(series.ago)
+    first = min(next((at for at, requests in enumerate(series.requests) if requests), 0), max(0, count - _FEWEST))
+
+    def cut(values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: some[first:] for name, some in values.items()}
+        return values[first:] if isinstance(values, tuple) else values
+
+    return replace(series, **{name: cut(getattr(series, name)) for name in series.__dataclass_fields__})
+
+
+def _stack(plot: _Plot, left: float, width: float, bottom: float, top: float) -> str:
+    last, out = max(1, len(plot.curves[0].values) - 1), ""
+    for run in _runs(plot.curves[0].values):
+        places = run if run[-1] == last else [*run, run[-1] + 1]  # the last one goes on to the gap
+        below = [0.0] * len(places)
+        for curve, (_, pattern) in zip(plot.curves, AREAS, strict=False):
+            above = [low + (curve.values[min(at, run[-1])] or 0.0) for low, at in zip(below, places, strict=True)]
+            edge = [(at, above[at]) for at in _corners(above)] + [(at, below[at]) for at in reversed(_corners(below))]
+            points = " ".join(
+                f"{left + width * places[at] / last:.0f},{bottom - _TALL * min(value / top, 1):.1f}"
+                for at, value in edge
+            )
+            out += _filled(points, curve.colour, pattern)
+            below = above
+    return out
+
+
+def _filled(points: str, colour: str, pattern: str) -> str:
+    out = f'<polygon points="{points}" fill="{colour}" fill-opacity="0.5"/>'
+    return out + (f'<polygon points="{points}" fill="url(#mlnb-{ord(pattern)})"/>' if pattern else "")
 
 
 def _corners(values: Sequence[float]) -> list[int]:
@@ -278,12 +315,6 @@ def _thinned(values: Sequence[float | None]) -> list[float | None]:
     width = -(-len(values) // _MOST_POINTS)
     groups = [[one for one in values[at : at + width] if one is not None] for at in range(0, len(values), width)]
     return [sum(group) / len(group) if group else None for group in groups]
-
-
-def _ago(seconds: float) -> str:
-    if seconds < _MINUTE:
-        return f"{max(0, int(seconds))} s"
-    return f"{int(seconds // _MINUTE)} min" if seconds < _HOUR else f"{int(seconds // _HOUR)} h"
 
 
 def _above(value: float) -> float:

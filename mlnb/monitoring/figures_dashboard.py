@@ -25,6 +25,7 @@ __all__ = [
     "dashboard_figure",
     "dashboard_key",
     "dashboard_spec",
+    "drift_top",
     "shares_of",
     "shortened",
 ]
@@ -49,6 +50,7 @@ _TITLE, _BOTTOM, _LEFT, _RIGHT = 27, 26, 46, 34  # pixels around the panes, and 
 _LEVELS, _LEVEL, _ABOVE = 4, 13, 18  # rows of labels above the panes at most; pixels of one, and below the first
 _CHARACTER, _NARROW = 6.2, 522  # pixels of a label's character, and of the time axis where the page has 600
 _LEGEND, _SWATCH = 460, 46  # pixels of a legend on such a page, and of what stands before a name
+_HEADING = 64  # pixels of the title of the first pane
 _MINUTE = 60
 _MOST_TICKS = 6
 _DASHES = {"deployed": "solid", "alert": "dot"}
@@ -154,6 +156,12 @@ def dashboard_figure(view: MonitorView) -> Figure:
         for trace in spec["data"]
     ]  # fmt: skip
     return go.Figure(data=traces, layout=spec["layout"] | data["layout"])
+
+
+def drift_top(series: Series) -> float:
+    """Return where an axis of the columns that drifted ends, percent: short enough to show one of thirty."""
+    most = max((share for share in series.drift if share is not None), default=0.0)
+    return 100 * next(end for end in _DRIFTED if most <= end)
 
 
 def shares_of(series: Series) -> dict[str, list[float | None]]:
@@ -345,9 +353,7 @@ def _axis(pane: _Pane, domain: list[float]) -> dict[str, Any]:
 
 
 def _drift_axis(series: Series) -> dict[str, Any]:
-    """Return the axis of drift, which is short enough to show one column of thirty."""
-    most = max((share for share in series.drift if share is not None), default=0.0)
-    top = 100 * next(end for end in _DRIFTED if most <= end)
+    top = drift_top(series)
     pane, domain = next(one for one in zip(_PANES, _domains(), strict=True) if one[0].axis == "y5")
     ticks = [0, top / 2, top]
     return _axis(pane, domain) | {
@@ -403,32 +409,31 @@ class _Label:
 def _marks(view: MonitorView) -> dict[str, Any]:
     """Return an upright line for each mark, a label where there is room for one, and the height that they need."""
     oldest = -view.series.ago[0]
-    marks = [
-        (mark, max(view.series.end - mark.at, 0.0))
-        for mark in view.marks
-        if mark.at - view.series.step <= view.series.end <= mark.at + oldest
-    ]
-    labels = [_label(mark, (1 - x / oldest) * _NARROW) for mark, x in marks]
-    levels = _levels(labels, [_RANKS.get(mark.kind, 0) for mark, _ in marks])
+    seen = [mark for mark in view.marks if mark.at - view.series.step <= view.series.end <= mark.at + oldest]
+    since = [max(view.series.end - mark.at, 0.0) for mark in seen]
+    marks = [(mark, x, (1 - x / oldest) * _NARROW) for mark, x in zip(seen, since, strict=True)]
+    labels = [_label(mark, at) for mark, _, at in marks]
+    levels = _levels(labels, [_RANKS.get(mark.kind, 0) for mark in seen])
     heights = [0 if level is None else _ABOVE + _LEVEL * level for level in levels]
     top = _ABOVE + _LEVEL * max((level + 1 for level in levels if level is not None), default=1) + 4
     placed = [one for one in zip(marks, labels, heights, strict=True) if one[2]]
     return {
         "height": top + _INNER + _BOTTOM, "margin": {"l": _LEFT, "r": _RIGHT, "t": top, "b": _BOTTOM},
-        "shapes": [_upright(mark, x) for mark, x in marks],
+        "shapes": [_upright(mark, x, at) for mark, x, at in marks],
         "annotations": [
             {
                 "text": escape(label.words, quote=False), "x": x, "xref": "x", "xanchor": label.anchor, "y": 1,
                 "yref": "paper", "yanchor": "bottom", "yshift": height, "showarrow": False, "font": {"size": 10.5},
             }
-            for (_, x), label, height in placed
+            for (_, x, _), label, height in placed
         ],
     }  # fmt: skip
 
 
-def _upright(mark: Mark, x: float) -> dict[str, Any]:
+def _upright(mark: Mark, x: float, at: float) -> dict[str, Any]:
     """Return a line through the panes, but not through what stands between them, and up to the labels."""
-    spans = [(low, high + _ABOVE / _INNER if high == 1 else high) for low, high in _domains()]
+    above = _ABOVE / _INNER if at > _HEADING else 0.0
+    spans = [(low, high + above if high == 1 else high) for low, high in _domains()]
     return {
         "type": "path", "xref": "x", "yref": "paper", "layer": "below",
         "path": " ".join(f"M{x:.2f},{low:.4f}L{x:.2f},{high:.4f}" for low, high in spans), "line": {

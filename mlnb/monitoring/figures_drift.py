@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["drift_figure", "drift_overview"]
 
 # Okabe and Ito's palette: told apart with any colour vision, on white and on dark (https://jfly.uni-koeln.de/color/).
-_BEFORE, _NOW, _DRIFTED, _UNKNOWN = "#0072B2", "#E69F00", "#D55E00", "#8C8C8C"
+# The blue is a little lighter than theirs, to be seen on dark as well.
+_BEFORE, _NOW, _DRIFTED, _UNKNOWN = "#2584C6", "#E69F00", "#D55E00", "#8C8C8C"
 _COLOURS = {"drifted": _DRIFTED, "steady": _BEFORE, "too few": _UNKNOWN}
-_PATTERNS = {"drifted": "", "steady": "/", "too few": "."}  # for those who see no colours
+_FILLED = {"drifted": 1.0, "steady": 0.3, "too few": 0.0}  # of a bar, for those who see no colours
 _GRID = "rgba(128, 128, 128, 0.22)"
-_MUTED = "#767676"  # text that is read on white and on dark, where no page sets its colour
+_MUTED = "#797979"  # text as clear on white as on dark, where no page sets its colour
 _HEIGHT, _ROW = 300, 20  # pixels
 _WIDE, _LINE = 84, 18  # characters of a line of a title that is read at 600 pixels, and its height
 _LONGEST = 24  # characters of a name beside a bar
@@ -44,7 +45,7 @@ def drift_figure(column: ColumnDrift) -> Figure:
     go = _graph_objects()
     figure = go.Figure()
     (_draw_categories if column.kind == "categories" else _draw_numbers)(figure, column)
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero", nticks=5, gridcolor=_GRID, zerolinecolor=_GRID)
+    figure.update_yaxes(ticksuffix=" %", rangemode="tozero", nticks=5, gridcolor=_GRID, zerolinecolor=_GRID)
     figure.update_xaxes(gridcolor=_GRID, zeroline=False)
     label = "length, characters" if column.kind == "texts" else ""
     _lay_out(figure, f"{column.name} — {column.words}", height=_HEIGHT, left=48)
@@ -69,11 +70,11 @@ def drift_overview(report: DriftReport) -> Figure:
         figure.add_bar(
             y=[places[id(column)] for column in some], x=[_length(column.effect) for column in some], orientation="h",
             name=verdict, customdata=[_hover(column) for column in some],
-            marker={"color": colour, "pattern": {"shape": _PATTERNS[verdict], "size": 5, "fillmode": "overlay"}},
+            marker={"color": _pale(colour, _FILLED[verdict]), "line": {"color": colour, "width": 1.2}},
             hovertemplate="%{customdata}<extra></extra>",
         )  # fmt: skip
     figure.update_yaxes(
-        tickmode="array", tickvals=list(range(len(columns))), ticktext=[_short(one.name) for one in columns],
+        tickmode="array", tickvals=list(range(len(columns))), ticktext=[_named(one) for one in columns],
         range=[max(1, len(columns)) - 0.5, -0.5], gridcolor=_GRID, visible=bool(columns),
     )  # fmt: skip
     largest = max([0.2, *(_length(column.effect) for column in columns)])
@@ -98,14 +99,14 @@ def _draw_numbers(figure: Figure, column: ColumnDrift) -> None:
     middles, widths = [(low + high) / 2 for low, high in pairwise(edges)], [high - low for low, high in pairwise(edges)]
     texts = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(column.edges)]
     figure.add_bar(
-        x=middles, y=column.before, width=widths, name="example", customdata=texts,
+        x=middles, y=_percents(column.before), width=widths, name="example", customdata=texts,
         marker={"color": _BEFORE, "opacity": 0.45, "line": {"width": 0}},
-        hovertemplate="%{customdata}: %{y:.1%}<extra>example</extra>",
+        hovertemplate="%{customdata}: %{y:.3~g} %<extra>example</extra>",
     )  # fmt: skip
     figure.add_scatter(
-        x=edges, y=[*column.now, *column.now[-1:]], name="now", mode="lines", customdata=[*texts, *texts[-1:]],
-        line={"color": _NOW, "width": 2.4, "shape": "hv"},
-        hovertemplate="%{customdata}: %{y:.1%}<extra>now</extra>",
+        x=edges, y=_percents([*column.now, *column.now[-1:]]), customdata=[*texts, *texts[-1:]], name="now",
+        mode="lines", line={"color": _NOW, "width": 2.4, "shape": "hv"},
+        hovertemplate="%{customdata}: %{y:.3~g} %<extra>now</extra>",
     )  # fmt: skip
     figure.update_layout(bargap=0, barmode="overlay")
 
@@ -120,11 +121,11 @@ def _drawn_edges(edges: Sequence[float]) -> list[float]:
 
 def _draw_categories(figure: Figure, column: ColumnDrift) -> None:
     places = list(range(len(column.edges)))
-    sides = (("example", column.before, _BEFORE, ""), ("now", column.now, _NOW, "/"))
-    for name, shares, colour, pattern in sides:
+    sides = (("example", column.before, _BEFORE, 0.3), ("now", column.now, _NOW, 1.0))
+    for name, shares, colour, filled in sides:
         figure.add_bar(
-            x=places, y=shares, name=name, hovertemplate=f"%{{x}}: %{{y:.1%}}<extra>{name}</extra>",
-            marker={"color": colour, "pattern": {"shape": pattern, "size": 5, "fillmode": "overlay"}},
+            x=places, y=_percents(shares), name=name, hovertemplate=f"%{{x}}: %{{y:.3~g}} %<extra>{name}</extra>",
+            marker={"color": _pale(colour, filled), "line": {"color": colour, "width": 1.2}},
         )  # fmt: skip
     figure.update_xaxes(tickmode="array", tickvals=places, ticktext=[_short(str(one)) for one in column.edges])
 
@@ -148,12 +149,25 @@ def _lay_out(figure: Figure, title: str, *, height: int, left: int) -> None:
     )  # fmt: skip
 
 
+def _percents(shares: Sequence[float]) -> list[float]:
+    return [round(100 * share, 2) for share in shares]
+
+
+def _pale(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity})"
+
+
 def _length(effect: float) -> float:
     return effect if isfinite(effect) else 0.0
 
 
 def _hover(column: ColumnDrift) -> str:
     return f"{escape(column.name, quote=False)}: {escape(column.words, quote=False)}"
+
+
+def _named(column: ColumnDrift) -> str:
+    return f"▲ {_short(column.name)}" if column.verdict == "drifted" else _short(column.name)
 
 
 def _short(name: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mlnb.errors import InvalidInputError, nearest
+from mlnb.monitoring.numerals import figure, milliseconds
+
 __all__ = [
     "KINDS", "WINDOWS", "Answers", "Mark", "MetricsSnapshot", "Part", "Series", "Spread", "WindowMetrics", "kind_of",
     "words_of",
@@ -105,6 +108,8 @@ class Answers:
         Rows by class, most frequent first: the first 50 classes, and "others".
     numbers : tuple of float, or None
         The 0, 5, 25, 50, 75, 95 and 100 % quantiles of answers that are numbers.
+    named : bool
+        Whether the classes are numbers, or known to be all that the model answers with; else they may be free text.
     """
 
     version: int
@@ -112,9 +117,10 @@ class Answers:
     missing: int = 0
     classes: dict[str, int] = field(default_factory=dict)
     numbers: tuple[float, ...] | None = None
+    named: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class WindowMetrics:
     """What happened in one window of time.
 
@@ -153,8 +159,12 @@ class WindowMetrics:
     parts: tuple[Part, ...] = ()
     answers: tuple[Answers, ...] = ()
 
+    def __repr__(self) -> str:
+        spread = self.latency
+        return f"<{self.name}: {_in_words(self.requests, self.errors, self.rate, spread.p50, spread.p95, spread.p99)}>"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class MetricsSnapshot:
     """What one deployment did.
 
@@ -196,6 +206,32 @@ class MetricsSnapshot:
     p95: float | None = None
     windows: tuple[WindowMetrics, ...] = ()
     in_flight: int = 0
+
+    @property
+    def words(self) -> str:
+        """What happened since it was deployed and in the last minute, in one line."""
+        minute = _in_words(self.window_requests, self.window_errors, self.rate, self.p50, self.p95, self.p99)
+        return f"{_counted(self.requests, 'request')}, {_counted(self.errors, 'error')}; in the last minute {minute}"
+
+    def over(self, name: str) -> WindowMetrics:
+        """Return what happened in one window.
+
+        Parameters
+        ----------
+        name : {'1 minute', '5 minutes', '1 hour', 'all time'}
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no such window.
+        """
+        known = {window.name: window for window in self.windows}
+        if name not in known:
+            raise InvalidInputError(f"There is no window {name!r:.40}; {nearest(str(name), known)}.")
+        return known[name]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.words}>"
 
     def _repr_html_(self) -> str:
         from mlnb.monitoring.metrics_html import metrics_html
@@ -266,3 +302,13 @@ class Mark:
     kind: str
     version: int
     words: str
+
+
+def _in_words(requests: int, errors: int, rate: float, *quantiles: float | None) -> str:
+    named = zip(("p50", "p95", "p99"), quantiles, strict=True)
+    known = [f"{name} {milliseconds(value)}" for name, value in named if value is not None]
+    return ", ".join([f"{_counted(requests, 'request')}, {figure(rate)}/s", _counted(errors, "error"), *known])
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mlnb.monitoring.metrics import KINDS, WINDOWS, MetricsSnapshot, Series
 from mlnb.monitoring.sketch import Sketch
-from mlnb.monitoring.windows import Cells, Tick, cell_of, merged, tick_of, window_of
+from mlnb.monitoring.windows import Cells, Known, Tick, cell_of, combined, merged, tick_of, together, window_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mlnb.events import PredictionEvent
-    from mlnb.monitoring.metrics import WindowMetrics
+    from mlnb.monitoring.metrics import Answers, WindowMetrics
+    from mlnb.monitoring.windows import Cell
 
 __all__ = ["ModelMonitor"]
 
 _MINUTE, _HOUR = 60, 3600  # seconds
 _FULL = 10  # seconds that the rate is over
 _BACK = 5  # seconds by which an event may come late; from there on the clock was set back
+_BLOCK = 8  # seconds or minutes of which the sum is kept
+_MOST_BLOCKS = 32
 _NOTHING = Tick()
+_OWN = {"_lock", "_versions", "_blocks"}  # what does not go to another process
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Step:
-    """A second or a minute: all of it for a while, then what a chart shows of it."""
+    """A second or a minute: all of it for a while, then what a chart shows of it.
+
+    Only the newest one of its kind counts on; those before do not change and are shared.
+    """
 
     at: int
     cells: Cells = field(default_factory=dict)
@@ -43,6 +50,15 @@ class _Step:
     def join(self, cells: Cells) -> None:
         merged(self.cells, cells)
         self.tick = None
+
+    def close(self) -> None:
+        """Have the sums over many steps at hand."""
+        for cell in self.cells.values():
+            for sketch in (cell.latency, cell.waited, cell.batch, cell.answers.numbers):
+                sketch.packed()
+
+    def copy(self, *, deep: bool) -> _Step:
+        return _Step(self.at, _copied(self.cells) if deep else self.cells, self.tick)
 
 
 class _Sample(NamedTuple):
@@ -66,6 +82,12 @@ class ModelMonitor:
         Whether answers are numbers, of which quantiles are kept, or classes, which are counted. Default: the answers'
         dtype says it.
 
+    Attributes
+    ----------
+    labels : tuple or None
+        The classes that the versions that answer have, all together: others are counted as "others". None: not known,
+        classes with names of up to 64 characters are counted by name.
+
     Examples
     --------
     >>> from mlnb.events import PredictionEvent
@@ -79,6 +101,8 @@ class ModelMonitor:
 
     def __init__(self, *, seconds: int = 300, numbers: bool | None = None) -> None:
         self.numbers = numbers
+        self._labels: tuple[Any, ...] | None = None
+        self._known: Known = None
         self._lock = threading.Lock()
         self._at = 0  # the second that is counted now
         self._now: Cells = {}
@@ -86,11 +110,22 @@ class ModelMonitor:
         self._ticks: deque[tuple[int, Tick]] = deque(maxlen=max(0, seconds - _MINUTE))  # of seconds before those
         self._minutes: deque[_Step] = deque(maxlen=_HOUR // _MINUTE + 1)
         self._total: Cells = {}
+        self._versions: dict[int, Cell] | None = None  # the total by version, until there is more
+        self._blocks: dict[tuple[int, int], Cells] = {}  # sums of steps that are over, by unit and place
         self._began: float | None = None
         self._samples: deque[_Sample] = deque(maxlen=seconds)
         self._slow_samples: deque[_Sample] = deque(maxlen=_HOUR // _MINUTE + 1)
         self._last_error: str | None = None
         self._last_error_at: float | None = None
+
+    @property
+    def labels(self) -> tuple[Any, ...] | None:  # noqa: D102 - said above
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: tuple[Any, ...] | None) -> None:
+        self._labels = labels
+        self._known = None if labels is None else frozenset(one for label in labels for one in (label, str(label)))
 
     # ---- writing ----
 
@@ -126,36 +161,42 @@ class ModelMonitor:
         """
         sample = _Sample(int(now), replicas, in_flight, drift)
         with self._lock:
+            self._set_back(int(now))
             _put(self._samples, sample)
             _put(self._slow_samples, sample._replace(at=sample.at // _MINUTE))
 
     def absorb(self, other: ModelMonitor) -> None:
-        """Add what another one observed of the same deployment, elsewhere or before."""
-        self._take(copy.deepcopy(other))
-
-    def _take(self, theirs: ModelMonitor) -> None:
-        """Add what one observed that nobody else has."""
+        """Add what another one observed of the same deployment, elsewhere or before; that one is none the worse."""
+        theirs = other.__getstate__()
         with self._lock:
-            theirs._settle()
             self._settle()
-            self._seconds = _joined(self._seconds, theirs._seconds)
-            self._minutes = _joined(self._minutes, theirs._minutes)
-            ticks = dict([*theirs._ticks, *self._ticks])
+            self._seconds = _joined(self._seconds, theirs["_seconds"])
+            self._minutes = _joined(self._minutes, theirs["_minutes"])
+            ticks = dict([*theirs["_ticks"], *self._ticks])
             self._ticks = deque(sorted(ticks.items()), maxlen=self._ticks.maxlen)
-            self._samples = _newest(self._samples, theirs._samples)
-            self._slow_samples = _newest(self._slow_samples, theirs._slow_samples)
-            merged(self._total, theirs._total)
-            if theirs._last_error_at is not None and theirs._last_error_at >= (self._last_error_at or 0.0):
-                self._last_error_at, self._last_error = theirs._last_error_at, theirs._last_error
-            if theirs._began is not None:
-                self._began = min(self._began or theirs._began, theirs._began)
+            self._samples = _newest(self._samples, theirs["_samples"])
+            self._slow_samples = _newest(self._slow_samples, theirs["_slow_samples"])
+            self._at = max(self._at, theirs["_at"])
+            self._blocks.clear()
+            self._add(theirs["_total"])
+            if theirs["_last_error_at"] is not None and theirs["_last_error_at"] >= (self._last_error_at or 0.0):
+                self._last_error_at, self._last_error = theirs["_last_error_at"], theirs["_last_error"]
+            if theirs["_began"] is not None:
+                self._began = min(self._began or theirs["_began"], theirs["_began"])
 
     def __getstate__(self) -> dict[str, Any]:
+        """Return a state that nobody changes, while this one goes on."""
         with self._lock:
-            return {key: copy.deepcopy(value) for key, value in vars(self).items() if key != "_lock"}
+            self._settle()
+            state = {key: value for key, value in vars(self).items() if key not in _OWN}
+            for key in ("_ticks", "_samples", "_slow_samples"):
+                state[key] = state[key].copy()
+            for key in ("_seconds", "_minutes"):
+                state[key] = _shared(state[key])
+            return state | {"_now": {}, "_total": _copied(self._total)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock())
+        vars(self).update(state, _lock=threading.Lock(), _versions=None, _blocks={})
 
     # ---- reading ----
 
@@ -173,10 +214,7 @@ class ModelMonitor:
         with self._lock:
             self._settle()
             last = [step for step in self._seconds if int(now) - window < step.at <= int(now)]
-            latency = Sketch()
-            for step in last:
-                for cell in step.cells.values():
-                    latency.merge(cell.latency)
+            latency = Sketch.sum(cell.latency for step in last for cell in step.cells.values())
             p50, p95, p99 = (None if value is None else value * 1e3 for value in latency.quantiles(0.5, 0.95, 0.99))
             requests = {step.at: _sum(step.cells, "requests") for step in self._seconds}
             recent = tuple(requests.get(at, 0) for at in range(int(now) - window + 1, int(now) + 1))
@@ -190,10 +228,24 @@ class ModelMonitor:
             )  # fmt: skip
 
     def totals(self) -> Cells:
-        """Return a copy of what was counted of all time, by version and replica."""
+        """Return what was counted of all time, by version and replica; not to be changed.
+
+        The cells count on: read them at once, on the thread that observes.
+        """
         with self._lock:
             self._settle()
-            return copy.deepcopy(self._total)
+            return dict(self._total)
+
+    def by_version(self) -> dict[int, Cell]:
+        """Return what was counted of all time, by version; not to be changed, as it is kept until there is more."""
+        with self._lock:
+            return dict(self._by_version())
+
+    def answers(self) -> tuple[Answers, ...]:
+        """Return what each version answered, of all time."""
+        with self._lock:
+            whole = self._by_version()
+            return tuple(whole[version].answers.value(version, known=self._known) for version in sorted(whole))
 
     def counts(self) -> dict[int, tuple[int, int]]:
         """Return by version how many requests there were, and how many failed by the server's fault (status 500 on)."""
@@ -220,14 +272,13 @@ class ModelMonitor:
 
     def _count(self, at: int, version: int, replica: int, events: Sequence[PredictionEvent]) -> None:
         """Count what one replica of one version answered in one second; what comes late joins the newest one."""
-        if self._now and (at > self._at or at < self._at - _BACK):
+        if self._now and at > self._at:
             self._settle()
-        if self._at - at > _BACK:
-            self._shift(at - self._at - 1)
+        self._set_back(at)
         self._at = max(at, self._at)
         if self._began is None:
             self._began = float(at)
-        failed = cell_of(self._now, (version, replica)).count(events, numbers=self.numbers)
+        failed = cell_of(self._now, (version, replica)).count(events, numbers=self.numbers, known=self._known)
         if failed:
             self._last_error, self._last_error_at = failed[-1].error, failed[-1].at
 
@@ -238,20 +289,43 @@ class ModelMonitor:
         cells, self._now = self._now, {}
         minute = self._at // _MINUTE
         if not self._minutes or self._minutes[-1].at < minute:
+            _close(self._minutes)
             self._minutes.append(_Step(minute))
         self._minutes[-1].join(cells)
-        merged(self._total, cells)
+        self._add(cells)
         if self._seconds and self._seconds[-1].at == self._at:
             self._seconds[-1].join(cells)
             return
         if len(self._seconds) == self._seconds.maxlen and self._ticks.maxlen:
             oldest = self._seconds[0]
             self._ticks.append((oldest.at, oldest.ticked()))
+        _close(self._seconds)
         self._seconds.append(_Step(self._at, cells))
+
+    def _add(self, cells: Cells) -> None:
+        merged(self._total, cells)
+        self._versions = None
+
+    def _by_version(self) -> dict[int, Cell]:
+        self._settle()
+        if self._versions is None:
+            numbers = {version for version, _ in self._total}
+            self._versions = {
+                number: together(cell for (version, _), cell in self._total.items() if version == number)
+                for number in numbers
+            }
+        return self._versions
+
+    def _set_back(self, at: int) -> None:
+        """Find out whether the clock was set back, to a second."""
+        if at < self._at - _BACK:
+            self._settle()
+            self._shift(at - self._at - 1)
 
     def _shift(self, seconds: int) -> None:
         """Let what was before be as long ago as it was, after the clock was set back."""
         self._at += seconds
+        self._blocks.clear()
         for step in self._seconds:
             step.at += seconds
         for step in self._minutes:
@@ -263,25 +337,37 @@ class ModelMonitor:
             self._began += seconds
 
     def _windows(self, now: float) -> tuple[WindowMetrics, ...]:
-        lasted = max(now - (self._began or now), 1.0)
-        return tuple(
-            window_of(
-                self._cells(now, seconds), name=name, seconds=seconds,
-                lasted=lasted if seconds is None else min(seconds, lasted),
-            )
-            for name, seconds in WINDOWS.items()
-        )  # fmt: skip
+        found = []
+        for name, seconds in WINDOWS.items():
+            since, steps = self._steps(now, seconds)
+            lasted = max(max(now, self._at) - max(since, self._began or now), 1.0)
+            found.append(window_of(steps, name=name, seconds=seconds, lasted=lasted, known=self._known))
+        return tuple(found)
 
-    def _cells(self, now: float, seconds: int | None) -> Cells:
+    def _steps(self, now: float, seconds: int | None) -> tuple[float, list[Cells]]:
+        """Return what a window has, and when the first step of it began."""
         if seconds is None:
-            return self._total
+            return 0.0, [self._total]
         steps, unit = (self._seconds, 1) if seconds <= _MINUTE else (self._minutes, _MINUTE)
         end = int(now) // unit
-        cells: Cells = {}
-        for step in steps:
-            if end - seconds // unit < step.at <= end:
-                merged(cells, step.cells)
-        return cells
+        first = end - seconds // unit + 1
+        return float(first * unit), list(self._sums([step for step in steps if first <= step.at <= end], steps, unit))
+
+    def _sums(self, chosen: Iterable[_Step], steps: deque[_Step], unit: int) -> Iterator[Cells]:
+        """Yield the cells of steps; those of eight together that are over, as far as all of them are chosen."""
+        built = False  # one at a time: the first look is not to take long
+        for block, group in groupby(chosen, lambda step: step.at // _BLOCK):
+            members, key = list(group), (unit, block)
+            whole = members[0].at == block * _BLOCK and members[-1].at + 1 == (block + 1) * _BLOCK
+            if whole and not built and key not in self._blocks and members[-1] is not steps[-1]:
+                built = True
+                if len(self._blocks) > _MOST_BLOCKS:
+                    self._blocks.clear()
+                self._blocks[key] = combined(step.cells for step in members)
+            if whole and key in self._blocks:
+                yield self._blocks[key]
+            else:
+                yield from (step.cells for step in members)
 
     def _slow(self, now: float, minutes: int) -> Series:
         ticks = {step.at: step.ticked() for step in self._minutes}
@@ -325,14 +411,31 @@ def _put(samples: deque[_Sample], sample: _Sample) -> None:
     samples.append(sample)
 
 
-def _joined(ours: deque[_Step], theirs: deque[_Step]) -> deque[_Step]:
+def _joined(ours: deque[_Step], theirs: Iterable[_Step]) -> deque[_Step]:
     steps = {step.at: step for step in ours}
     for step in theirs:
         if step.at in steps:
-            steps[step.at].join(step.cells)
+            both = steps[step.at].copy(deep=True)
+            both.join(step.cells)
+            steps[step.at] = both
         else:
             steps[step.at] = step
     return deque((steps[at] for at in sorted(steps)), maxlen=ours.maxlen)
+
+
+def _close(steps: deque[_Step]) -> None:
+    if steps:
+        steps[-1].close()
+
+
+def _shared(steps: deque[_Step]) -> deque[_Step]:
+    """Return steps that are none the worse if the others count on, or are set to another time."""
+    last = len(steps) - 1
+    return deque((step.copy(deep=at == last) for at, step in enumerate(steps)), maxlen=steps.maxlen)
+
+
+def _copied(cells: Cells) -> Cells:
+    return {key: together([cell]) for key, cell in cells.items()}
 
 
 def _newest(ours: deque[_Sample], theirs: deque[_Sample]) -> deque[_Sample]:

@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 _ROOM = 100  # changes that wait
 _PAUSES = (0.5, 2.0, 8.0)  # seconds before each further try
 _PATIENCE = 0.9  # seconds to wait for the thread
+_TOLD = "a function that takes the alert is needed, a webhook's URL, or a list of them"
 _RETRIED = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)  # beside those of a server that fails
 
 
@@ -63,18 +64,17 @@ def sorted_out(notify: Callback | str | Iterable[Callback | str]) -> tuple[tuple
     >>> sorted_out("https://chat.example.org/hook")
     ((), ('https://chat.example.org/hook',))
     """
-    alone = isinstance(notify, str) or callable(notify) or not isinstance(notify, Iterable)
-    told = (notify,) if alone else tuple(notify)
-    urls = tuple(one for one in told if isinstance(one, str))
-    callbacks = tuple(one for one in told if not isinstance(one, str))
-    for url in urls:
-        shown_url(url)  # which refuses what is none
-    for callback in callbacks:
-        if not callable(callback):
-            raise InvalidInputError(
-                f"notify={callback!r:.60}: a function that takes the alert is needed, a webhook's URL, or a list of them."
-            )
-    return callbacks, urls
+    told = notify if isinstance(notify, Iterable) and not isinstance(notify, str) else (notify,)
+    callbacks, urls = [], []
+    for one in told:
+        if isinstance(one, str):
+            shown_url(one)  # which refuses what is none
+            urls.append(one)
+        elif callable(one):
+            callbacks.append(one)
+        else:
+            raise InvalidInputError(f"notify={one!r:.60}: {_TOLD}.")
+    return tuple(callbacks), tuple(urls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from math import isfinite
 
-__all__ = ["NONE", "duration", "figure", "milliseconds", "percent", "probability"]
+__all__ = ["MEANINGS", "NONE", "duration", "figure", "milliseconds", "percent", "probability"]
 
 NONE = "—"
+MEANINGS = {
+    "effect": "Kolmogorov-Smirnov distance of numbers, Cramér's V of categories",
+    "outside": "share of values beyond the example's range, or that are no category of it",
+    "Wasserstein": "how far the values moved, in standard deviations of the example",
+}
 _UNITS = ((86_400, "day"), (3_600, "h"), (60, "min"))  # seconds
 
 

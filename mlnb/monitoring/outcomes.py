@@ -404,28 +404,30 @@ class Outcomes:
 
     def _checked(self, given: Sequence[Label]) -> list[_Scored]:
         """Score what is new, or count those that are refused and raise the first refusal."""
-        scored: dict[str, _Scored] = {}
+        told: dict[str, _Scored] = {}
+        news: dict[str, _Scored] = {}
         refusals: list[tuple[str, MlnbError]] = []
         first = ""
         for label in given:
             try:
                 one = self._scored(label)
-                self._check_once(one, scored)
+                self._check_once(one, told)
+                told[one.request_id] = one
                 if one.before is not None and one.says(one.before):
                     continue
+                self._check_correction(one)
                 first = first or one.metric
                 self._check_metric(first, one)
-                self._check_correction(one)
-                scored[one.request_id] = one
+                news[one.request_id] = one
             except MlnbError as error:
                 refusals.append((label.request_id, error))
                 self.refused[_REASONS[type(error)]] += 1
         if refusals:
             raise _first_of(refusals, len(given))
-        return list(scored.values())
+        return list(news.values())
 
-    def _check_once(self, one: _Scored, scored: Mapping[str, _Scored]) -> None:
-        if one.request_id in scored and not one.says(scored[one.request_id]):
+    def _check_once(self, one: _Scored, told: Mapping[str, _Scored]) -> None:
+        if one.request_id in told and not one.says(told[one.request_id]):
             raise AlreadyLabelledError(
                 f"Request {one.request_id!r} is there twice, with two labels; give one.", request_id=one.request_id
             )

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 _NESTED = (list, tuple, dict)
 _PART = 10  # what part of the room one request may take
 _CHARACTERS = 8  # of text, that take the room of a number
+_WIDE = 4  # bytes of a character of numpy's
 
-__all__ = ["RecentRequests", "values_in"]
+__all__ = ["RecentRequests", "answers_in", "values_in"]
 
 
 class RecentRequests:
@@ -100,28 +101,64 @@ class RecentRequests:
         return found
 
     def _size(self, event: PredictionEvent) -> int:
-        answers = 0 if event.prediction is None else event.prediction.size
-        return (values_in(event.inputs) if self.width is None else event.rows * self.width) + answers
+        rows = values_in(event.inputs) if self.width is None else event.rows * self.width
+        return rows + answers_in(event.prediction) + answers_in(event.probabilities)
+
+
+def answers_in(answers: Any) -> int:
+    """Return about how many values there are in an array, of text by its length; 0 for None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> answers_in(np.zeros((2, 3))), answers_in(np.array(["an answer of some length"], dtype=object)), answers_in(None)
+    (6, 4, 0)
+    """
+    if answers is None:
+        return 0
+    kind = answers.dtype.kind
+    if kind == "O":
+        return sum(map(_weight, answers.flat))
+    size: int = answers.size
+    return size * (1 + answers.itemsize // (_WIDE * _CHARACTERS)) if kind == "U" else size
 
 
 def values_in(rows: Any) -> int:
-    """Return about how many values there are: a list's rows are taken to be alike, and 8 characters to be a value.
+    """Return about how many values there are: numbers of a list's rows are taken to be alike, text is measured.
+
+    8 characters are a value.
 
     Examples
     --------
     >>> values_in([[1.0, 2.0], [3.0, 4.0]]), values_in([{"a": 1, "b": 2}]), values_in(["a text of 22 characters"[:22]])
     (4, 2, 3)
     """
-    size = 1
+    size, given = 1, rows
     while isinstance(rows, (list, tuple)) and rows and (isinstance(rows[0], _NESTED) or hasattr(rows[0], "shape")):
         size, rows = size * len(rows), rows[0]
     if isinstance(rows, dict):
         rows = list(rows.values())
     if isinstance(rows, (list, tuple)):
-        return size * sum(map(_weight, rows)) if str in set(map(type, rows)) else size * max(1, len(rows))
+        return _measured(given) if str in set(map(type, rows)) else size * max(1, len(rows))
     shape = getattr(rows, "shape", None)
     return size * prod(shape) if shape else size * _weight(rows)
 
 
+def _measured(rows: Any) -> int:
+    """Return how many values there are in rows that hold text, however deep they are."""
+    size, waiting = 0, [rows]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, (list, tuple)):
+            waiting.extend(one)
+        else:
+            size += _weight(one)
+    return size
+
+
 def _weight(value: Any) -> int:
-    return 1 + len(value) // _CHARACTERS if isinstance(value, str) else 1
+    if isinstance(value, (str, bytes)):
+        return 1 + len(value) // _CHARACTERS
+    return prod(getattr(value, "shape", ()))

@@ -28,18 +28,20 @@ class LateProbabilities:
 
     def __init__(self, one: Served) -> None:
         self._one = one
-        self._due = False
+        self._due = self._more = False
         self._asked: set[tuple[int, str]] = set()  # of what still waits
         self._next: deque[tuple[int, str]] = deque()
 
     def wanted(self) -> None:
         """Learn that labels came."""
+        self._more = True
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_later(_SOON, self._begin)
 
     def _begin(self) -> None:
         """Find out what lacks its probabilities, and ask for the first."""
+        self._more = False
         lines, labelled = self._one.service.lines, self._one.observer.outcomes.labelled
         waiting = {
             (number, name)
@@ -56,6 +58,8 @@ class LateProbabilities:
         lines = self._one.service.lines
         if not self._next:
             self._due = False
+            if self._more:  # labels came meanwhile
+                self.wanted()
         elif any(line.pool.in_flight for line in lines.values()):
             asyncio.get_running_loop().call_later(_SOON, self._ask)
         else:

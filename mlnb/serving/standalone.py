@@ -104,8 +104,12 @@ class Standalone:
             self._server.stop()
             return
         rest_collector()  # what was loaded stays
-        url = f"http://{HOST}:{self._server.port}/models/{self._version.name}"
-        self._say(f"{self._version} answers at {url}/predict ({_place(self._manner.replicas)}); docs at /docs")
+        url, place, log = f"http://{HOST}:{self._server.port}", _place(self._manner.replicas), self._watching.log
+        logged = "" if log is None else f"; predictions are logged to {log.shown}"
+        self._say(
+            f"{self._version} answers at {url}/models/{self._version.name}/predict ({place}); "
+            f"dashboard at {url}/dashboard, docs at {url}/docs{logged}"
+        )
 
     def _spec(self) -> tuple[Spec, Any]:
         registry, version = self._registry, self._version

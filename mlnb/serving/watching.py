@@ -145,7 +145,7 @@ class Watcher:
         requests, report = metrics.window_requests, one.observer.drift
         scored = any(rule.metric == "quality" for rule in one.observer.alerts.rules)  # else nobody asks
         return Reading(
-            at=at, version=one.service.version.number, total=metrics.requests, requests=requests,
+            at=at, version=one.service.version.number, total=metrics.requests, rows=metrics.rows, requests=requests,
             error_rate=_error_rate(one.observer.monitor.series(now=at, window=_MINUTE)), p50=metrics.p50,
             p95=metrics.p95, p99=metrics.p99, rate=metrics.rate, drift=None if report is None else _harm(report),
             quality=one.observer.score(one.service.version.number, now=at) if scored else None,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from mlnb.serving.dashboard import compressed_plotly, message, resource
+from mlnb.serving.dashboard import compressed_plotly, resource
+from mlnb.serving.dashboard.messages import message
 from mlnb.widgets.base import Panel, resources
 from mlnb.widgets.ticker import ticker
 

@@ -13,7 +13,8 @@ import traitlets
 from mlnb.errors import MlnbError
 from mlnb.monitoring.figures import traffic_figure
 from mlnb.scaling.memory import MemoryGauge
-from mlnb.serving.dashboard import compressed_plotly, render_regions, resource
+from mlnb.serving.dashboard import compressed_plotly, resource
+from mlnb.serving.dashboard.regions import render_regions
 from mlnb.widgets import traffic_deeds
 from mlnb.widgets.base import Panel, resources
 from mlnb.widgets.registry_render import render_card

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import PredictionError
+from mlnb.monitoring.metrics_html import last_error
 from mlnb.registry.tables import VersionTable, format_metrics, format_size, format_time
 from mlnb.widgets.traffic_view import roles, standing
 
@@ -46,7 +47,7 @@ def render(snapshot: DeploymentSnapshot) -> dict[str, str]:
         "alarm": _alarm(snapshot),
         "form": _form(snapshot.version.signature),
         "versions": _versions(snapshot),
-        "activity": _activity(snapshot.metrics),
+        "activity": _activity(snapshot.metrics, now=snapshot.at.timestamp()),
         "footer": _footer(snapshot.metrics),
     }
 
@@ -243,15 +244,11 @@ def _live_number(snapshot: DeploymentSnapshot) -> dict[str, int]:
     return {snapshot.name: snapshot.version.number} if snapshot.state == "live" else {}
 
 
-def _activity(metrics: MetricsSnapshot) -> str:
+def _activity(metrics: MetricsSnapshot, *, now: float) -> str:
     counts = (("request", metrics.requests), ("row", metrics.rows), ("error", metrics.errors))
     totals = " · ".join(counted(count, noun) for noun, count in counts) + " since it was deployed"
-    if metrics.last_error is None:
-        return f'<small class="mlnb-muted">{totals}</small>'
-    return (
-        f'<small class="mlnb-muted">{totals}</small>'
-        f'<small class="mlnb-failure">Last error: {escape(metrics.last_error)}</small>'
-    )
+    failed = last_error(metrics, now=now)
+    return f'<small class="mlnb-muted">{totals}</small>{f"<small>{failed}</small>" if failed else ""}'
 
 
 def _footer(metrics: MetricsSnapshot) -> str:

@@ -14,14 +14,15 @@ from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, StoppedE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     import pandas as pd
 
     from mlnb.monitoring import MetricsSnapshot
-    from mlnb.monitoring.alerts import AlertChange, AlertRule, AlertState
+    from mlnb.monitoring.alert_table import AlertTable
+    from mlnb.monitoring.alerts import AlertChange, AlertRule
     from mlnb.monitoring.drift import DriftReport
     from mlnb.monitoring.metrics import Series
+    from mlnb.monitoring.prediction_log.reading import Moment
     from mlnb.monitoring.quality import QualityReport
     from mlnb.monitoring.view import MonitorView
     from mlnb.registry import ModelVersion
@@ -125,8 +126,8 @@ class Monitored:
         ----------
         version : int, optional
             Default: the live one.
-        window : {'1 minute', '5 minutes', '1 hour', 'all time'}
-            When the labels came.
+        window : str
+            When the labels came: "1m", "5m", "1h" or "all"; or as the report names them, "1 minute" to "all time".
 
         Raises
         ------
@@ -134,11 +135,8 @@ class Monitored:
         InvalidInputError
             If there is no such window, or no label of that version.
         """
-        from mlnb.monitoring.metrics import WINDOWS
-
         self._served  # noqa: B018 - raises
-        if window not in WINDOWS:
-            raise InvalidInputError(f"window={window!r}: one of {', '.join(map(repr, WINDOWS))} is needed.")
+        window = _window_named(window)
         number = self.version.number if version is None else version
         reports = {report.version: report for report in self._hosting.quality(self.name, window)}
         if number in reports:
@@ -148,9 +146,12 @@ class Monitored:
             f"No label of v{number} came ({window}; {there}). Give some: deployment.feedback(request_id, label)."
         )
 
-    def alerts(self) -> tuple[AlertState, ...]:
+    def alerts(self) -> AlertTable:
         """Return how each rule stands; see :meth:`watch`."""
-        return self.view().alerts
+        from mlnb.monitoring.alert_table import AlertTable
+
+        view = self.view()
+        return AlertTable(view.alerts, at=view.at)
 
     def watch(self, *rules: AlertRule | str, notify: Callback | str | Sequence[Callback | str] = ()) -> Any:
         """Be told when something goes wrong: these rules hold from now on, in the place of those before.
@@ -175,29 +176,19 @@ class Monitored:
         InvalidInputError, StoppedError
         """
         from mlnb.monitoring.alerts import DEFAULT_RULES, AlertRule, Alerts
-        from mlnb.monitoring.notifying import shown_url
+        from mlnb.monitoring.notifying import sorted_out
 
         self._served  # noqa: B018 - raises
         wanted = tuple(AlertRule.of(rule) for rule in rules) or DEFAULT_RULES
         Alerts(wanted, name=self.name)  # which refuses two of one name
-        told = (notify,) if isinstance(notify, str) or callable(notify) else tuple(notify)
-        urls = tuple(one for one in told if isinstance(one, str))
-        for url in urls:
-            shown_url(url)  # which refuses what is none
-        callbacks = tuple(one for one in told if not isinstance(one, str))
-        for callback in callbacks:
-            if not callable(callback):
-                raise InvalidInputError(
-                    f"notify={callback!r:.60}: a function that takes the alert, or a URL, is needed."
-                )
+        callbacks, urls = sorted_out(notify)
         self._rewatch(wanted, urls)
         self._callbacks = callbacks
         self._heed()
         return self
 
     def log(
-        self, *, since: datetime | str | None = None, until: datetime | str | None = None, version: int | None = None,
-        limit: int | None = None,
+        self, *, since: Moment = None, until: Moment = None, version: int | None = None, limit: int | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """Return the requests that were answered, a row for each of their rows.
 
@@ -206,8 +197,9 @@ class Monitored:
 
         Parameters
         ----------
-        since, until : datetime or str, optional
-            Text in ISO 8601, without a zone in local time.
+        since, until : datetime, timedelta, float or str, optional
+            Text in ISO 8601, without a zone in local time; "1h" or a timedelta is how long ago; a number is seconds
+            since the epoch.
         version : int, optional
         limit : int, optional
             The newest ones only.
@@ -217,11 +209,14 @@ class Monitored:
         InvalidInputError, StoppedError
         """
         from mlnb.monitoring.prediction_log import read
+        from mlnb.monitoring.prediction_log.reading import seconds_at
         from mlnb.monitoring.prediction_log.remembered import frame_of
 
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidInputError(f"limit={limit!r}: a whole number of requests, or None, is needed.")
-        first, last = (None if one is None else _seconds(one) for one in (since, until))
+        first, last = (
+            None if one is None else seconds_at(name, one) for name, one in (("since", since), ("until", until))
+        )
         settings = None if self._hosted is None else self._hosted.watching.log
         if settings is not None:
             failure = self._hosting.flush_log(self.name) if self._live else ""
@@ -283,10 +278,27 @@ class Monitored:
                 time.sleep(_AGAIN)
 
 
-def _seconds(moment: datetime | str) -> float:
-    """Return seconds since the epoch."""
-    from mlnb.registry import history
+def _window_named(given: str) -> str:
+    """Return the name of a window.
 
-    found = history.moment(moment, what="since and until take")
-    assert found is not None  # noqa: S101 - for the type checker: something was given
-    return found.timestamp()
+    Raises
+    ------
+    InvalidInputError
+        If there is none.
+
+    Examples
+    --------
+    >>> _window_named("1h"), _window_named("5 minutes"), _window_named("all")
+    ('1 hour', '5 minutes', 'all time')
+    """
+    from mlnb.monitoring.durations import seconds_of
+    from mlnb.monitoring.metrics import WINDOWS
+
+    if given in ("all", "all time"):
+        return "all time"
+    with suppress(InvalidInputError):
+        asked = seconds_of(given, what="window")
+        for name, seconds in WINDOWS.items():
+            if seconds == asked:
+                return name
+    raise InvalidInputError(f'window={given!r:.40}: "1m", "5m", "1h" or "all" is needed.')

@@ -170,6 +170,23 @@ def test_a_port_may_be_named(shell: Any) -> None:
     assert f":{port}/" in run(shell, f"%deploy_model {DEPLOY} --port {port}").url
 
 
+@pytest.mark.parametrize(
+    ("words", "url"),
+    [
+        ("--log", "{home}/predictions.sqlite"),
+        ("--log-to {home}/own.sqlite", "{home}/own.sqlite"),
+        ("--log-to '{home}/own.sqlite'", "{home}/own.sqlite"),
+        ('--log --log-to {{"url": "{home}/own.sqlite", "hashed": ["mean radius"]}}', "{home}/own.sqlite"),
+    ],
+)
+def test_predictions_are_logged_until_that_is_ended(shell: Any, tmp_path: Path, words: str, url: str) -> None:
+    line = f"%deploy_model {words.format(home=tmp_path)} {DEPLOY}"
+    state = run(shell, line).view().log
+    assert state.url.endswith("predictions.sqlite" if words == "--log" else url.format(home=tmp_path))
+    assert run(shell, f"%deploy_model {DEPLOY}").view().log.url == state.url
+    assert run(shell, f"%deploy_model {DEPLOY} --log-to none").view().log is None
+
+
 MISTAKES = [
     ("%deploy_model", "the following arguments are required: MODEL. %deploy_model takes: --accelerate --description"),
     (
@@ -187,6 +204,10 @@ MISTAKES = [
     ("%deploy_model model --port high", "--port high: a whole number is needed."),
     ("%deploy_model model --metrics [1]", "Metrics are finite numbers by name"),
     ("%deploy_model model --serializer nope", "There is no model format 'nope'"),
+    (
+        "%deploy_model model --input X_train --log-to {'leave_out': ['mean radus']}",
+        "The log is to leave out 'mean radus', which is no field of the model; did you mean 'mean radius'?",
+    ),
     ("%model_versions iris", "There is no model 'iris' in"),
     ("%model_rollback iris", "'iris' is not deployed here; there are none yet"),
     ("%model_rollback tumour --to two", "--to two: a whole number is needed."),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlnb.errors import InvalidInputError
 from mlnb.monitoring.alerts import DEFAULT_RULES, AlertChange, AlertRule, Alerts, Reading
-from mlnb.monitoring.durations import duration_text, seconds_of
+from mlnb.monitoring.durations import duration_text, seconds_of, span_text
 
 SLOW = AlertRule(metric="p99", above=50, lasting="5s")
 
@@ -141,6 +141,78 @@ def test_a_default_rule_tells_of_a_crash_at_once() -> None:
     assert change.state == "resolved"
 
 
+def drifting(values: Sequence[float | None], *, rows: int) -> list[tuple[int, str]]:
+    """Step the rules that hold by default once a second, while so many rows come; return when what changed."""
+    alerts = Alerts(DEFAULT_RULES, name="iris")
+    return [
+        (second, change.words)
+        for second, value in enumerate(values)
+        for change in alerts.step(reading(drift=value, rows=second * rows), now=float(second))
+    ]
+
+
+def test_a_default_rule_tells_of_one_column_of_thirty_once_other_rows_have_come() -> None:
+    told = "drift is 3.33 %, above 0 % for 5m and 500 rows"
+    assert drifting([1 / 30] * 400, rows=10) == [(300, told)]
+    assert drifting([1 / 30] * 1200, rows=1) == [(500, told)]
+    assert drifting([0.0, *[1 / 30] * 400, 0.0], rows=10) == [(301, told), (401, "drift is 0 % again")]
+
+
+def test_what_chance_did_to_drift_is_not_told() -> None:
+    assert drifting([1 / 30] * 10_000, rows=0) == [], "no other rows came"
+    assert drifting(([1 / 30] * 290 + [0.0] * 10) * 20, rows=1000) == []
+    assert drifting(([1 / 30] * 490 + [0.0] * 10) * 5, rows=1) == []
+
+
+def test_rows_are_counted_on_through_a_move() -> None:
+    rule = AlertRule.of("drift > 0% for 0s and 100 rows")
+    old, new = Alerts([rule], name="iris"), Alerts([rule], name="iris")
+    old.step(reading(drift=0.5, rows=1000), now=0.0)
+    old.step(reading(drift=0.5, rows=1060), now=1.0)
+    new.resume(pickle.loads(pickle.dumps(old)))
+    assert new.step(reading(drift=0.5, rows=1090), now=0.0) == []
+    assert new.step(reading(drift=0.5, rows=3), now=1.0) == [], "counted from 0 again, which is no evidence"
+    assert [change.state for change in new.step(reading(drift=0.5, rows=13), now=2.0)] == ["firing"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "broken", "well", "words"),
+    [
+        ("error rate > 5%", 0.25, 0.043, "error rate is 4.3 % again, below 4.5 %"),
+        ("p99 > 2 s", 2500.0, 300.0, "p99 is 300 ms again, below 1.8 s"),
+        ("rate < 10", 2.0, 12.0, "rate is 12 req/s again, above 11 req/s"),
+        ("quality < 0.9", 0.85, 0.95, "quality is 0.95 again, above 0.91"),
+        ("crashes > 0", 1.0, 0.0, "replica crashes: 0 again"),
+        ("dropped > 100", 500.0, 0.0, "predictions that the log lost: 0 again, below 90"),
+    ],
+)
+def test_one_that_is_over_does_not_read_like_one_that_fires(rule: str, broken: float, well: float, words: str) -> None:
+    alerts = Alerts([AlertRule.of(rule)], name="iris")
+    field = alerts.rules[0].metric.replace(" ", "_")
+    (fires,) = alerts.step(reading(**{field: broken}), now=0.0)
+    (over,) = alerts.step(reading(**{field: well}), now=1.0)
+    assert (over.state, over.words) == ("resolved", words)
+    assert " again" not in fires.words
+    assert over.to_json()["text"] == str(over) == f"iris v2: {words}"
+
+
+def test_silence_that_is_over() -> None:
+    alerts = Alerts([AlertRule.of("silence > 10 minutes")], name="iris")
+    changes = [change for second in range(0, 700, 10) for change in alerts.step(reading(total=3), now=float(second))]
+    changes += alerts.step(reading(total=4), now=700.0)
+    assert [change.words for change in changes] == ["no request for 10m, above 10m", "requests come again"]
+
+
+def test_states_and_changes_are_one_line_when_printed() -> None:
+    alerts = Alerts([SLOW, AlertRule(metric="quality", below=0.9)], name="iris")
+    alerts.step(reading(p99=60.0), now=0.0)
+    (change,) = alerts.step(reading(p99=60.0), now=5.0)
+    assert str(change) == "iris v2: p99 is 60 ms, above 50 ms for 5s"
+    assert list(map(str, alerts.states())) == [
+        "firing: p99 is 60 ms, above 50 ms for 5s", "no data: quality: no data yet",
+    ]  # fmt: skip
+
+
 def test_a_change_as_plain_values() -> None:
     alerts = Alerts([AlertRule.of("error rate > 5%")], name="iris")
     (change,) = alerts.step(reading(error_rate=0.25), now=0.0)
@@ -164,12 +236,43 @@ def test_a_change_as_plain_values() -> None:
         ("silence > 1234.5", AlertRule(metric="silence", above=1234.5)),
         ("rate < 2/s", AlertRule(metric="rate", below=2)),
         ("crashes > 0", AlertRule(metric="crashes", above=0)),
+        ("p99 > 2 s for 1 minute", AlertRule(metric="p99", above=2000, lasting=60)),
+        ("P95 > 1.234567 seconds", AlertRule(metric="p95", above=1234.567)),
+        ("p50 > 0.1 ms", AlertRule(metric="p50", above=0.1)),
+        ("Error Rate > 5 % for 5 minutes", AlertRule(metric="error rate", above=0.05, lasting=300)),
+        ("silence > 2 hours", AlertRule(metric="silence", above=7200)),
+        ("drift > 0% for 5m and 1000 rows", AlertRule(metric="drift", above=0, lasting=300, rows=1000)),
+        ("drift > 0 for 0s and 7 rows", AlertRule(metric="drift", above=0, rows=7)),
     ],
 )
 def test_a_rule_as_text(text: str, rule: AlertRule) -> None:
     assert AlertRule.of(text) == rule
     assert AlertRule.of(rule.name) == rule, "its name is text for the same rule"
     assert AlertRule.of(rule) is rule
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("p99 > 2 s", "p99 > 2 s"), ("p99 > 2000", "p99 > 2 s"), ("p99 > 0.5s", "p99 > 500 ms"),
+        ("silence > 10m", "silence > 10m"), ("silence > 90", "silence > 90s"), ("error rate>5%", "error rate > 5 %"),
+    ],
+)  # fmt: skip
+def test_a_rule_is_named_in_units_that_one_reads(text: str, name: str) -> None:
+    assert AlertRule.of(text).name == name
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "words"),
+    [
+        ("p99 > 2 s", 12345.6, "p99 is 12.3 s, above 2 s"), ("p99 > 500 ms", 999.7, "p99 is 1 s, above 500 ms"),
+        ("rate > 900", 999.7, "rate is 1000 req/s, above 900 req/s"),
+    ],
+)  # fmt: skip
+def test_a_value_has_three_digits_in_units_that_one_reads(rule: str, value: float, words: str) -> None:
+    alerts = Alerts([AlertRule.of(rule)], name="iris")
+    (change,) = alerts.step(reading(**{alerts.rules[0].metric: value}), now=0.0)
+    assert change.words == words
 
 
 @pytest.mark.parametrize(
@@ -207,11 +310,24 @@ def test_where_an_alert_is_over(rule: AlertRule, clear: float) -> None:
         ({"metric": "p99", "above": 50, "minimum": 0}, "a whole number of requests, 1 or more"),
         ({"metric": "p99", "above": 50, "lasting": "soon"}, "lasting='soon': a number of seconds is needed"),
         ({"metric": "p99", "above": 50, "name": 3}, "give text"),
-        ("p99 is bad", "'p99 is bad' is no rule; write it as \"error rate > 5% for 1m\""),
+        ({"metric": "drift", "above": 0, "rows": -1}, "a whole number of rows, 0 or more"),
+        ({"metric": "drift", "above": 0, "rows": True}, "a whole number of rows, 0 or more"),
+        ("p99 is bad", "'p99 is bad' is no rule; write it like \"error rate > 5% for 1m\"."),
         ("p99 > 5%", "'p99' is not measured in %"),
+        ("p99 > 5 apples", "'p99' is not measured in apples"),
+        ("crashes > 5 s", "'crashes' is not measured in s"),
+        ("p99 > 5 for soon", "lasting='soon': a number of seconds is needed"),
         ("speed > 5", "no metric 'speed'"),
+        ("errors > 5%", "did you mean 'error rate'?"),
+        ("error rate > 5", "'error rate > 5' lacks a \"%\": write \"error rate > 5%\"."),
+        ("drift below 10 for 1m", 'write "drift below 10%".'),
+        ("error rate > 150%", "cannot be 1.5; give a share from 0 to 1, such as 0.05 for 5 %."),
+        ("accuracy < 0.9", "no metric 'accuracy' to alert on; \"quality\" is what labels tell: the accuracy of"),
+        ("F1 < 0.9", '"quality" is what labels tell'),
+        ({"metric": "MAE", "above": 3}, '"quality" is what labels tell'),
+        ("latency > 50ms", "no metric 'latency' to alert on; latency is \"p50\", \"p95\" or \"p99\"."),
         ("p99 > 1.2.3", "is no rule"),
-        (50, "50 is no rule"),
+        (50, '50 is no rule; write it like "error rate > 5% for 1m", or give an AlertRule.'),
     ],
 )  # fmt: skip
 def test_refusals(given: Any, message: str) -> None:
@@ -229,6 +345,20 @@ def test_two_rules_of_one_name_are_refused() -> None:
 @given(st.floats(0, 1e6))
 def test_durations_are_read_as_they_are_written(seconds: float) -> None:
     assert seconds_of(duration_text(seconds), what="hold") == pytest.approx(seconds, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("1 minute", 60), ("5 minutes", 300), ("1 hour", 3600), ("2 hours", 7200), ("30 seconds", 30), ("1 second", 1),
+     ("10sec", 10), ("5min", 300)],
+)  # fmt: skip
+def test_units_may_be_written_out(given: str, seconds: float) -> None:
+    assert seconds_of(given, what="hold") == seconds
+
+
+@given(st.floats(0, 1e7))
+def test_a_span_is_as_exact_as_it_is_long(seconds: float) -> None:
+    assert abs(seconds_of(span_text(seconds), what="span") - seconds) <= max(0.5, seconds / 40)
 
 
 @pytest.mark.parametrize("given", ["", "1 day", "-1s", -1, None, True, float("inf"), 10**400])

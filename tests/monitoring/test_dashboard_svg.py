@@ -7,6 +7,7 @@ import pytest
 import views
 
 from mlnb.monitoring.dashboard_svg import dashboard_svg, figures_of, overview_svg
+from mlnb.monitoring.metrics import Mark
 from mlnb.monitoring.view import MonitorView
 
 VIEWS = {
@@ -38,7 +39,7 @@ def test_it_is_a_small_picture_that_needs_nothing(name: str) -> None:
         "svg", "g", "text", "path", "polyline", "polygon", "circle", "rect", "defs", "pattern",
     }  # fmt: skip
     assert "nan" not in picture
-    assert {"requests/s", "latency", "errors/s", "answers", "columns that drifted", "load"} <= set(texts(picture))
+    assert {"requests/s", "latency, ms", "errors/s", "answers", "columns that drifted", "load"} <= set(texts(picture))
 
 
 def test_it_says_what_the_deployment_is_and_did() -> None:
@@ -58,6 +59,38 @@ def test_a_line_stops_at_a_gap() -> None:
     whole = views.busy_series(numbers=True)
     filled = replace(whole, p50=(1.0,) * 300, p95=(2.0,) * 300, p99=(3.0,) * 300)
     assert gap == dashboard_svg(views.busy_view(numbers=True, series=filled)).count("<polyline") + 3
+
+
+def test_a_young_deployment_fills_the_picture() -> None:
+    def begins(*, first: int, step: int = 1) -> str:
+        quiet = views.quiet_series(step=step)
+        asked = replace(quiet, requests=tuple(int(at >= first) for at in range(len(quiet.ago))))
+        return next(words for words in texts(dashboard_svg(views.view(asked))) if words.endswith(" ago"))
+
+    assert begins(first=0) == begins(first=300) == "5 min ago"
+    assert [begins(first=first) for first in (30, 260, 298)] == ["4.5 min ago", "40 s ago", "20 s ago"]
+    assert begins(first=0, step=60) == "60 min ago"
+    assert begins(first=59, step=60) == "20 min ago"
+
+
+def test_each_line_says_what_it_is_in_each_plot() -> None:
+    shown = texts(dashboard_svg(VIEWS["busy"]))
+    assert [shown.count(words) for words in ("v3", "v4")] == [12, 6]
+    alert = Mark(at=views.NOW - 50, kind="alert", version=3, words="p95 is 84 ms, above 50 ms")
+    over = replace(alert, at=views.NOW - 20, words="p95 is 3 ms again, below 45 ms")
+    done = Mark(at=views.NOW - 51, kind="deployed", version=4, words="v4 deployed")
+    shown = texts(dashboard_svg(views.busy_view(marks=(done, alert, over), alerts=())))
+    assert [shown.count(words) for words in ("v4", "▲", "✓")] == [6, 0, 6]  # for the first alert there is no room
+
+
+def test_answers_stop_at_a_gap() -> None:
+    def areas(*busy: range) -> int:
+        counts = tuple(int(any(at in one for one in busy)) for at in range(300))
+        quiet = replace(views.quiet_series(), requests=(1,) * 300)
+        return dashboard_svg(views.view(replace(quiet, classes={"a": counts, "b": counts}))).count("<polygon")
+
+    assert areas(range(300)) == 3  # the second area has a pattern
+    assert areas(range(100), range(200, 300)) == 6
 
 
 def test_no_models_one_and_many() -> None:

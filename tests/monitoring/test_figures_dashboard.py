@@ -163,7 +163,7 @@ def shares(no: dict[int, int], yes: dict[int, int]) -> dict[str, list[float | No
 
 
 def test_shares_of_the_classes_are_over_the_last_seconds() -> None:
-    found = shares({at: 1 for at in range(100)}, {at: 3 for at in range(50, 100)})
+    found = shares(dict.fromkeys(range(100), 1), dict.fromkeys(range(50, 100), 3))
     assert found["no"][:50] == [1.0] * 50
     assert found["no"][50:66] == sorted((share for share in found["no"][50:66] if share is not None), reverse=True)
     assert found["no"][64:100] == [0.25] * 36

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from snapshots import check
 
+from mlnb.errors import InvalidInputError
 from mlnb.monitoring import ModelMonitor
 from mlnb.monitoring.metrics import Answers, MetricsSnapshot, Spread, WindowMetrics
-from mlnb.monitoring.metrics_html import metrics_html
+from mlnb.monitoring.metrics_html import last_error, metrics_html
 
 EMPTY = ModelMonitor().snapshot(now=100.0, windows=True)
 BUSY = WindowMetrics(
@@ -68,9 +69,44 @@ def test_without_requests_there_are_dashes() -> None:
 
 def test_without_windows_there_is_a_line() -> None:
     metrics = of(requests=1234, errors=1, p50=1.25, p99=140.0)
-    assert (
-        Cells(metrics_html(metrics)).beside == "1,234 requests, 1 errors; p50 1.2 ms, p99 140 ms over the last minute"
+    words = "1,234 requests, 1 error; in the last minute 0 requests, 0/s, 0 errors, p50 1.25 ms, p99 140 ms"
+    assert Cells(metrics_html(metrics)).beside == metrics.words == words
+
+
+def test_no_value_is_broken_over_two_lines() -> None:
+    html = metrics_html(of(BUSY))
+    assert html.count("white-space: nowrap") == 8 + 1 + 8 + 3  # titles, the window, its figures, each answer
+    assert html.count("<span") == 3
+
+
+def test_a_window_is_asked_for_by_its_name() -> None:
+    assert of(BUSY).over("1 minute") is BUSY
+    with pytest.raises(InvalidInputError, match="There is no window '2 minutes'; did you mean '1 minute'"):
+        of(BUSY).over("2 minutes")
+
+
+def test_in_a_terminal_it_is_one_line() -> None:
+    busy = of(BUSY, requests=12_345, errors=67, window_requests=1, rate=0.5, p50=0.42, p95=2.0, p99=7.0)
+    assert repr(busy) == (
+        "<MetricsSnapshot: 12,345 requests, 67 errors; in the last minute 1 request, 0.5/s, 0 errors, p50 0.42 ms, "
+        "p95 2 ms, p99 7 ms>"
     )
+    assert repr(BUSY) == "<1 minute: 12,345 requests, 206/s, 67 errors, p50 0.42 ms, p95 12.3 ms, p99 1,234 ms>"
+
+
+@pytest.mark.parametrize(
+    ("at", "told", "look"),
+    [
+        (None, "Last error: ValueError: no", "mlnb-failure"),
+        (995.0, "Last error, 5 s ago: ValueError: no", "mlnb-failure"),
+        (800.0, "Last error, 3 min ago: ValueError: no", "mlnb-muted"),
+    ],
+)
+def test_the_last_error_says_when_and_is_no_alarm_for_long(at: float | None, told: str, look: str) -> None:
+    html = last_error(of(last_error="ValueError: no", last_error_at=at), now=1000.0)
+    assert html == f'<span class="{look}">{told}</span>'
+    assert last_error(EMPTY, now=1000.0) == ""
+    assert "Last error at " in metrics_html(of(BUSY, last_error="no", last_error_at=1000.0))
 
 
 @pytest.mark.parametrize(

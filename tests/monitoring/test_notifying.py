@@ -17,7 +17,7 @@ from waiting import free_port, wait_until
 
 from mlnb.errors import InvalidInputError
 from mlnb.monitoring.alerts import AlertChange, AlertRule
-from mlnb.monitoring.notifying import Webhook, notify_all
+from mlnb.monitoring.notifying import Webhook, notify_all, sorted_out
 
 HIDDEN = "T000-secret"
 RULE = AlertRule(metric="p99", above=50)
@@ -207,6 +207,26 @@ def test_what_is_no_url_of_the_web_is_refused_without_its_secret(url: Any) -> No
     with pytest.raises(InvalidInputError, match=r"is no webhook; give its whole URL: https://HOST/PATH") as refused:
         Webhook(url)
     assert HIDDEN not in str(refused.value)
+
+
+def test_who_is_told_may_be_one_or_several() -> None:
+    url = "https://chat.example.org/hook"
+    assert sorted_out(()) == ((), ())
+    assert sorted_out(print) == ((print,), ())
+    assert sorted_out(url) == ((), (url,))
+    assert sorted_out([url, print]) == ((print,), (url,))
+    with Webhook(url) as webhook:
+        assert sorted_out(iter([webhook])) == ((webhook,), ())
+
+
+@pytest.mark.parametrize("notify", [3, None, [print, None], [3.5]])
+def test_what_cannot_be_told_is_refused(notify: Any) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"^notify=(3|None|3\.5): a function that takes the alert is needed, a we"
+    ):
+        sorted_out(notify)
+    with pytest.raises(InvalidInputError, match="is no webhook; give its whole URL"):
+        sorted_out([print, "hook"])
 
 
 def test_a_callback_that_fails_is_logged_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:

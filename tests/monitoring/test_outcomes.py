@@ -100,8 +100,8 @@ def test_versions_are_tallied_apart() -> None:
     [
         (Label("zz", label=1), UnknownRequestError, r"no answered request 'zz' here; ids of the last 100,000 requests"),
         (Label("refused", label=1), UnknownRequestError, "no answered request 'refused'"),
-        (Label("done", label=1), AlreadyLabelledError, "'done' was labelled before"),
-        (Label("a", label=1), AlreadyLabelledError, "'a' is there twice"),
+        (Label("done", outcome=1.0), AlreadyLabelledError, "'done' was given a label, which the other cannot replace"),
+        (Label("a", label=1), AlreadyLabelledError, "'a' is there twice, with two labels; give one"),
         (Label("b"), InvalidInputError, "needs a label or an outcome, and has neither"),
         (Label("b", label=1, outcome=1.0), InvalidInputError, "not both"),
         (Label("b", label=2), InvalidInputError, r"no label 2; there are: 0, 1\."),
@@ -123,8 +123,11 @@ def test_one_bad_label_and_nothing_is_noted(label: Label, error: type[Exception]
     lost = answered("lost", 1)._replace(prediction=None)
     remembered = outcomes(*(answered(name, 1) for name in ("done", "a", "b")), answered("many", 1, 1, 0), refused, lost)
     remembered.label([Label("done", label=1)])
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words) as caught:
         remembered.label([Label("a", label=0), label])
+    assert str(caught.value).endswith(
+        f"1 of 2 are refused ({label.request_id!r}), so none was noted; leave them out or mend them."
+    )
     assert remembered.quality(1).count == 1
     assert remembered.label([Label("a", label=0)]) == 1
 
@@ -178,17 +181,120 @@ def test_refused_labels_are_counted_by_what_is_wrong_with_them() -> None:
         Label("b", label=1),
         Label("zz", label=1),
         Label("yy", label=1),
-        Label("a", label=1),
+        Label("a", outcome=1.0),
         Label("c", label="x"),
     ]
-    with pytest.raises(UnknownRequestError, match="'zz'"):
+    with pytest.raises(UnknownRequestError, match=r"'zz' .* 4 of 5 are refused \('zz', 'yy', 'a', …\)") as caught:
         remembered.label(given)
+    assert caught.value.details == {"request_id": "zz", "refused": ["zz", "yy", "a", "c"]}
     with pytest.raises(AlreadyLabelledError, match="'d' is there twice"):
-        remembered.label([Label("d", label=1), Label("d", label=1)])
+        remembered.label([Label("d", label=1), Label("d", label=0)])
     with pytest.raises(InvalidInputError, match="cannot be mixed"):
         remembered.label([Label("d", label=1), Label("c", outcome=1.0)])
     assert remembered.refused == {"unknown": 2, "twice": 2, "wrong type": 2}
     assert remembered.label([Label(name, label=1) for name in "bcd"]) == 3
+
+
+# ---- the same label again, and another one ----
+
+
+@pytest.mark.parametrize(
+    ("labels", "output", "answers", "label", "again"),
+    [
+        ((0, 1), "class", [1], 1, [1.0]),
+        ((0, 1), "class", [1, 0], [1, 1], np.array([1, 1])),
+        (None, "class", [[1, 0]], [1, 0], [[1, 0]]),
+        (None, "number", [2.5], 2, np.array([2.0])),
+        (None, "number", [np.nan], 2, 2.0),
+        (("a", "b"), "class", ["a"], "a", np.str_("a")),
+    ],
+)
+def test_the_same_label_again_is_no_news(labels: Any, output: str, answers: list[Any], label: Any, again: Any) -> None:
+    remembered = outcomes(answered("x", *answers), answered("y", *answers), labels=labels, output=output)
+    remembered.trial({1: "a", 2: "b"})
+    remembered.label([Label("x", label=label)])
+    before = remembered.quality(1)
+    assert remembered.label([Label("x", label=again)]) == 0
+    assert remembered.label([Label("x", label=again), Label("y", label=label), Label("y", label=again)]) == 1
+    assert remembered.quality(1).count == 2 * before.count
+    assert sum(remembered.refused.values()) == 0
+
+
+def test_the_same_outcome_again_is_no_news_and_another_one_a_correction() -> None:
+    remembered = outcomes(answered("x", 1), answered("y", 1))
+    remembered.label([Label("x", outcome=1.0), Label("y", outcome=2.0)])
+    assert remembered.label([Label("x", outcome=1.0)]) == 0
+    assert remembered.label([Label("x", outcome=5.0)]) == 1
+    assert remembered.quality(1).mean == 3.5
+    assert remembered.quality(1).variance == pytest.approx(4.5)
+    assert not remembered.proportion
+    with pytest.raises(AlreadyLabelledError, match="'x' was given an outcome, which the other cannot replace"):
+        remembered.label([Label("x", label=1)])
+
+
+def test_another_label_corrects() -> None:
+    remembered = outcomes(*(answered(f"{at}", 1, 0) for at in range(600)), answered("other", 1, version=2))
+    remembered.label([Label(f"{at}", label=[1, 1]) for at in range(600)], at=50.0)
+    remembered.label([Label("other", label=1)], at=50.0)
+    assert remembered.label([Label(f"{at}", label=[1, 0]) for at in range(590, 600)], at=60.0) == 10
+    assert remembered.label([Label("599", label=[1, 0])]) == 0
+    assert remembered.label([Label("599", label=[0, 1]), Label("0", label=[1, 1])]) == 1
+    assert remembered.quality(1).count == 600
+    assert remembered.quality(1).mean == pytest.approx((590 * 0.5 + 9) / 600)
+    assert remembered.quality(1).variance == pytest.approx(np.var([0.5] * 590 + [1.0] * 9 + [0.0], ddof=1))
+    rows = remembered.labelled._versions[1]
+    assert rows.truth.ravel().tolist() == [1, 1] * 590 + [1, 0] * 9 + [0, 1]
+    assert rows.prediction.ravel().tolist() == [1, 0] * 600
+    assert set(rows.at.tolist()) == {50.0}, "the label came then"
+    report = remembered.labelled.report(1, window_name="all time", labels=(0, 1), output="class")
+    assert (report.labels, report.measures[0].value) == (1200, pytest.approx((590 + 18) / 1200))
+
+
+def test_a_number_is_corrected_too() -> None:
+    remembered = outcomes(*(answered(name, 2.0) for name in "abc"), labels=None, output="number")
+    remembered.label([Label(name, label=4) for name in "abc"])
+    assert remembered.label([Label("b", label=2)]) == 1
+    assert remembered.quality(1).mean == pytest.approx(4 / 3)
+    assert remembered.labelled._versions[1].truth.tolist() == [[4.0], [2.0], [4.0]]
+
+
+def test_corrections_and_what_was_not_are_apart_in_copies_and_elsewhere() -> None:
+    old, new = outcomes(answered("a", 1)), outcomes(answered("b", 1))
+    old.label([Label("a", label=1)])
+    new.label([Label("b", label=1)])
+    left = old.without_answers()
+    new.join(pickle.loads(pickle.dumps(left)))
+    new.prepend(pickle.loads(pickle.dumps(old.newest(0, 9))))
+    assert new.label([Label("a", label=1)]) == 0
+    assert new.label([Label("a", label=0)]) == 1
+    truths = [[row[0] for row in one.labelled._versions[1].truth.tolist()] for one in (left, new)]
+    assert truths == [[1], [0, 1]]
+
+
+def test_the_trial_that_is_on_keeps_its_scores() -> None:
+    remembered = outcomes(answered("before", 1, version=3))
+    remembered.label([Label("before", label=1)])
+    remembered.trial({3: "a", 4: "b"})
+    labelled(remembered, "x", 20, version=3)
+    remembered.remember([answered("more", 1, version=4)])
+    before = remembered.experiment()
+    given = [Label("more", label=1), Label("before", label=0), *(Label(f"x3-{at}", label=0) for at in range(8, 12))]
+    with pytest.raises(AlreadyLabelledError, match=r"counts in the experiment that is on.* 4 of 6 are refused"):
+        remembered.label(given)
+    assert remembered.experiment() == before
+    assert remembered.label(given[:2]) == 2
+    assert remembered.quality(3).mean == pytest.approx(20 / 21)
+    remembered.trial(None)
+    assert remembered.label(given[2:]) == 4
+    assert remembered.quality(3).mean == pytest.approx(16 / 21)
+
+
+def test_a_correction_of_what_is_forgotten_is_refused() -> None:
+    remembered = outcomes(answered("a", 1))
+    remembered.label([Label("a", label=1)])
+    remembered.remember([answered(f"later {number}", 1) for number in range(KEPT)])
+    with pytest.raises(UnknownRequestError):
+        remembered.label([Label("a", label=0)])
 
 
 # ---- what was labelled ----
@@ -227,8 +333,16 @@ def test_requests_of_before_are_restored_and_labelled() -> None:
     found = remembered.experiment()
     assert found is not None
     assert found.outcomes == 0
-    remembered.restore([answered("old", 1)])
-    with pytest.raises(AlreadyLabelledError):
+    remembered.restore([answered("old", 1)], [Label("old", label=0)])
+    assert remembered.label([Label("old", label=1)]) == 0
+
+
+def test_what_was_labelled_elsewhere_is_known_and_stays() -> None:
+    remembered = outcomes(answered("here", 1))
+    events = [answered(name, 1) for name in ("old", "strange", "here")]
+    remembered.restore(events, [Label("old", label=0), Label("strange", label="x"), Label("here", label=0)])
+    assert remembered.label([Label("old", label=0), Label("strange", label=1), Label("here", label=1)]) == 2
+    with pytest.raises(AlreadyLabelledError, match="'old' was labelled otherwise, and counted, before this server"):
         remembered.label([Label("old", label=1)])
 
 
@@ -257,7 +371,7 @@ def test_probabilities_count_as_values_too() -> None:
     with pytest.raises(UnknownRequestError):
         remembered.label([Label("0", label=1)])
     assert remembered.label([Label(str(at), label=1) for at in range(2, 12)]) == 10
-    assert remembered._cells == 0
+    assert remembered._cells == 20  # answers and labels, to tell whether another label is the same
 
 
 def test_of_very_many_probabilities_only_the_answer_is_kept() -> None:
@@ -314,7 +428,7 @@ def test_a_repeated_id_means_the_last_request_and_leaks_nothing() -> None:
     remembered = outcomes(answered("first", 1), *[large] * 20, answered("same", 0, version=7))
     remembered.label([Label("first", label=1), Label("same", label=0)])
     assert remembered.quality(7).mean == 1.0
-    assert remembered._cells == 0
+    assert remembered._cells == 4
 
 
 def test_it_moves_between_processes() -> None:

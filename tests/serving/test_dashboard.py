@@ -18,7 +18,8 @@ from mlnb.monitoring.metrics import Mark
 from mlnb.monitoring.prediction_log.settings import LogState
 from mlnb.monitoring.view import MonitorView
 from mlnb.serving import problems
-from mlnb.serving.dashboard import add_dashboard, compressed_plotly, message, page, pages
+from mlnb.serving.dashboard import add_dashboard, compressed_plotly, page, pages
+from mlnb.serving.dashboard.messages import message
 from mlnb.serving.dashboard.regions import REGIONS, render_glance, render_regions
 
 BUSY = views.busy_view()
@@ -111,6 +112,27 @@ def test_only_the_owner_sees_what_the_model_said_and_was_sent() -> None:
     assert "customer" not in theirs
     assert "cannot be written" in theirs
     assert "city" in theirs  # a column's name is in /docs too
+
+
+def test_the_last_error_says_when() -> None:
+    failed = views.metrics(BUSY.series, last_error=ERROR, last_error_at=BUSY.at - 200)
+    html = render_regions(views.busy_view(metrics=failed), owner=True)["figures"]
+    assert '<span class="mlnb-muted">Last error, 3 min ago: ValueError' in html
+
+
+def test_in_the_kernel_no_replicas_are_counted() -> None:
+    for place, counted in (("in kernel", False), ("in this process", False), ("1 process", True)):
+        assert ("replicas" in render_regions(views.busy_view(place=place), owner=True)["figures"]) is counted
+
+
+def test_drift_is_told_in_the_same_words_to_all() -> None:
+    steady = views.drift_report(columns=(views.column("x"), views.column("y", missing=0.0004)))
+    mine, theirs = (render_regions(views.view(drift=steady), owner=owner)["drift"] for owner in (True, False))
+    assert "None of 2 columns drifted." in theirs
+    for html in (mine, theirs):
+        assert "<td>prediction</td>" in html.replace(' title="prediction is steady"', "")
+        assert "p, adjusted" in html
+        assert "0 % → &lt; 0.1 %" in html
 
 
 def test_alerts_that_fire_come_first() -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import psutil
@@ -17,6 +18,7 @@ from fitted import Fitted
 from waiting import free_port, is_open, wait_until
 
 from mlnb import ModelRegistry
+from mlnb.monitoring.prediction_log import LogSettings, read
 
 
 @contextmanager
@@ -74,6 +76,26 @@ def test_it_answers_and_ends_cleanly(stored: ModelRegistry, tumour: Fitted, opti
     assert f"tumour:1 answers at {url}/models/tumour/predict" in said
     assert ("ONNX" in said or "times" in said or "x faster" in said) is ("--accelerate" in options)
     assert not [one for one in family if one.is_running()]
+
+
+def test_it_says_where_the_dashboard_is_and_where_it_logs(
+    stored: ModelRegistry, tumour: Fitted, tmp_path: Path
+) -> None:
+    hidden, hashed, *_ = stored.version("tumour").signature.names
+    options = ("--log-to", str(tmp_path / "log.sqlite"), "--leave-out", hidden, "--hash", hashed)
+    with serving(stored, *options) as (process, url):
+        httpx.post(f"{url}/models/tumour/predict", json={"instances": tumour.lists[:1]}, timeout=30).raise_for_status()
+        assert httpx.get(f"{url}/dashboard", timeout=30).status_code == 200
+        process.terminate()
+        assert process.wait(30) == 0
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert f"dashboard at {url}/dashboard, docs at {url}/docs; " in said
+    assert f"predictions are logged to sqlite:///{tmp_path / 'log.sqlite'}\n" in said
+    logged = read(LogSettings(url=str(tmp_path / "log.sqlite")), "tumour")
+    assert len(logged) == 1
+    assert hidden not in logged.columns or logged[hidden].isna().all()
+    assert logged[hashed].iloc[0] != tumour.lists[0][1]
 
 
 def test_readiness_turns_false_first_and_no_request_is_lost(stored: ModelRegistry, tumour: Fitted) -> None:

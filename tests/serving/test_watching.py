@@ -165,12 +165,22 @@ def test_rows_that_the_log_drops_are_counted_from_when_it_was_seen(registry: Mod
 
 def test_those_who_wait_for_alerts_hear_the_end(registry: ModelRegistry) -> None:
     async def test(gateway: Gateway) -> None:
-        await deployed(gateway, registry, Flowers())
-        waiting = asyncio.ensure_future(gateway.follow_alerts("flowers", 0))
+        one = await deployed(gateway, registry, Flowers())
+        waiting = asyncio.ensure_future(gateway.follow_alerts("flowers", one.observer.id, 0))
         await asyncio.sleep(0)
         await gateway.withdraw("flowers", within=1)
-        assert await waiting == []
-        assert await gateway.follow_alerts("flowers", 0) == []
+        assert await waiting == ("", [])
+        assert await gateway.follow_alerts("flowers", one.observer.id, 0) == ("", [])
+
+    run(test)
+
+
+def test_numbers_of_alerts_belong_to_the_one_who_counted_them(registry: ModelRegistry) -> None:
+    async def test(gateway: Gateway) -> None:
+        one = await deployed(gateway, registry, Flowers(), rules=[AlertRule(metric="rate", below=2)])
+        who, (change,) = await asyncio.wait_for(gateway.follow_alerts("flowers", "another", 7), 10)
+        assert (who, change.number) == (one.observer.id, 1)
+        assert await gateway.follow_alerts("flowers", "", 0) == (who, [change])
 
     run(test)
 

@@ -71,8 +71,9 @@ def test_rates_keep_three_digits(rate: float, says: str) -> None:
 
 
 def test_the_last_error_is_shown() -> None:
-    regions = render(snapshot(metrics=metrics(requests=1, errors=1, last_error=f"ValueError: {HOSTILE}")))
-    assert "Last error: ValueError: &quot;&gt;" in regions["activity"]
+    failed = metrics(requests=1, errors=1, last_error=f"ValueError: {HOSTILE}", last_error_at=NOW.timestamp() - 7)
+    regions = render(snapshot(metrics=failed))
+    assert "Last error, 7 s ago: ValueError: &quot;&gt;" in regions["activity"]
     check(regions["activity"])
 
 

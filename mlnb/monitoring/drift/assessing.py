@@ -10,6 +10,7 @@ import numpy as np
 from mlnb.monitoring.drift import distances
 from mlnb.monitoring.drift.report import ColumnDrift, DriftReport
 from mlnb.monitoring.drift.significance import Evidence, adjusted, chi_square, effective_rows, kolmogorov_smirnov
+from mlnb.monitoring.numerals import percent
 from mlnb.registry.rows.baseline import category_counts, repeats, text_lengths
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def _categories(before: ColumnBaseline, now: Values, sample: _Sample) -> tuple[C
 def _moved_most(bins: distances.Bins) -> str:
     old, new = bins.before / bins.before.sum(), bins.now / bins.now.sum()
     at = int(np.argmax(np.abs(new - old)))
-    return f"{str(bins.edges[at])[:30]!r} {old[at]:.1%} before, {new[at]:.1%} now"
+    return f"{str(bins.edges[at])[:30]!r} {percent(old[at])} before, {percent(new[at])} now"
 
 
 def _nothing(before: ColumnBaseline) -> tuple[ColumnDrift, Evidence, str]:
@@ -222,7 +223,7 @@ def _verdict(one: _Compared, corrected: float | None, sample: _Sample) -> Column
 def _why(one: _Compared) -> str:
     figures = one.figures
     if one.strongest is one.missing:
-        return f"missing {figures.missing_before:.1%} before, {figures.missing:.1%} now"
+        return f"missing {percent(figures.missing_before)} before, {percent(figures.missing)} now"
     return one.change
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from html import escape
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlnb.errors import InvalidInputError, MissingLibraryError, nearest
+from mlnb.monitoring.numerals import MEANINGS, figure, percent, probability
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlnb.registry.tables import Cell, Column
 
 __all__ = ["ColumnDrift", "DriftReport", "Kind", "Verdict"]
@@ -17,11 +19,10 @@ __all__ = ["ColumnDrift", "DriftReport", "Kind", "Verdict"]
 Kind = Literal["numbers", "categories", "texts"]
 Verdict = Literal["drifted", "steady", "too few"]
 
-_SHOWN = 30  # columns of a table
+_SHOWN, _FIRST = 30, 8  # columns of a table as text; that did not drift and are not folded, as HTML
 _LEFT = "text-align: left"
 _NUMBER = "text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"
-_BAD = "color: var(--jp-error-color1, #d32f2f)"
-_LEAST_SHOWN = 1e-4  # of a p-value
+_BAD, _MUTED = "color: var(--jp-error-color1, #d32f2f)", "color: var(--jp-content-font-color2, #767676)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,44 +180,54 @@ class DriftReport:
     def __repr__(self) -> str:
         from mlnb.registry.tables import lay_out
 
-        return "\n".join(filter(None, [self.words, lay_out(self._table()) if self._shown() else "", self._more()]))
+        shown = self._judged()[: _SHOWN + (self.prediction is not None)]
+        left = len(self._judged()) - len(shown)
+        more = f"… and {left} more columns: .frame()" if left else ""
+        return "\n".join(filter(None, [self.words, lay_out(_table(shown)) if shown else "", more]))
 
     def _repr_html_(self) -> str:
-        columns = self._table()
-        styles = [_NUMBER if one.kind == "number" else _LEFT for one in columns]
-        titles = zip(columns, styles, strict=True)
-        head = "".join(f'<th style="{style}">{escape(one.title)}</th>' for one, style in titles)
-        rows = zip(*(one.cells for one in columns), strict=True)
-        body = "".join(f"<tr>{''.join(map(_html, row, styles))}</tr>" for row in rows)
-        table = f'<table class="mlnb-drift"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        more = f"<p>{escape(self._more())}</p>" if self._more() else ""
-        return f"<p>{escape(self.words)}</p>{table if self._shown() else ''}{more}"
+        columns = self._judged()
+        count = len(self.drifted) + _FIRST + (self.prediction is not None)
+        first, rest = columns[:count], columns[count:]
+        more = f"<details><summary>{len(rest)} more</summary>{_html_table(rest)}</details>" if rest else ""
+        return f"<p>{escape(self.words)}</p>{_html_table(first) if first else ''}{more}"
 
-    def _shown(self) -> list[ColumnDrift]:
-        first = [] if self.prediction is None else [self.prediction]
-        return [*first, *self.columns[:_SHOWN]]
+    def _judged(self) -> list[ColumnDrift]:
+        return [*([] if self.prediction is None else [self.prediction]), *self.columns]
 
-    def _more(self) -> str:
-        left = len(self.columns) - _SHOWN
-        return f"… and {left} more columns: .frame()" if left > 0 else ""
 
-    def _table(self) -> list[Column]:
-        from mlnb.registry.tables import Cell, Column
+def _table(shown: Sequence[ColumnDrift]) -> list[Column]:
+    from mlnb.registry.tables import Cell, Column
 
-        shown = self._shown()
-        figures = {
-            "effect": [_figure(one.effect) for one in shown],
-            "adjusted p": [_p_value(one.adjusted) for one in shown],
-            "PSI": [_figure(one.psi) for one in shown],
-            "Wasserstein": [_figure(one.wasserstein) for one in shown],
-            "missing": [f"{one.missing:.1%}" for one in shown],
-            "new values": [f"{max(one.unknown, one.out_of_range):.1%}" for one in shown],
-        }
-        return [
-            Column("column", tuple(map(_name, shown))),
-            Column("verdict", tuple(Cell(one.words, muted=one.verdict != "drifted") for one in shown)),
-            *(Column(title, tuple(map(Cell, texts)), kind="number") for title, texts in figures.items()),
-        ]
+    figures = {
+        "effect": [figure(one.effect) for one in shown],
+        "p, adjusted": [probability(one.adjusted) for one in shown],
+        "PSI": [figure(one.psi) for one in shown],
+        "Wasserstein": [figure(one.wasserstein) for one in shown],
+        "missing": [percent(one.missing) for one in shown],
+        "outside": [percent(one.out_of_range if one.kind == "numbers" else one.unknown) for one in shown],
+    }
+    return [
+        Column("column", tuple(map(_name, shown))),
+        Column("verdict", tuple(Cell(one.words, muted=one.verdict != "drifted") for one in shown), kind="prose"),
+        *(Column(title, tuple(map(Cell, texts)), kind="number") for title, texts in figures.items()),
+    ]
+
+
+def _html_table(shown: Sequence[ColumnDrift]) -> str:
+    columns = _table(shown)
+    styles = [_NUMBER if one.kind == "number" else _LEFT for one in columns]
+    titles = zip(columns, styles, strict=True)
+    head = "".join(
+        f'<th style="{style}"{_title(MEANINGS.get(one.title, ""))}>{escape(one.title)}</th>' for one, style in titles
+    )
+    rows = zip(*(one.cells for one in columns), strict=True)
+    body = "".join(f"<tr>{''.join(map(_html, row, styles))}</tr>" for row in rows)
+    return f'<table class="mlnb-drift"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _title(words: str) -> str:
+    return f' title="{escape(words, quote=True)}"' if words else ""
 
 
 def _name(column: ColumnDrift) -> Cell:
@@ -225,16 +236,7 @@ def _name(column: ColumnDrift) -> Cell:
     return Cell(column.name, mark="▲" if column.verdict == "drifted" else "")
 
 
-def _figure(value: float | None) -> str:
-    return "—" if value is None or not isfinite(value) else f"{value:.3f}"
-
-
-def _p_value(value: float) -> str:
-    if not isfinite(value):
-        return "—"
-    return f"{value:.4f}" if value >= _LEAST_SHOWN else f"<{_LEAST_SHOWN}"
-
-
 def _html(cell: Cell, style: str) -> str:
     mark = f'<span style="{_BAD}">{cell.mark}</span> ' if cell.mark else ""
-    return f'<td style="{style}">{mark}{escape(cell.text)}</td>'
+    look = f"{style}; {_MUTED}" if cell.muted else style
+    return f'<td style="{look}">{mark}{escape(cell.text)}</td>'

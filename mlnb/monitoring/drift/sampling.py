@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlnb.monitoring.recent import values_in
+from mlnb.monitoring.recent import answers_in, values_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ class SampledRows:
     predictions: tuple[Any, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Request:
     at: float
     rows: int
@@ -77,7 +77,7 @@ class RowSample:
 
     Until a version has ``rows`` of them all are kept; from then on at most ``per_second``, so that a burst does not
     push out what came before, and a busy server spends nothing on what is forgotten at once. The last request of a
-    second is taken whole. Rows are kept as they came; nothing is converted.
+    second is taken whole, and so is the oldest request that is kept. Rows are kept as they came; nothing is converted.
 
     Parameters
     ----------
@@ -140,6 +140,14 @@ class RowSample:
                 self._shorten(kept, to=self._rows)
         self._limit_values()
 
+    def copy(self) -> RowSample:
+        """Return what is kept now, which stays as it is while this one goes on."""
+        other = RowSample(self._rows, per_second=self._per_second, values=self._values)
+        other._versions = {
+            version: replace(kept, requests=deque(kept.requests)) for version, kept in self._versions.items()
+        }
+        return other
+
     def _opened(self, version: int) -> _Kept:
         if len(self._versions) >= _VERSIONS:
             del self._versions[min(self._versions, key=self._last)]
@@ -175,10 +183,10 @@ class RowSample:
             if inputs is None:
                 return None
             rows = len(prediction)
-        values = values_in(inputs) + prediction.size
+        values = values_in(inputs) + answers_in(prediction)
         if values > self._values // 2:
             return None
-        return _Request(event.at, rows, values, inputs, prediction)
+        return _Request(event.at, rows, values, _own(inputs), _own(prediction))
 
     def _shorten(self, kept: _Kept, *, to: int) -> None:
         """Forget the oldest requests, but for those without which there would be fewer rows."""
@@ -195,6 +203,12 @@ class RowSample:
         oldest = kept.requests.popleft()
         kept.rows -= oldest.rows
         kept.values -= oldest.values
+
+
+def _own(values: Any) -> Any:
+    """Return an array that keeps no larger one alive: that of its batch."""
+    part = isinstance(values, np.ndarray) and values.base is not None
+    return values.copy() if part and getattr(values.base, "nbytes", 0) > values.nbytes else values
 
 
 def _thinned(inputs: Any, step: int) -> Any:

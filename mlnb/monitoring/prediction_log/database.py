@@ -12,7 +12,7 @@ import psutil
 from sqlalchemy import insert, select, update
 
 from mlnb.monitoring.prediction_log.documents import write_document
-from mlnb.monitoring.prediction_log.keys import clean, key_of
+from mlnb.monitoring.prediction_log.keys import clean, keys_of
 from mlnb.monitoring.prediction_log.masking import Mask
 from mlnb.monitoring.prediction_log.opening import LogUnavailableError, engine_for
 from mlnb.monitoring.prediction_log.rows import rows_of
@@ -116,7 +116,7 @@ class Database:
         ids = [event.request_id for event in events]
         if not "".join(ids).isalnum():
             ids = [clean(request_id) for request_id in ids]
-        keys = [key_of(request_id) for request_id in ids]
+        keys = keys_of(ids)
         if self._most < _RANGE:
             chosen = [key < self._most for key in keys]
             events, ids = list(compress(events, chosen)), list(compress(ids, chosen))

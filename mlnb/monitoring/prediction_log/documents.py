@@ -27,6 +27,8 @@ _PLAIN = frozenset("fiub")  # kinds of arrays that JSON holds
 _NATIVE = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _ARRAY = orjson.OPT_SERIALIZE_NUMPY
 _LARGEST = 2**63
+_WIDEST = 4  # bytes of a character
+_FIRST = itemgetter(0)
 
 
 def write_document(value: Any) -> str | None:
@@ -73,12 +75,12 @@ def write_documents(values: Sequence[Any]) -> Sequence[str | None]:
         return values
     quick = _ALL_QUICK.get(kinds.pop()) if len(kinds) == 1 else None
     try:
-        contents = None if quick is None else quick(values)
+        texts = None if quick is None else quick(values)
     except Exception:  # noqa: BLE001 - one by one it is found which
-        contents = None
-    if contents is None or b"null" in b"".join(contents) or max(map(len, contents)) > LONGEST:
+        texts = None
+    if texts is None or "null" in "".join(texts) or max(map(len, texts)) > LONGEST // _WIDEST:
         return [write_document(value) for value in values]
-    return [content.decode() for content in contents]
+    return texts
 
 
 def read_document(text: str | None) -> Any:
@@ -132,21 +134,43 @@ def _quick_array(value: np.ndarray[Any, Any]) -> bytes | None:
     return None if b"null" in content else content
 
 
-def _all_lists(values: Sequence[list[Any]]) -> list[bytes] | None:
+def _all_lists(values: Sequence[list[Any]]) -> list[str] | None:
     """Return the JSON of requests of one short row each; None if there are others."""
-    if max(map(len, values)) > 1 or max(map(len, map(itemgetter(0), values))) > _FEW:
+    if max(map(len, values)) > 1 or max(map(len, map(_FIRST, values))) > _FEW:
         return None
-    return list(map(orjson.dumps, values, repeat(None), repeat(_NATIVE)))
+    content = orjson.dumps(values, option=_NATIVE)
+    flat = content.count(b"[") == 2 * len(values) + 1 and set(map(type, map(_FIRST, values))) == {list}
+    if flat and b'"' not in content and b"{" not in content:  # numbers alone
+        return [f"[[{row}]]" for row in content.decode()[3:-3].split("]],[[")]
+    return list(map(bytes.decode, map(orjson.dumps, values, repeat(None), repeat(_NATIVE))))
 
 
-def _all_arrays(values: Sequence[np.ndarray[Any, Any]]) -> list[bytes] | None:
+def _all_arrays(values: Sequence[np.ndarray[Any, Any]]) -> list[str] | None:
     """Return the JSON of short arrays; None if there are others."""
-    kinds = {value.dtype.kind for value in values}
+    kinds = {value.dtype for value in values}
+    if {value.shape for value in values} == {(1,)} and len(kinds) == 1:
+        return _all_single(np.concatenate(values))
     if max(value.size for value in values) > _FEW:
         return None
-    if kinds <= {"O", "U"}:
-        return [orjson.dumps(value.tolist(), option=_NATIVE) for value in values]
-    return list(map(orjson.dumps, values, repeat(None), repeat(_ARRAY))) if kinds <= _PLAIN else None
+    letters = {kind.kind for kind in kinds}
+    if letters <= {"O", "U"}:
+        return [orjson.dumps(value.tolist(), option=_NATIVE).decode() for value in values]
+    if letters <= _PLAIN:
+        return list(map(bytes.decode, map(orjson.dumps, values, repeat(None), repeat(_ARRAY))))
+    return None
+
+
+def _all_single(values: np.ndarray[Any, Any]) -> list[str] | None:
+    """Return the JSON of many answers of one value each, which are in one array."""
+    if values.dtype.kind in _PLAIN:
+        return [f"[{one}]" for one in orjson.dumps(values, option=_ARRAY).decode()[1:-1].split(",")]
+    if values.dtype.kind not in "OU":
+        return None
+    answers = values.tolist()
+    if set(map(type, answers)) == {str}:
+        known = {answer: orjson.dumps([answer]).decode() for answer in set(answers)}
+        return [known[answer] for answer in answers]
+    return [orjson.dumps([answer], option=_NATIVE).decode() for answer in answers]
 
 
 def _thorough(value: Any) -> bytes:
@@ -203,7 +227,7 @@ def _text(value: str) -> str:
 
 _TOO_LONG = _note("too long to be kept")
 _QUICK: dict[type, Callable[[Any], bytes | None]] = {list: _quick_list, np.ndarray: _quick_array}
-_ALL_QUICK: dict[type, Callable[[Any], list[bytes] | None]] = {list: _all_lists, np.ndarray: _all_arrays}
+_ALL_QUICK: dict[type, Callable[[Any], list[str] | None]] = {list: _all_lists, np.ndarray: _all_arrays}
 _WRITERS: dict[Any, Callable[[Any], Any]] = {
     type(None): lambda _: None,
     bool: bool,

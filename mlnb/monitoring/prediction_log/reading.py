@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +13,7 @@ import orjson
 
 from mlnb.errors import InvalidInputError
 from mlnb.events import PredictionEvent
+from mlnb.monitoring.durations import seconds_of
 from mlnb.monitoring.outcomes import Label
 from mlnb.monitoring.prediction_log.documents import read_document
 from mlnb.monitoring.prediction_log.keys import clean, key_of
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
     from mlnb.monitoring.prediction_log.settings import LogSettings
 
-__all__ = ["Logged", "Moment", "find", "labelled", "read", "table_of"]
+__all__ = ["Logged", "Moment", "find", "labelled", "read", "seconds_at", "table_of"]
 
 Moment = datetime | timedelta | float | str | None
-"""A time, how long ago, seconds since the epoch, or ISO 8601 text. Without a zone it is local time."""
+"""A time, how long ago ("1h" or a timedelta), seconds since the epoch, or ISO 8601 text; without a zone it is local."""
 
 _FIRST = ("at", "request_id", "version", "status", "latency_ms", "rows")
 _LAST = ("prediction", "probabilities", "label", "outcome", "error")
@@ -67,7 +68,7 @@ def read(
     settings : LogSettings
     model : str
     since, until : datetime, timedelta, float or str, optional
-        When the answers were ready; a timedelta is how long ago.
+        When the answers were ready; a timedelta and text like "1h" is how long ago.
     version : int, optional
         That answered.
     limit : int, optional
@@ -78,7 +79,8 @@ def read(
     DataFrame
         One row for each row of each request: ``at`` (UTC), ``request_id``, ``version``, ``status``, ``latency_ms``,
         ``rows`` (of the request), each field of the input, ``prediction``, ``label`` and ``error``; ``probabilities``
-        and ``outcome`` where there are any. A field that is called like one of these is ``input NAME``.
+        and ``outcome`` where there are any. A field that is called like one of these is ``input NAME``. A cell without
+        a value is None, NaN in a column of floats, and NA in one of whole numbers.
 
     Raises
     ------
@@ -89,8 +91,8 @@ def read(
     """
     from mlnb.monitoring.prediction_log.tables import predictions
 
-    first = None if since is None else _seconds("since", since)
-    last = None if until is None else _seconds("until", until)
+    first = None if since is None else seconds_at("since", since)
+    last = None if until is None else seconds_at("until", until)
     conditions = _within(model, first, last)
     if version is not None:
         conditions.append(predictions.c.version == version)
@@ -153,7 +155,7 @@ def labelled(settings: LogSettings, model: str, *, since: Moment = None, limit: 
 
     from mlnb.monitoring.prediction_log.tables import labels
 
-    first = None if since is None else _seconds("since", since)
+    first = None if since is None else seconds_at("since", since)
     newest = select(labels.c.request_id).where(labels.c.model == model).order_by(labels.c.at.desc())
     with _connected(settings) as connection:
         known = [] if connection is None else list(connection.scalars(newest.limit(_whole(limit))))
@@ -244,12 +246,30 @@ def table_of(rows: Sequence[Any], names: dict[int, list[str]]) -> pd.DataFrame:
         inputs += [_named(one, names.get(row.version)) for one in given] + [{}] * (count - len(given))
         for name, values in _known(row, count).items():
             known[name] += values
-    table = pd.DataFrame(known)
-    table["at"] = pd.to_datetime(table["at"].astype(float), unit="s", utc=True)
-    columns = pd.DataFrame(inputs, index=table.index)
-    columns.columns = [f"input {name}" if name in known else name for name in columns.columns]
+    at = pd.to_datetime(pd.Series(known["at"], dtype=float), unit="s", utc=True)
+    table = {name: _column(values) for name, values in known.items()} | {"at": at.dt.round("us")}
+    fields = {
+        f"input {name}" if name in known else name: _column([row.get(name) for row in inputs])
+        for name in dict.fromkeys(name for row in inputs for name in row)
+    }
     last = [name for name in _LAST if name not in _RARE or table[name].notna().any()]
-    return pd.concat([table[list(_FIRST)], columns, table[last]], axis=1)
+    return pd.DataFrame(
+        {name: table[name] for name in _FIRST} | fields | {name: table[name] for name in last},
+    )
+
+
+def _column(values: list[Any]) -> pd.Series[Any]:
+    """Return a column in which whole numbers stay whole, and all but numbers lacks None where it lacks something."""
+    import pandas as pd
+
+    column = pd.Series(values, dtype=object)
+    missing = column.isna()
+    kind = column[~missing].infer_objects().dtype.kind
+    if kind in "fmM" or not missing.any():
+        return pd.Series(values)
+    if kind == "i":
+        return column.where(~missing, pd.NA).astype("Int64")
+    return pd.Series([None if lost else value for value, lost in zip(values, missing, strict=True)], dtype=object)
 
 
 def _known(row: Row[Any], count: int) -> dict[str, list[Any]]:
@@ -283,8 +303,23 @@ def _named(row: Any, names: list[str] | None) -> dict[str, Any]:
 # ---- what was asked for ----
 
 
-def _seconds(name: str, given: Any) -> float:
-    """Return the seconds since the epoch that a moment means."""
+def seconds_at(name: str, given: Any) -> float:
+    """Return the seconds since the epoch that a moment means.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the refusal.
+    given : datetime, timedelta, float or str
+        A :data:`Moment`.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if isinstance(given, str):
+        with suppress(InvalidInputError):
+            return time.time() - seconds_of(given, what=name)
     try:
         if isinstance(given, timedelta):
             return time.time() - given.total_seconds()
@@ -294,8 +329,8 @@ def _seconds(name: str, given: Any) -> float:
         seconds = float("nan")
     if not isfinite(seconds) or isinstance(given, bool):
         raise InvalidInputError(
-            f"The log's {name!r} is {given!r:.80}; it is a datetime, a timedelta (so long ago), seconds since "
-            "the epoch, or ISO 8601 text such as '2026-01-31 12:00'."
+            f"The log's {name!r} is {given!r:.80}; it is a datetime, how long ago ('1h' or a timedelta), seconds "
+            "since the epoch, or ISO 8601 text such as '2026-01-31 12:00'."
         )
     return seconds
 

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mlnb.monitoring.figures import plotly_javascript
-from mlnb.serving.dashboard.messages import message
 from mlnb.serving.problems import problem
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def add_dashboard(app: Starlette, views: Callable[[int], Sequence[MonitorView]])
         return Response(resource("page.css", "board.css"), headers=_HEADERS, media_type="text/css; charset=utf-8")
 
     async def data(request: Request) -> Response:
+        from mlnb.serving.dashboard.messages import message
+
         asked = request.query_params
         window = _window(asked.get("window", ""))
         body = message(views(window), model=asked.get("model") or None, known=asked.get("known", ""), window=window)

@@ -7,6 +7,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from mlnb.monitoring.figures_dashboard import shortened
+from mlnb.monitoring.metrics_html import last_error
+from mlnb.monitoring.numerals import MEANINGS, NONE, duration, figure, milliseconds, percent, probability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,14 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["REGIONS", "render_glance", "render_regions"]
 
 REGIONS = ("glance", "status", "alerts", "figures", "quality", "drift", "history")
-_NONE = "\N{EN DASH}"
 _SHOWN_COLUMNS, _SHOWN_MARKS, _SHOWN_CLASSES, _SHOWN_BINS = 8, 8, 8, 20
 _LONGEST = 60  # characters of a name or a word of a person
-_ALERTS = {"firing": "▲", "pending": "△", "ok": "✓", "no data": _NONE}  # a sign for each, for those who see no colours
-_VERDICTS = {"drifted": ("▲", "drifted"), "steady": ("✓", "steady"), "too few": (_NONE, "too few rows")}
-_OUTSIDE = "share of values beyond the example's range, or that are no category of it"
-_EFFECT = "Kolmogorov-Smirnov distance of numbers, Cramér's V of categories"
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_ALERTS = {"firing": "▲", "pending": "△", "ok": "✓", "no data": NONE}  # a sign for each, for those who see no colours
+_VERDICTS = {"drifted": ("▲", "drifted"), "steady": ("✓", "steady"), "too few": (NONE, "too few rows")}
+_ALONE = ("in kernel", "in this process")  # where there are no replicas to count
 
 
 def render_glance(views: Sequence[MonitorView], chosen: MonitorView | None) -> dict[str, str]:
@@ -84,8 +83,8 @@ def _glance_row(view: MonitorView, *, open_: bool) -> str:
         f'<td><div class="mlnb-model"><span class="mlnb-dot" data-state="{view.state}" title="{view.state}"></span>'
         f'<button type="button" class="mlnb-link" data-model="{name}" data-keep="model {name}"{current}>'
         f'{_cut(view.name)}</button><span class="mlnb-muted">v{view.version}{stopped}</span></div></td>'
-        f'<td class="mlnb-number">{_sparkline(metrics.recent)} {_figure(metrics.rate)}</td>'
-        f'<td class="mlnb-number">{_milliseconds(metrics.p95)}</td><td class="mlnb-number">{_percent(share)}</td>'
+        f'<td class="mlnb-number">{_sparkline(metrics.recent)} {figure(metrics.rate)}</td>'
+        f'<td class="mlnb-number">{milliseconds(metrics.p95)}</td><td class="mlnb-number">{_share(share)}</td>'
         f"<td>{_drift_cell(view.drift)}</td><td>{_quality_cell(view.quality)}</td><td>{_alert_cell(view.alerts)}</td>"
     )
     return f"<tr{current}>{cells}</tr>"
@@ -93,7 +92,7 @@ def _glance_row(view: MonitorView, *, open_: bool) -> str:
 
 def _drift_cell(report: DriftReport | None) -> str:
     if report is None or report.share is None:
-        return _NONE
+        return NONE
     count = len(report.drifted)
     return (
         _flag("▲", f'{count:,} <span class="mlnb-unit">column{"" if count == 1 else "s"}</span>', "bad")
@@ -105,15 +104,15 @@ def _drift_cell(report: DriftReport | None) -> str:
 def _quality_cell(reports: Sequence[QualityReport]) -> str:
     last = _all_time(reports)
     if last is None or not last.measures or last.measures[0].value is None:
-        return _NONE
-    return f'<span class="mlnb-unit">{escape(last.measures[0].name)}</span> {_figure(last.measures[0].value)}'
+        return NONE
+    return f'<span class="mlnb-unit">{escape(last.measures[0].name)}</span> {figure(last.measures[0].value)}'
 
 
 def _alert_cell(alerts: Sequence[AlertState]) -> str:
     firing = sum(one.state == "firing" for one in alerts)
     if firing:
         return _flag("▲", f'{firing:,} <span class="mlnb-unit">firing</span>', "bad")
-    return _flag("✓", "ok", "good") if alerts else _NONE
+    return _flag("✓", "ok", "good") if alerts else NONE
 
 
 # ---- one model ----
@@ -132,14 +131,12 @@ def _figures(view: MonitorView, *, owner: bool) -> str:
     metrics = view.metrics
     share = metrics.window_errors / metrics.window_requests if metrics.window_requests else 0.0
     pairs = [
-        ("requests/s", _figure(metrics.rate)), ("p50", _milliseconds(metrics.p50)), ("p95", _milliseconds(metrics.p95)),
-        ("p99", _milliseconds(metrics.p99)), ("errors", _percent(share)), ("in flight", f"{view.in_flight:,}"),
+        ("requests/s", figure(metrics.rate)), ("p50", milliseconds(metrics.p50)), ("p95", milliseconds(metrics.p95)),
+        ("p99", milliseconds(metrics.p99)), ("errors", _share(share)), ("in flight", f"{view.in_flight:,}"),
     ]  # fmt: skip
-    pairs += [("replicas", f"{view.replicas:,}")] if view.replicas else []
+    pairs += [] if view.place in _ALONE or not view.replicas else [("replicas", f"{view.replicas:,}")]
     cells = "".join(f"<div><small>{name}</small><span>{value}</span></div>" for name, value in pairs)
-    lines = [_totals(metrics), _logged(view.log, owner=owner)]
-    if owner and metrics.last_error is not None:
-        lines.append(f'<span class="mlnb-failure">Last error: {escape(metrics.last_error)}</span>')
+    lines = [_totals(metrics), _logged(view.log, owner=owner), last_error(metrics, now=view.at) if owner else ""]
     told = "".join(f"<small>{line}</small>" for line in lines if line)
     return f'<div class="mlnb-tiles">{cells}</div><div class="mlnb-told">{told}</div>'
 
@@ -171,7 +168,7 @@ def _alerts(view: MonitorView) -> str:
 
 def _alert_row(one: AlertState, now: float) -> str:
     look = {"firing": "bad", "pending": "warn", "ok": "good"}.get(one.state, "")
-    lasted = f"for {_duration(now - one.since)}" if one.since and one.state in ("firing", "pending") else ""
+    lasted = f"for {duration(now - one.since)}" if one.since and one.state in ("firing", "pending") else ""
     return (
         f'<tr data-state="{one.state}"><td>{_flag(_ALERTS[one.state], one.state, look)}</td>'
         f"<td>{escape(one.rule.name)}</td><td>{escape(one.words)}</td>"
@@ -200,7 +197,7 @@ def _quality(reports: Sequence[QualityReport]) -> str:
 
 
 def _measured(report: QualityReport, name: str) -> str:
-    words = next((one.words for one in report.measures if one.name == name), _NONE)
+    words = next((one.words for one in report.measures if one.name == name), NONE)
     return f'<td class="mlnb-number">{escape(words)}</td>'
 
 
@@ -223,7 +220,8 @@ def _reliability(bins: Iterable[CalibrationBin]) -> str:
         f'<path d="M{left + size * one.predicted:.1f} {top + size * (1 - one.low):.1f}'
         f'V{top + size * (1 - one.high):.1f}" class="mlnb-faint"/>'
         f'<circle cx="{left + size * one.predicted:.1f}" cy="{top + size * (1 - one.observed):.1f}" r="3" '
-        f'class="mlnb-now"><title>{one.predicted:.0%} sure: so in {one.observed:.0%} of {one.count:,}</title></circle>'
+        f'class="mlnb-now"><title>{_share(one.predicted)} sure: so in {_share(one.observed)} of {one.count:,}</title>'
+        "</circle>"
         for one in bins
     )
     return (
@@ -263,21 +261,21 @@ def _drift(view: MonitorView, *, owner: bool) -> str:
         return ""
     judged = [*([report.prediction] if report.prediction is not None else []), *report.columns]
     head = (
-        f'<th>column</th><th></th><th class="mlnb-number" title="{_EFFECT}">effect</th>'
+        f'<th>column</th><th></th><th class="mlnb-number" title="{_meaning("effect")}">effect</th>'
         + _heads("p, adjusted", "PSI", "missing")
-        + f'<th class="mlnb-number" title="{_OUTSIDE}">outside</th>'
+        + f'<th class="mlnb-number" title="{_meaning("outside")}">outside</th>'
         + ("<th>before and now</th>" if owner else "")
     )
-    rows = [_drift_row(one, owner=owner, answers=one is report.prediction) for one in judged]
+    rows = [_drift_row(one, owner=owner) for one in judged]
     first, rest = rows[: _SHOWN_COLUMNS + 1], rows[_SHOWN_COLUMNS + 1 :]
     more = (
         f'<details data-keep="drift"><summary>{len(rest)} more</summary>{_drift_table(head, rest)}</details>'
         if rest
         else ""
     )
-    since = "" if report.at is None else f", {_duration(view.at - report.at)} ago"
+    since = "" if report.at is None else f", {duration(view.at - report.at)} ago"
     of = f"Of the last {report.rows:,} rows{since}, against the example of v{report.version}."
-    words = escape(report.words) if owner else _counts_of(report)
+    words = escape(report.words if owner else _counts_of(report))
     said = f'<p>{words} <small class="mlnb-muted">{of}</small></p>'
     known = any(one.verdict != "too few" for one in judged)
     return f"<h4>Drift</h4>{said}{_drift_table(head, first) + more if known else ''}"
@@ -286,8 +284,8 @@ def _drift(view: MonitorView, *, owner: bool) -> str:
 def _counts_of(report: DriftReport) -> str:
     if report.share is None:
         return "Too few rows to tell."
-    count = len(report.drifted)
-    return f"{count} of {len(report.columns)} columns drifted." if count else "No column drifted."
+    judged = sum(one.verdict != "too few" for one in report.columns)
+    return f"{len(report.drifted) or 'None'} of {_counted(judged, 'column')} drifted."
 
 
 def _drift_table(head: str, rows: Iterable[str]) -> str:
@@ -297,20 +295,18 @@ def _drift_table(head: str, rows: Iterable[str]) -> str:
     )
 
 
-def _drift_row(one: ColumnDrift, *, owner: bool, answers: bool) -> str:
+def _drift_row(one: ColumnDrift, *, owner: bool) -> str:
     sign, word = _VERDICTS[one.verdict]
     outside = one.out_of_range if one.kind == "numbers" else one.unknown
-    name = "the answers" if answers else _cut(one.name)
     title = f' title="{escape(one.words, quote=True)}"' if owner else ""
-    missing = _percent(one.missing)
-    if abs(one.missing - one.missing_before) >= 0.0005:  # noqa: PLR2004 - what would be written the same
-        missing = f"{_percent(one.missing_before)} → {missing}"
+    missing = " → ".join(dict.fromkeys(map(_share, (one.missing_before, one.missing))))
     look = {"drifted": "bad", "steady": "good"}.get(one.verdict, "")
     cells = (
-        f"<td{title}>{name}</td><td>{_flag(sign, word, look)}</td>"
-        f'<td class="mlnb-number">{_figure(one.effect)}</td><td class="mlnb-number">{_probability(one.adjusted)}</td>'
-        f'<td class="mlnb-number">{_figure(one.psi)}</td><td class="mlnb-number">{missing}</td>'
-        f'<td class="mlnb-number">{_percent(outside)}</td>'
+        f"<td{title}>{_cut(one.name)}</td><td>{_flag(sign, word, look)}</td>"
+        f'<td class="mlnb-number">{figure(one.effect)}</td>'
+        f'<td class="mlnb-number">{escape(probability(one.adjusted))}</td>'
+        f'<td class="mlnb-number">{figure(one.psi)}</td><td class="mlnb-number">{missing}</td>'
+        f'<td class="mlnb-number">{_share(outside)}</td>'
     )
     return f"<tr>{cells}{f'<td>{_before_and_now(one)}</td>' if owner else ''}</tr>"
 
@@ -355,7 +351,7 @@ def _history(view: MonitorView) -> str:
 
 
 def _mark_row(mark: Mark, now: float) -> str:
-    return f'<tr><td class="mlnb-muted">{_duration(now - mark.at)} ago</td><td>{escape(mark.words)}</td></tr>'
+    return f'<tr><td class="mlnb-muted">{duration(now - mark.at)} ago</td><td>{escape(mark.words)}</td></tr>'
 
 
 # ---- words and figures ----
@@ -383,38 +379,12 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _figure(value: float | None) -> str:
-    if value is None or not isfinite(value):
-        return _NONE
-    if abs(value) >= 100:  # noqa: PLR2004 - three digits
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) >= 1 else f"{value:.2g}"
+def _meaning(title: str) -> str:
+    return escape(MEANINGS[title], quote=True)
 
 
-def _probability(value: float) -> str:
-    if not isfinite(value):
-        return _NONE
-    return "&lt; 0.001" if value < 0.001 else f"{value:.2g}"  # noqa: PLR2004 - as they are commonly written
-
-
-def _milliseconds(value: float | None) -> str:
-    return _NONE if value is None else f"{_figure(value)} ms"
-
-
-def _percent(share: float) -> str:
-    if not isfinite(share):
-        return _NONE
-    if 0 < share < 0.001:  # noqa: PLR2004 - no more digits than are read
-        return "&lt; 0.1 %"
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"  # noqa: PLR2004 - two digits
-
-
-def _duration(seconds: float) -> str:
-    for length, unit in ((_DAY, "day"), (_HOUR, "h"), (_MINUTE, "min")):
-        if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
-    return f"{max(0, int(seconds))} s"
+def _share(share: float) -> str:
+    return escape(percent(share))
 
 
 def _sparkline(counts: Sequence[int]) -> str:

@@ -130,7 +130,7 @@ def test_categories_are_compared_by_chi_square() -> None:
     assert found.p_value == pytest.approx(own.pvalue)
     assert found.unknown == 0.1
     assert found.wasserstein is None
-    assert found.words == "drifted: 'x' 50.0% before, 20.0% now"
+    assert found.words == "drifted: 'x' 50 % before, 20 % now"
     assert dict(zip(found.edges, found.now, strict=True)) == {"y": 0.7, "x": 0.2, "z": 0.1}
 
 
@@ -157,7 +157,7 @@ def test_values_that_go_missing_are_drift_by_themselves() -> None:
     before, now = normal(500), normal(500, seed=1)
     now[::2] = np.nan
     (found,) = assess(baseline({"a": before}), {"a": now}).columns
-    assert found.words == "drifted: missing 0.0% before, 50.0% now"
+    assert found.words == "drifted: missing 0 % before, 50 % now"
     assert (found.missing, found.missing_before) == (0.5, 0.0)
     gone = assess(baseline({"a": before, "b": before}), {"a": np.full(500, np.nan), "b": normal(500, seed=1)}).columns[
         0
@@ -185,7 +185,7 @@ def test_numbers_that_became_words_or_nothing_are_missing() -> None:
     for answers in (objects(["no"] * 400), objects([None] * 400), np.full(400, np.nan)):
         found = assess(known, {"a": normal(400, seed=2)}, prediction=answers).prediction
         assert found is not None
-        assert found.words == "drifted: missing 0.0% before, 100.0% now"
+        assert found.words == "drifted: missing 0 % before, 100 % now"
 
 
 def test_nothing_is_said_without_an_example() -> None:

@@ -45,6 +45,27 @@ def test_a_request_with_many_rows_has_many(settings: LogSettings) -> None:
     assert table["error"].tolist()[2] == "No"
 
 
+def test_numbers_stay_what_they_are_beside_requests_that_were_refused(file: LogSettings) -> None:
+    refused = event("no", rows=0, inputs=None, prediction=None, status=422, error="No", at=NOW + 1)
+    written(file, event("a", inputs=[[3, "x", True, 0.5]], prediction=(7,), at=NOW + 1e-7 / 3), refused)
+    table = read(file, "iris")
+    assert table["prediction"].dtype == table["x0"].dtype == "Int64"
+    assert table["prediction"].tolist() == [7, pd.NA]
+    assert (table["x1"].tolist(), table["x2"].tolist()) == (["x", None], [True, None])
+    assert table["x3"].dtype == float
+    assert table["error"].tolist() == [None, "No"]
+    assert table["label"].tolist() == [None, None]
+    assert table["rows"].dtype == table["version"].dtype == int
+    assert [moment.nanosecond for moment in table["at"]] == [0, 0]
+    assert str(table["at"].dt.tz) == "UTC"
+
+
+def test_a_table_without_gaps_is_plain(file: LogSettings) -> None:
+    written(file, event("a", inputs=[[3, 1.5]], prediction=(7,)))
+    table = read(file, "iris")
+    assert [table[name].dtype.kind for name in ("x0", "x1", "prediction")] == ["i", "f", "i"]
+
+
 def test_which_ones(settings: LogSettings) -> None:
     written(settings, *events(10), event("other", model="other"), event("old", version=2, at=NOW - 7200))
 
@@ -60,9 +81,13 @@ def test_which_ones(settings: LogSettings) -> None:
     assert chosen(until=datetime.fromtimestamp(NOW - 60, UTC)) == ["old"]
     assert chosen(until=datetime.fromtimestamp(NOW - 60, UTC).isoformat()) == ["old"]
     assert chosen(since=pd.Timestamp.now() + pd.Timedelta(days=1)) == []
+    assert chosen(since="1h", limit=1) == ["r9"]
+    assert chosen(until="60 min") == ["old"]
 
 
-@pytest.mark.parametrize("wrong", [{"since": "soon"}, {"until": float("nan")}, {"since": True}, {"limit": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"since": "soon"}, {"since": "1 fortnight"}, {"until": float("nan")}, {"since": True}, {"limit": -1}]
+)
 def test_wrong_questions(file: LogSettings, wrong: dict[str, Any]) -> None:
     written(file, event("a"))
     with pytest.raises(InvalidInputError, match=rf"The log's '{next(iter(wrong))}' is"):

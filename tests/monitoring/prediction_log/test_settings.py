@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlnb.errors import InvalidInputError
-from mlnb.monitoring.prediction_log import LogSettings
+from mlnb.monitoring.prediction_log import LogSettings, check_fields
 
 
 def test_the_default_place_is_beside_the_registry(home: Path) -> None:
@@ -78,3 +78,34 @@ def test_fields_may_be_one_name_or_many() -> None:
     assert LogSettings(leave_out="age", hashed=["name"]).leave_out == ("age",)  # type: ignore[arg-type]
     assert LogSettings.of({"keep_days": None, "keep_bytes": 2e6}).keep_bytes == 2_000_000
     assert os.fspath(LogSettings.of("~/log.sqlite").file or "").startswith(str(Path.home()))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "names", "says"),
+    [
+        (
+            {"leave_out": "agee"},
+            ("age", "size"),
+            "is to leave out 'agee', which is no field of the model; did you mean",
+        ),
+        (
+            {"hashed": ("age", "mail")},
+            ("age",),
+            "is to hash 'mail', which is no field of the model; there are: age. Give",
+        ),
+        (
+            {"leave_out": "age"},
+            (),
+            "leave out 'age', and the model does not say what its fields are called. Give example=",
+        ),
+    ],
+)
+def test_what_is_no_field_cannot_be_hidden(hidden: dict[str, Any], names: tuple[str, ...], says: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        check_fields(LogSettings(**hidden), names)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("hidden", "names"), [({}, ()), ({"leave_out": "age", "hashed": "x0"}, ("x0", "age"))])
+def test_fields_that_can_be_hidden(hidden: dict[str, Any], names: tuple[str, ...]) -> None:
+    check_fields(LogSettings(**hidden), names)
