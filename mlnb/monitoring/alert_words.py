@@ -11,11 +11,11 @@ from mlnb.monitoring.durations import UNITS, duration_text, seconds_of, span_tex
 __all__ = ["METRICS", "SHARES", "WRITTEN", "Metric", "check_metric", "limit_text", "read_rule", "value_text"]
 
 Metric = Literal[
-    "error rate", "p50", "p95", "p99", "rate", "drift", "quality", "silence", "crashes", "dropped"
+    "error rate", "refused", "p50", "p95", "p99", "rate", "drift", "quality", "silence", "crashes", "dropped"
 ]  # fmt: skip
 
 METRICS: tuple[str, ...] = get_args(Metric)
-SHARES = ("error rate", "drift")
+SHARES = ("error rate", "refused", "drift")
 WRITTEN = 'write it like "error rate > 5% for 1m"'
 _LATENCIES = ("p50", "p95", "p99")
 _RATES = ("/s", "req/s")

@@ -29,8 +29,9 @@ __all__ = ["DEFAULT_RULES", "METRICS", "AlertChange", "AlertRule", "AlertState",
 
 State = Literal["ok", "pending", "firing", "no data"]
 
-_COUNTED = ("error rate", "p50", "p95", "p99")  # say nothing of few requests
+_COUNTED = ("error rate", "refused", "p50", "p95", "p99")  # say nothing of few requests
 _SAID = {
+    "refused": "{} of the requests refused",
     "crashes": "replica crashes: {}", "dropped": "predictions that the log lost: {}", "silence": "no request for {}",
 }  # fmt: skip
 _ANEW = 500  # rows: half of those that drift is judged by
@@ -45,6 +46,7 @@ class AlertRule:
     ----------
     metric : str
         "error rate": share of the requests of the last minute that failed by no fault of their own, from 0 to 1.
+        "refused": share of them whose rows were not accepted, from 0 to 1.
         "p50", "p95", "p99": latency over the last minute, in milliseconds.
         "rate": requests per second.
         "drift": share of the columns that drifted, from 0 to 1; 1 if the predictions did.
@@ -179,7 +181,7 @@ class Reading:
         Since it was deployed.
     requests : int
         In the last minute.
-    error_rate, p50, p95, p99, rate, drift, quality, crashes, dropped : float or None
+    error_rate, refused, p50, p95, p99, rate, drift, quality, crashes, dropped : float or None
         See :class:`AlertRule`.
     """
 
@@ -189,6 +191,7 @@ class Reading:
     rows: int = 0
     requests: int = 0
     error_rate: float | None = None
+    refused: float | None = None
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None

@@ -8,13 +8,14 @@ from html import escape
 from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
-from mlnb.monitoring.figures_dashboard import AREAS, drift_top, shares_of, shortened
+from mlnb.monitoring.figures_dashboard import ALONE, AREAS, drift_top, shares_of, shortened
 from mlnb.monitoring.numerals import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mlnb.monitoring.metrics import MetricsSnapshot, Series
+    from mlnb.monitoring.quality import QualityReport
     from mlnb.monitoring.view import MonitorView
 
 __all__ = ["dashboard_svg", "figures_of", "overview_svg"]
@@ -107,6 +108,8 @@ def _errors(metrics: MetricsSnapshot) -> str:
 
 def _plots(view: MonitorView) -> list[_Plot]:
     series = view.series
+    load = [_Curve("in flight", series.in_flight, _SKY)]
+    load += [] if view.place in ALONE else [_Curve("replicas", series.replicas, _ORANGE, "dash")]
     errors = [name for name, counts in series.kinds.items() if any(counts)]
     kinds = tuple(
         _Curve(_SHORT.get(name, name), [count / series.step for count in series.kinds[name]], colour)
@@ -124,9 +127,7 @@ def _plots(view: MonitorView) -> list[_Plot]:
             "columns that drifted", (_Curve("", [_times(value, 100) for value in series.drift], _PINK),), " %",
             drift_top(series),
         ),
-        _Plot("load", (
-            _Curve("in flight", series.in_flight, _SKY), _Curve("replicas", series.replicas, _ORANGE, "dash"),
-        )),
+        _Plot("load", tuple(load)),
     ]  # fmt: skip
 
 
@@ -155,16 +156,18 @@ def _found(view: MonitorView) -> list[str]:
     lines = [f"▲ {state.words}" for state in view.alerts if state.state == "firing"]
     if view.drift is not None:
         lines.append(f"Drift: {view.drift.words}")
-    lines += [
-        f"Quality of v{report.version}, {report.window}: "
-        + ", ".join(f"{one.name} {one.words}" for one in report.measures[:2])
-        for report in view.quality
-        if report.window == "all time"
-    ]
+    lines += [_quality(report) for report in view.quality if report.window == "all time" and report.labels]
     if view.marks:
         done = [f"{mark.words} {duration(view.at - mark.at)} ago" for mark in reversed(view.marks[-3:])]
         lines.append(f"Done: {', '.join(done)}")
     return [line if len(line) < _LINE else f"{line[: _LINE - 2]}…" for line in lines[:_MOST_LINES]]
+
+
+def _quality(report: QualityReport) -> str:
+    if all(one.value is None for one in report.measures):
+        return f"Quality of {report.words}"
+    figures = ", ".join(f"{one.name} {one.words}" for one in report.measures[:2])
+    return f"Quality of v{report.version}, {report.window}: {figures}"
 
 
 def _drawn(plot: _Plot, view: MonitorView) -> str:

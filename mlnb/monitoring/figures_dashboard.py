@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.view import MonitorView
 
 __all__ = [
+    "ALONE",
     "AREAS",
     "OTHERS",
     "dashboard_data",
@@ -56,7 +57,7 @@ _MOST_TICKS = 6
 _DASHES = {"deployed": "solid", "alert": "dot"}
 _RANKS = {"alert": 2, "deployed": 1}  # of what has a label where there is no room for all; 0: what was done to mend
 _DRIFTED = (0.1, 0.2, 0.5, 1.0)  # ends of the axis of drift
-_ALONE = ("in kernel", "in this process")  # where there are no replicas to count
+ALONE = ("in kernel", "in this process")  # where there are no replicas to count
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ _INNER = sum(pane.height + _TITLE for pane in _PANES) - _TITLE
 def dashboard_key(view: MonitorView) -> str:
     """Return what the figure's form depends on; while it is the same, only :func:`dashboard_data` changes."""
     series = view.series
-    form = (series.step, len(series.ago), _kind(series), _classes(series), _failed(series), view.place in _ALONE)
+    form = (series.step, len(series.ago), _kind(series), _classes(series), _failed(series), view.place in ALONE)
     return f"{crc32(repr(form).encode()):08x}"
 
 
@@ -95,7 +96,7 @@ def dashboard_spec(view: MonitorView) -> dict[str, Any]:
     dict
         ``data``: the traces, each with a ``uid`` by which :func:`dashboard_data` has its values; and ``layout``.
     """
-    return {"data": _traces(view.series, alone=view.place in _ALONE), "layout": _layout(view.series)}
+    return {"data": _traces(view.series, alone=view.place in ALONE), "layout": _layout(view.series)}
 
 
 def dashboard_data(view: MonitorView) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def dashboard_data(view: MonitorView) -> dict[str, Any]:
         **({"none": [None] * len(series.ago)} if _none(series) else {}),
         "drift": _percents(series.drift),
         "in-flight": list(series.in_flight),
-        **({} if view.place in _ALONE else {"replicas": list(series.replicas)}),
+        **({} if view.place in ALONE else {"replicas": list(series.replicas)}),
     }
     marks = _marks(view)
     return {

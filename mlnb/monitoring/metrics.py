@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mlnb.errors import InvalidInputError, nearest
-from mlnb.monitoring.numerals import figure, milliseconds
+from mlnb.monitoring.numerals import milliseconds
 
 __all__ = [
     "KINDS", "WINDOWS", "Answers", "Mark", "MetricsSnapshot", "Part", "Series", "Spread", "WindowMetrics", "kind_of",
@@ -160,8 +160,8 @@ class WindowMetrics:
     answers: tuple[Answers, ...] = ()
 
     def __repr__(self) -> str:
-        spread = self.latency
-        return f"<{self.name}: {_in_words(self.requests, self.errors, self.rate, spread.p50, spread.p95, spread.p99)}>"
+        quantiles = (self.latency.p50, self.latency.p95, self.latency.p99)
+        return f"<{self.name}: {_in_words(self.requests, self.errors, quantiles)}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -210,7 +210,7 @@ class MetricsSnapshot:
     @property
     def words(self) -> str:
         """What happened since it was deployed and in the last minute, in one line."""
-        minute = _in_words(self.window_requests, self.window_errors, self.rate, self.p50, self.p95, self.p99)
+        minute = _in_words(self.window_requests, self.window_errors, (self.p50, self.p95, self.p99))
         return f"{_counted(self.requests, 'request')}, {_counted(self.errors, 'error')}; in the last minute {minute}"
 
     def over(self, name: str) -> WindowMetrics:
@@ -304,10 +304,10 @@ class Mark:
     words: str
 
 
-def _in_words(requests: int, errors: int, rate: float, *quantiles: float | None) -> str:
+def _in_words(requests: int, errors: int, quantiles: tuple[float | None, ...]) -> str:
     named = zip(("p50", "p95", "p99"), quantiles, strict=True)
     known = [f"{name} {milliseconds(value)}" for name, value in named if value is not None]
-    return ", ".join([f"{_counted(requests, 'request')}, {figure(rate)}/s", _counted(errors, "error"), *known])
+    return ", ".join([_counted(requests, "request"), _counted(errors, "error"), *known])
 
 
 def _counted(count: int, noun: str) -> str:

@@ -16,7 +16,8 @@ __all__ = ["last_error", "metrics_html"]
 _NUMBER = 'style="text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"'
 _TEXT = 'style="text-align: left; white-space: nowrap"'
 _MINUTE = 60
-_TITLES = ("requests", "per second", "errors", "p50", "p95", "p99", "queue p95", "batch", "answers")
+_LONGEST = 24  # characters of a class
+_TITLES = ("requests", "req/s", "errors", "p50", "p95", "p99", "queue p95", "batch", "answers")
 
 
 def metrics_html(metrics: MetricsSnapshot) -> str:
@@ -50,6 +51,10 @@ def last_error(metrics: MetricsSnapshot, *, now: float) -> str:
     return f'<span class="{look}">Last error{when}: {escape(metrics.last_error)}</span>'
 
 
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
+
+
 def _at(moment: float | None) -> str:
     from mlnb.registry.tables import format_time
 
@@ -79,7 +84,7 @@ def _answers(window: WindowMetrics) -> str:
     """
     parts = []
     for one in window.answers:
-        said = [f"{label} {percent(count / one.count)}" for label, count in list(one.classes.items())[:3]]
+        said = [f"{_cut(label)} {percent(count / one.count)}" for label, count in list(one.classes.items())[:3]]
         if one.numbers is not None:
             said.append(f"{one.numbers[3]:.4g} ({one.numbers[1]:.4g} to {one.numbers[5]:.4g})")
         if one.missing:

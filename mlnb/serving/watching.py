@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from mlnb.monitoring.alerts import Reading
 from mlnb.monitoring.drift import assess, columns_of
-from mlnb.monitoring.metrics import Mark
+from mlnb.monitoring.metrics import KINDS, Mark
 from mlnb.registry import ModelRegistry
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_KINDS = {"firing": "alert", "resolved": "all clear"}  # of marks
 _EVERY = 1.0  # seconds
 _DRIFT_EVERY = 10  # seconds between two looks at drift, while there are new rows
 _ROWS = 1000  # of the newest, that drift is judged by
@@ -123,7 +124,9 @@ class Watcher:
         if changes:
             observer.changed(changes)
             for change in changes:
-                observer.marks.append(Mark(at=change.at, kind="alert", version=change.version, words=change.words))
+                observer.marks.append(
+                    Mark(at=change.at, kind=_KINDS[change.state], version=change.version, words=change.words)
+                )
             self._changed(name)
         self._judge_drift(name, one, known)
 
@@ -143,10 +146,11 @@ class Watcher:
         while known.dropped[0][0] < now - _LATELY:
             known.dropped.popleft()
         requests, report = metrics.window_requests, one.observer.drift
+        lately = one.observer.monitor.series(now=at, window=_MINUTE)
         scored = any(rule.metric == "quality" for rule in one.observer.alerts.rules)  # else nobody asks
         return Reading(
             at=at, version=one.service.version.number, total=metrics.requests, rows=metrics.rows, requests=requests,
-            error_rate=_error_rate(one.observer.monitor.series(now=at, window=_MINUTE)), p50=metrics.p50,
+            error_rate=_share(lately, *KINDS[1:]), refused=_share(lately, KINDS[0]), p50=metrics.p50,
             p95=metrics.p95, p99=metrics.p99, rate=metrics.rate, drift=None if report is None else _harm(report),
             quality=one.observer.score(one.service.version.number, now=at) if scored else None,
             crashes=float(len(known.crashed)),
@@ -210,11 +214,10 @@ def _baseline(spec: Spec) -> Baseline | None:
     return registry.baseline(spec.reference)
 
 
-def _error_rate(series: Series) -> float | None:
-    """Return the share of the requests that failed by no fault of their own; None without requests."""
+def _share(series: Series, *kinds: str) -> float | None:
+    """Return the share of the requests that failed in these ways; None without requests."""
     requests = sum(series.requests)
-    failed = sum(sum(counts) for kind, counts in series.kinds.items() if kind != "invalid request")
-    return failed / requests if requests else None
+    return sum(sum(series.kinds[kind]) for kind in kinds) / requests if requests else None
 
 
 def _harm(report: DriftReport) -> float | None:

@@ -54,6 +54,17 @@ def test_errors_have_a_legend_only_where_there_were_some() -> None:
     assert "overloaded" not in texts(dashboard_svg(VIEWS["quiet"]))
 
 
+def test_of_quality_one_sentence_is_enough() -> None:
+    few, none = (views.busy_view(quality=(views.quality_report(enough=False, **one),)) for one in ({}, {"labels": 0}))
+    assert [words for words in texts(dashboard_svg(few)) if "enough" in words] == [f"Quality of {views.NONE_YET}"]
+    assert not any("Quality" in words for words in texts(dashboard_svg(none)))
+
+
+def test_in_the_kernel_no_replicas_are_drawn() -> None:
+    assert "replicas" in texts(dashboard_svg(VIEWS["busy"]))
+    assert "replicas" not in texts(dashboard_svg(VIEWS["quiet"]))
+
+
 def test_a_line_stops_at_a_gap() -> None:
     gap = dashboard_svg(VIEWS["numbers"]).count("<polyline")
     whole = views.busy_series(numbers=True)

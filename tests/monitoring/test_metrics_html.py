@@ -53,7 +53,7 @@ def of(*windows: WindowMetrics, **changes: Any) -> MetricsSnapshot:
 def test_a_row_for_each_window() -> None:
     shown = Cells(metrics_html(of(BUSY, replace(BUSY, name="all time", rate=12_345.6))))
     head, minute, ever = shown.rows
-    assert head == ["", "requests", "per second", "errors", "p50", "p95", "p99", "queue p95", "batch", "answers"]
+    assert head == ["", "requests", "req/s", "errors", "p50", "p95", "p99", "queue p95", "batch", "answers"]
     assert minute == [
         "1 minute", "12,345", "206", "67", "0.42 ms", "12.3 ms", "1,234 ms", "0.25 ms", "3.14",
         "benign 75 %, malignant 24 %, missing 1 %",
@@ -69,7 +69,7 @@ def test_without_requests_there_are_dashes() -> None:
 
 def test_without_windows_there_is_a_line() -> None:
     metrics = of(requests=1234, errors=1, p50=1.25, p99=140.0)
-    words = "1,234 requests, 1 error; in the last minute 0 requests, 0/s, 0 errors, p50 1.25 ms, p99 140 ms"
+    words = "1,234 requests, 1 error; in the last minute 0 requests, 0 errors, p50 1.25 ms, p99 140 ms"
     assert Cells(metrics_html(metrics)).beside == metrics.words == words
 
 
@@ -88,10 +88,10 @@ def test_a_window_is_asked_for_by_its_name() -> None:
 def test_in_a_terminal_it_is_one_line() -> None:
     busy = of(BUSY, requests=12_345, errors=67, window_requests=1, rate=0.5, p50=0.42, p95=2.0, p99=7.0)
     assert repr(busy) == (
-        "<MetricsSnapshot: 12,345 requests, 67 errors; in the last minute 1 request, 0.5/s, 0 errors, p50 0.42 ms, "
+        "<MetricsSnapshot: 12,345 requests, 67 errors; in the last minute 1 request, 0 errors, p50 0.42 ms, "
         "p95 2 ms, p99 7 ms>"
     )
-    assert repr(BUSY) == "<1 minute: 12,345 requests, 206/s, 67 errors, p50 0.42 ms, p95 12.3 ms, p99 1,234 ms>"
+    assert repr(BUSY) == "<1 minute: 12,345 requests, 67 errors, p50 0.42 ms, p95 12.3 ms, p99 1,234 ms>"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,7 @@ def test_the_last_error_says_when_and_is_no_alarm_for_long(at: float | None, tol
         ([Answers(version=1, count=4, classes={"a": 1, "b": 1, "c": 1, "d": 1})], "a 25 %, b 25 %, c 25 %"),
         ([Answers(version=1, count=3, missing=3)], "missing 100 %"),
         ([Answers(version=1)], ""),
+        ([Answers(version=1, count=1, classes={"long" * 9: 1})], "longlonglonglonglonglon… 100 %"),
     ],
 )  # fmt: skip
 def test_answers_in_a_few_words(answers: list[Answers], words: str) -> None:
@@ -129,7 +130,7 @@ def test_what_clients_and_models_say_is_text() -> None:
     answers = (Answers(version=1, count=1, classes={hostile: 1}),)
     html = metrics_html(of(replace(BUSY, answers=answers), last_error=hostile))
     assert "<script" not in html
-    assert Cells(html).rows[1][-1] == f"{hostile} 100 %"
+    assert Cells(html).rows[1][-1] == f"{hostile[:23]}… 100 %"
     assert Cells(html).beside == f"Last error: {hostile}"
 
 

@@ -96,7 +96,7 @@ def test_a_prometheus_reads_what_is_exposed(tmp_path: Path) -> None:
 
     def expose() -> list[Exposed]:
         counts[3, 1, 200] += 10
-        latency.add([2.0] * 9 + [80.0])
+        latency.add([0.002] * 9 + [0.08])
         return [
             Exposed(model="iris", version=3, requests=dict(counts), latency={3: latency}, alerts={"p99 > 50 ms": True})
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,7 +15,7 @@ from mlnb.monitoring.prediction_log.documents import write_document
 from mlnb.monitoring.prediction_log.keys import clean, keys_of
 from mlnb.monitoring.prediction_log.masking import Mask
 from mlnb.monitoring.prediction_log.opening import LogUnavailableError, engine_for
-from mlnb.monitoring.prediction_log.rows import rows_of
+from mlnb.monitoring.prediction_log.rows import values_of
 from mlnb.monitoring.prediction_log.tables import (
     FORMAT,
     METADATA,
@@ -146,8 +146,8 @@ class Database:
                 part = events[start : start + size]
                 if self._mask.active:
                     part = [self._hidden(event, names) for event in part]
-                flat = tuple(chain.from_iterable(rows_of(part, ids[start : start + size])))
-                self.connection.exec_driver_sql(sql, flat)
+                values = values_of(part, ids[start : start + size])
+                self.connection.exec_driver_sql(sql, tuple(values))
                 start += size
 
     def _hidden(self, event: PredictionEvent, names: Names) -> PredictionEvent:
@@ -158,10 +158,11 @@ class Database:
     def _write_batches(self, events: Sequence[PredictionEvent], keys: Sequence[int]) -> dict[str, _Batch]:
         """Note where the requests are found by their ids: in the batch that is open, or in a new one."""
         opened = {}
-        for model in {event.model for event in events}:
-            own = [event.model == model for event in events]
-            times = [event.at for event in compress(events, own)]
-            opened[model] = self._write_batch(model, times, array("I", compress(keys, own)).tobytes())
+        models, times = [event.model for event in events], [event.at for event in events]
+        for model in set(models):
+            own = [True] * len(models) if models.count(model) == len(models) else [one == model for one in models]
+            ids = array("I", compress(keys, own)).tobytes()
+            opened[model] = self._write_batch(model, list(compress(times, own)), ids)
         return opened
 
     def _write_batch(self, model: str, times: Sequence[float], ids: bytes) -> _Batch:

@@ -9,13 +9,13 @@ from mlnb.monitoring.prediction_log.documents import write_documents
 from mlnb.monitoring.prediction_log.keys import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["rows_of"]
+__all__ = ["values_of"]
 
 
-def rows_of(events: Sequence[PredictionEvent], ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Return what :data:`tables.WRITTEN` names, of each request.
+def values_of(events: Sequence[PredictionEvent], ids: Sequence[str]) -> list[Any]:
+    """Return what :data:`tables.WRITTEN` names, of each request, one after the other.
 
     Parameters
     ----------
@@ -27,8 +27,11 @@ def rows_of(events: Sequence[PredictionEvent], ids: Sequence[str]) -> Iterator[t
     errors = of["error"]
     if any(errors):
         errors = tuple(None if error is None else clean(error) for error in errors)
-    return zip(
+    columns = (
         of["model"], of["version"], ids, of["at"], of["seconds"], of["rows"], of["status"], errors, of["replica"],
         write_documents(of["inputs"]), write_documents(of["prediction"]), write_documents(of["probabilities"]),
-        strict=True,
     )  # fmt: skip
+    values: list[Any] = [None] * (len(columns) * len(events))
+    for at, column in enumerate(columns):
+        values[at :: len(columns)] = column  # no tuple for each, which the garbage collector would count
+    return values

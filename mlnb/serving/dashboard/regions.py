@@ -6,7 +6,7 @@ from html import escape
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from mlnb.monitoring.figures_dashboard import shortened
+from mlnb.monitoring.figures_dashboard import ALONE, shortened
 from mlnb.monitoring.metrics_html import last_error
 from mlnb.monitoring.numerals import MEANINGS, NONE, duration, figure, milliseconds, percent, probability
 
@@ -27,7 +27,6 @@ _SHOWN_COLUMNS, _SHOWN_MARKS, _SHOWN_CLASSES, _SHOWN_BINS = 8, 8, 8, 20
 _LONGEST = 60  # characters of a name or a word of a person
 _ALERTS = {"firing": "▲", "pending": "△", "ok": "✓", "no data": NONE}  # a sign for each, for those who see no colours
 _VERDICTS = {"drifted": ("▲", "drifted"), "steady": ("✓", "steady"), "too few": (NONE, "too few rows")}
-_ALONE = ("in kernel", "in this process")  # where there are no replicas to count
 
 
 def render_glance(views: Sequence[MonitorView], chosen: MonitorView | None) -> dict[str, str]:
@@ -134,7 +133,7 @@ def _figures(view: MonitorView, *, owner: bool) -> str:
         ("requests/s", figure(metrics.rate)), ("p50", milliseconds(metrics.p50)), ("p95", milliseconds(metrics.p95)),
         ("p99", milliseconds(metrics.p99)), ("errors", _share(share)), ("in flight", f"{view.in_flight:,}"),
     ]  # fmt: skip
-    pairs += [] if view.place in _ALONE or not view.replicas else [("replicas", f"{view.replicas:,}")]
+    pairs += [] if view.place in ALONE or not view.replicas else [("replicas", f"{view.replicas:,}")]
     cells = "".join(f"<div><small>{name}</small><span>{value}</span></div>" for name, value in pairs)
     lines = [_totals(metrics), _logged(view.log, owner=owner), last_error(metrics, now=view.at) if owner else ""]
     told = "".join(f"<small>{line}</small>" for line in lines if line)
