@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from html import escape
 from math import ceil
@@ -54,6 +55,7 @@ _LEGEND, _SWATCH = 460, 46  # pixels of a legend on such a page, and of what sta
 _HEADING = 64  # pixels of the title of the first pane
 _MINUTE = 60
 _MOST_TICKS = 6
+_FIGURES = re.compile(" is |: |, ")  # what comes after it, in the words of an alert
 _DASHES = {"deployed": "solid", "alert": "dot"}
 _RANKS = {"alert": 2, "deployed": 1}  # of what has a label where there is no room for all; 0: what was done to mend
 _DRIFTED = (0.1, 0.2, 0.5, 1.0)  # ends of the axis of drift
@@ -152,11 +154,20 @@ def dashboard_figure(view: MonitorView) -> Figure:
 
     spec, data = dashboard_spec(view), dashboard_data(view)
     traces = [
-        trace | {"x": data["x"], "y": data["y"][trace["uid"]]}
+        trace | {"x": data["x"], "y": data["y"][trace["uid"]]} | _hover(trace, data["y"][trace["uid"]])
         | ({"mode": "lines+markers"} if trace["uid"] in data["points"] else {})
         for trace in spec["data"]
     ]  # fmt: skip
     return go.Figure(data=traces, layout=spec["layout"] | data["layout"])
+
+
+def _hover(trace: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
+    """Return what the pointer shows: in a stack, plotly.js takes what is missing for 0, and would say so."""
+    if "stackgroup" not in trace or None not in values:
+        return {}
+    template = trace["hovertemplate"]
+    none = f"—{template[template.index('<extra>') :]}"
+    return {"hovertemplate": [none if value is None else template for value in values]}
 
 
 def drift_top(series: Series) -> float:
@@ -455,8 +466,7 @@ def _named(mark: Mark) -> str:
     """Return a mark in a few words: of an alert what it is about, whose figures are told below."""
     words = " ".join(mark.words.split())
     if mark.kind == "alert":
-        about, _, more = words.partition(" is ")
-        words = f"{'✓' if ' again' in more else '▲'} {about}"
+        words = f"{'✓' if ' again' in words else '▲'} {_FIGURES.split(words)[0]}"
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1].rstrip()}…"
 
 

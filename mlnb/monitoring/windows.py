@@ -345,10 +345,9 @@ def _part(parts: dict[tuple[int, int], Any], key: tuple[int, int], make: Callabl
 def _placed(parts: dict[tuple[int, int], Any], key: tuple[int, int], make: Callable[[], Any]) -> tuple[int, int]:
     """Return as what a new part is counted, and make room for it."""
     version, replica = key
-    versions = list(dict.fromkeys(one for one, _ in reversed(parts)))  # newest first
+    versions = list(dict.fromkeys(one for one, _ in reversed(parts) if one))  # newest first
     if version and version not in versions and len(versions) >= MOST_VERSIONS:
-        oldest = next((one for one in reversed(versions) if one), 0)
-        _fold([one for one in parts if one[0] == oldest], (0, _REST), parts, make)
+        _fold([one for one in parts if one[0] == versions[-1]], (0, _REST), parts, make)
     if replica <= 0:
         return key
     own = sorted(one for one in parts if one[0] == version and one[1] > 0)

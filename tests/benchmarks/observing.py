@@ -95,9 +95,7 @@ def main() -> None:
             with PredictionLog(LogSettings(url=f"{folder}/{what}.sqlite")) as log:
                 print(f"  answers that are {what}, logged:     {costs(log=log, numbers=numbers):.2f}")
     few, lots = size_after(100_000), size_after(given.requests)
-    print(
-        f"memory after two hours, as bytes of its pickle: {few:,} of 100,000 requests, {lots:,} of {given.requests:,}"
-    )
+    print(f"memory after two hours, pickled: {few:,} bytes of 100,000 requests, {lots:,} of {given.requests:,}")
     print(f"  {lots / few:.2f} times as much for {given.requests / 100_000:g} times the requests (at most 3 times)")
 
 

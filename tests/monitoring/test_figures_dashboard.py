@@ -133,7 +133,10 @@ def test_above_the_panes_there_is_as_much_room_as_the_labels_need() -> None:
     [
         ("error rate is 10 %, above 5 % for 3s", "▲ error rate"),
         ("error rate is 4.3 % again, below 4.5 %", "✓ error rate"),
-        ("the rule has a name that is very long indeed", "▲ the rule has a name t…"),
+        ("replica crashes: 2, above 0", "▲ replica crashes"),
+        ("replica crashes: 0 again", "✓ replica crashes"),
+        ("requests come again", "✓ requests come again"),
+        ("5 % of the requests refused, above 3 %", "▲ 5 % of the requests r…"),
     ],
 )
 def test_the_label_of_an_alert_says_what_it_is_about(words: str, label: str) -> None:
@@ -175,6 +178,13 @@ def test_where_nothing_was_answered_there_is_no_share() -> None:
     assert found["no"][10:15] == [0.5] * 5  # at the edge of a gap, no one answer is all of them
     assert found["yes"][60] == 0.5
     assert dashboard_data(VIEWS["quiet"])["y"]["none"] == [None] * 300
+
+
+def test_the_pointer_does_not_call_it_0_percent() -> None:
+    counts = {"no": (0,) * 100 + (1,) * 200, "yes": (0,) * 100 + (2,) * 200}
+    drawn = dashboard_figure(views.view(replace(views.quiet_series(), classes=counts)))
+    (no,) = (trace for trace in drawn.data if trace.name == "no")
+    assert (no.hovertemplate[99], no.hovertemplate[100]) == ("—<extra>no</extra>", "%{y:.3~g} %<extra>no</extra>")
 
 
 def test_errors_that_there_were_none_of_are_not_in_the_legend() -> None:

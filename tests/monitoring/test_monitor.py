@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
+import time
+from collections.abc import Callable
+from itertools import count
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -123,7 +128,7 @@ def test_what_was_observed_elsewhere_counts_as_if_it_had_been_here(
     assert found.last_error_at == expected.last_error_at
     assert found.p50 == (None if expected.p50 is None else pytest.approx(expected.p50, rel=0.01))
     assert monitor.series(now=131.0).p99 == together.series(now=131.0).p99
-    monitor.observe([event(131.0, error="later")])
+    monitor.observe([event(130.5), event(131.0, error="later")])
     assert (other.snapshot(now=131.0), other.series(now=131.0)) == before  # it shares nothing with the other
 
 
@@ -255,4 +260,146 @@ def test_it_takes_no_more_memory_however_many_replicas_come_and_go() -> None:
         monitor.observe([answered(7_200.0 + second, [f"class {second % 300}"], replica=second)])
     assert size(monitor) < 1.05 * before
     windows = monitor.snapshot(now=15_199.0, windows=True).windows
-    assert (windows[-1].requests, len(windows[-1].parts)) == (8_000, 65)
+    assert (windows[-1].requests, len(windows[-1].parts), len(windows[-2].parts)) == (8_000, 18, 17)
+    assert windows[-1].parts[-1].replica == 7_999
+
+
+def test_after_very_many_versions_the_new_ones_are_counted_as_theirs() -> None:
+    monitor = ModelMonitor()
+    for version in range(1, 71):
+        monitor.observe([answered(1_000.0 + version, ["a"], version=version, replica=1)] * 10)
+    assert monitor.counts()[70] == (10, 0)
+    assert [one.version for one in monitor.snapshot(now=1_071.0, windows=True).windows[-1].answers] == [
+        0, *range(39, 71),
+    ]  # fmt: skip
+    assert set(monitor.by_version()) == {key for key, _ in monitor.totals()} == {0, *range(39, 71)}
+
+
+def test_long_texts_take_no_memory() -> None:
+    monitor = ModelMonitor()
+    for second in range(100):
+        monitor.observe([answered(1_000.0 + second, [f"{second} {'y' * 20_000}"])])
+    assert size(monitor) < 100_000
+    assert monitor.series(now=1_100.0).classes == {"others": (0,) * 200 + (1,) * 100}
+
+
+def test_where_the_classes_are_known_all_else_is_others() -> None:
+    monitor = ModelMonitor()
+    monitor.observe([answered(10.0, ["a", "secret"])])
+    (free,) = monitor.answers()
+    monitor.labels = ("a", "b")
+    monitor.observe([answered(11.0, ["a", "secret"], version=2)])
+    first, second = monitor.answers()
+    assert (free.classes, free.named) == ({"a": 1, "secret": 1}, False)
+    assert (first.named, second.classes, second.named) == (False, {"a": 1, "others": 1}, True)
+    assert (first, second) == monitor.snapshot(now=12.0, windows=True).windows[-1].answers
+    assert pickle.loads(pickle.dumps(monitor)).labels == monitor.labels == ("a", "b")
+    monitor.labels = None
+    assert not monitor.answers()[1].named
+
+
+def test_the_total_by_version_is_that_of_now() -> None:
+    monitor = ModelMonitor()
+    monitor.observe([event(10.0)])
+    before = monitor.by_version()
+    monitor.observe([event(10.1)])
+    assert (before[1].requests, monitor.by_version()[1].requests) == (1, 2)
+    monitor.absorb(observed([event(9.0)]))
+    assert monitor.by_version()[1].requests == monitor.totals()[1, 0].requests == 3
+
+
+@pytest.mark.parametrize("past", [0.5, 30.0, 59.5])
+def test_the_rate_of_a_window_is_over_the_time_that_it_has(past: float) -> None:
+    now = 36_000.0 + 4_740 + past
+    monitor = observed([event(36_000.0 + tenth / 10) for tenth in range(int((4_740 + past) * 10))])
+    assert [window.rate for window in monitor.snapshot(now=now, windows=True).windows] == pytest.approx(
+        [10.0] * 4, 0.01
+    )
+
+
+def test_after_the_clock_was_set_back_the_rate_is_what_it_was() -> None:
+    monitor = observed([event(10_000.0 + tenth / 10) for tenth in range(1_200)])
+    assert monitor.snapshot(now=6_401.0, windows=True).windows[-1].rate == pytest.approx(10.0, rel=0.02)
+    monitor.sample(
+        6_400.5, replicas=1, in_flight=0, drift=None
+    )  # the monitor learns of it, though there are no requests
+    rates = [window.rate for window in monitor.snapshot(now=6_400.5, windows=True).windows]
+    assert rates == pytest.approx([10.0] * 4, rel=0.02)
+
+
+def test_after_a_move_it_learns_that_the_clock_was_set_back() -> None:
+    monitor = ModelMonitor()
+    monitor.absorb(observed([event(10_000.0 + at) for at in range(100)]))
+    monitor.observe([event(6_400.0)])
+    assert monitor.snapshot(now=6_400.0).window_requests == 60
+
+
+@given(st.lists(st.tuples(st.integers(0, 150), st.integers(1, 3)), max_size=60), st.integers(100, 160))
+def test_what_is_kept_to_be_quick_changes_nothing(given_events: list[tuple[int, int]], until: int) -> None:
+    events = [answered(7_200.0 + at, ["a"], version=part) for at, part in sorted(given_events)]
+    often, once = ModelMonitor(seconds=90), ModelMonitor(seconds=90)
+    for one in events:
+        often.observe([one])
+        often.snapshot(now=one.at + 0.5, windows=True)
+        often.by_version()
+        once.observe([one])
+    for now in range(7_300, 7_200 + until, 7):
+        assert often.snapshot(now=now, windows=True) == once.snapshot(now=now, windows=True)
+    assert often.snapshot(now=7_400.0, windows=True) == pickle.loads(pickle.dumps(once)).snapshot(
+        now=7_400.0, windows=True
+    )
+
+
+def busy(*, pairs: int) -> ModelMonitor:
+    """Return a monitor that saw an hour of eight replicas, with latencies as they are."""
+    monitor, rng = ModelMonitor(), np.random.default_rng(0)
+    for second in [*range(0, 3_600, 10), *range(3_600, 3_660)]:
+        for pair in range(pairs):
+            monitor.observe([
+                answered(36_000.0 + second, [f"class {rng.integers(10)}"], version=1 + pair % 2, replica=1 + pair // 2,
+                         seconds=seconds, waited=seconds / 3, batch=4)
+                for seconds in rng.lognormal(-6, 0.8, 20).tolist()
+            ])  # fmt: skip
+    return monitor
+
+
+def spent(work: Callable[[], Any]) -> float:
+    """Return seconds of CPU of this thread, at best."""
+    best = inf
+    for _ in range(8):
+        begun = time.thread_time()
+        work()
+        best = min(best, time.thread_time() - begun)
+    return best
+
+
+def test_reading_and_moving_do_not_hold_up_the_server() -> None:
+    one, eight = busy(pairs=1), busy(pairs=8)
+    assert spent(lambda: one.snapshot(now=39_660.0, windows=True)) < 0.006  # about 1.2 ms where nothing else runs
+    assert spent(lambda: eight.snapshot(now=39_660.0, windows=True)) < 0.020  # about 5 ms
+    assert spent(eight.by_version) < 0.002
+    assert spent(eight.totals) < 0.001
+    assert spent(lambda: ModelMonitor().absorb(eight)) < 0.015  # about 3 ms
+    assert spent(lambda: pickle.dumps(eight)) < 0.080  # about 20 ms
+
+
+def test_it_is_pickled_while_another_thread_observes() -> None:
+    monitor, stop = ModelMonitor(), threading.Event()
+
+    def go_on() -> None:
+        for number in count():
+            monitor.observe([answered(1_000.0 + number / 7, [f"c{number % 60}"], replica=number % 40)])
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        copies = [pickle.loads(pickle.dumps(monitor)) for _ in range(8)]
+    finally:
+        stop.set()
+        thread.join()
+    for copy_ in copies:
+        snapshot = copy_.snapshot(now=1e6, windows=True)
+        assert snapshot.requests == sum(part.requests for part in snapshot.windows[-1].parts) == snapshot.rows // 2
+    assert copies[-1].snapshot(now=1e6).requests > copies[0].snapshot(now=1e6).requests

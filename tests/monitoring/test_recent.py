@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mlnb.events import PredictionEvent
-from mlnb.monitoring.recent import RecentRequests, values_in
+from mlnb.monitoring.recent import RecentRequests, answers_in, values_in
 
 
 def event(at: float, inputs: Any = ((1.0, 2.0, 3.0),), *, error: str | None = None) -> PredictionEvent:
@@ -79,11 +79,47 @@ def test_a_part_ends_with_a_moment() -> None:
         ([np.zeros(4)] * 2, 8),
         (pd.DataFrame({"a": [1, 2], "b": [3, 4]}), 4),
         ([1, 2], 2),
+        ([["short"], ["of twenty characters"]], 4),
+        ([{"a": "short"}, {"a": "of twenty characters", "b": 1.0}], 5),
+        ([{"a": "short", "b": np.zeros(100)}], 101),
+        ([[[["short"]]], [[["of twenty characters"]]]], 4),
         ([], 1),
     ],
 )
 def test_values_are_counted_in_rows_of_any_form(rows: Any, values: int) -> None:
     assert values_in(rows) == values
+
+
+@pytest.mark.parametrize(
+    ("answers", "values"),
+    [
+        (np.zeros((2, 3)), 6),
+        (np.array(["of twenty characters", "short"], dtype=object), 4),
+        (np.array(["of twenty characters", "short"]), 6),
+        (None, 0),
+    ],
+)
+def test_values_are_counted_in_answers(answers: Any, values: int) -> None:
+    assert answers_in(answers) == values
+
+
+@pytest.mark.parametrize("width", [None, 3])
+def test_probabilities_and_texts_of_answers_take_room(width: int | None) -> None:
+    recent = RecentRequests(cells=10_000)
+    recent.width = width
+    recent.extend([event(1.0)._replace(probabilities=np.zeros((1, 500)))])
+    assert recent.cells == 504
+    recent.extend([event(2.0)._replace(prediction=np.array(["x" * 4000], dtype=object))])
+    assert recent.cells == 504 + 504
+    recent.extend([event(3.0)._replace(probabilities=np.zeros((1, 5000)))])
+    assert len(recent) == 2
+
+
+def test_however_deep_rows_are() -> None:
+    rows: Any = ["text"]
+    for _ in range(5_000):
+        rows = [rows]
+    assert values_in(rows) == 1
 
 
 def test_it_moves_between_processes() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from math import inf, nan
 from typing import Any
 
@@ -68,8 +69,51 @@ def test_what_is_not_finite_is_counted_as_missing() -> None:
 
 def test_its_memory_is_bounded_whatever_the_values() -> None:
     sketch = Sketch(np.concatenate([10.0 ** RNG.uniform(-300, 300, 50_000), -(10.0 ** RNG.uniform(-300, 300, 50_000))]))
-    assert len(sketch.buckets) < 5600
+    assert len(sketch.buckets) < 8300
     assert sketch.quantile(1.0) == sketch.largest
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_very_small_and_very_large_values_have_quantiles_too(scale: float) -> None:
+    values = RNG.lognormal(0.0, 2.0, 1000) * scale
+    assert Sketch(values).quantiles(0.5, 0.95) == pytest.approx(np.quantile(values, [0.5, 0.95]), rel=0.01, abs=0)
+
+
+def test_values_beyond_its_range_lie_between_the_smallest_and_the_largest() -> None:
+    sketch = Sketch([1e-20, 1e-19, 1.0, 1e19, 1e20])
+    assert (sketch.quantile(0.0), sketch.quantile(1.0)) == (1e-20, 1e20)
+    assert sketch.quantiles(0.25, 0.5, 0.75) == pytest.approx((0.0, 1.0, 1e18), rel=0.01, abs=1e-18)
+
+
+@pytest.mark.parametrize("size", [3, 3000])  # few buckets, and so many that numpy sums them
+def test_a_sum_has_counted_what_all_have(size: int) -> None:
+    parts = [Sketch(RNG.lognormal(0, 3, size) * (-1) ** number) for number in range(20)] + [Sketch([nan]), Sketch()]
+    merged = Sketch()
+    for part in parts:
+        merged.merge(part)
+    whole = Sketch.sum(parts)
+    assert whole == merged
+    assert whole.quantiles(*QUANTILES) == merged.quantiles(*QUANTILES)
+    whole.add([5.0])
+    assert sum(part.count for part in parts) == merged.count == whole.count - 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sketch: sketch.add([1e6]),
+        lambda sketch: sketch.add(np.full(500, 1e10)),
+        lambda sketch: sketch.add_positive([1e7]),
+        lambda sketch: sketch.add_repeated(1e8, 2),
+        lambda sketch: sketch.merge(Sketch([1e9])),
+    ],
+)
+def test_a_sum_and_a_pickle_hold_what_was_counted_last(change: Callable[[Sketch], None]) -> None:
+    sketch = Sketch(RNG.lognormal(0, 3, 3000))
+    sketch.packed()
+    change(sketch)
+    assert Sketch.sum([sketch]) == pickle.loads(pickle.dumps(sketch)) == sketch
+    assert sketch.quantile(1.0) == sketch.largest > 1e5
 
 
 def test_it_counts_what_is_at_most_a_limit() -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from datetime import date
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +71,88 @@ def test_what_is_no_class_is_missing() -> None:
     assert tallied(np.array(["NaT", "2020-01-01"], dtype="datetime64[D]")).count == 2
 
 
+@pytest.mark.parametrize("text", ["y" * 65, ("y" * 65,), date, 10**100, ("a",) * 65])
+def test_what_has_no_short_name_is_among_the_others(text: Any) -> None:
+    answers = np.empty(3, dtype=object)
+    answers[:] = ["a", text, text]
+    tally = AnswerTally()
+    tally.count([answers], numbers=None)
+    assert tally.value(1).classes == ({"a": 1, str(date): 2} if text is date else {"a": 1, "others": 2})
+
+
+@pytest.mark.parametrize("dtype", ["U", "O"])
+def test_long_answers_take_no_memory(dtype: str) -> None:
+    tally = AnswerTally()
+    for number in range(100):
+        tally.count([np.array([f"{number} {'y' * 20_000}", "short"], dtype=dtype)], numbers=None)
+    assert tally.value(1).classes == {"short": 100, "others": 100}
+    assert len(pickle.dumps(tally)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("known", "answers", "classes"),
+    [
+        (("a", "b"), ["a", "secret", "b", "secret"], {"a": 1, "b": 1, "others": 2}),
+        ((0, 1), [0, 1, 7, 1], {"1": 2, "0": 1, "others": 1}),
+        ((0, 1), [1.0, 2.0], {"1.0": 1, "others": 1}),
+        (("y" * 100,), ["y" * 100], {"y" * 100: 1}),
+        ((True, False), [True, True], {"True": 2}),
+    ],
+)
+def test_where_the_classes_are_known_all_else_is_others(
+    known: tuple[Any, ...], answers: list[Any], classes: dict[str, int]
+) -> None:
+    tally = AnswerTally()
+    tally.count([np.array(answers)], numbers=False, known=frozenset(known))
+    found = tally.value(1, known=frozenset(known))
+    assert (found.classes, found.named) == (classes, True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "known", "named"),
+    [
+        ([1, 2], None, True), ([True], None, True), (["a"], None, False), (["a"], frozenset({"a"}), True),
+        (["a", "b"], frozenset({"a"}), False), ([], None, True),
+    ],
+)  # fmt: skip
+def test_texts_that_are_not_known_to_be_classes_are_not_named(
+    answers: list[Any], known: frozenset[Any] | None, named: bool
+) -> None:
+    tally = AnswerTally()
+    tally.count([np.array(answers)], numbers=None)
+    assert tally.value(1, known=known).named is named
+
+
+class Odd:
+    """An answer that cannot even be compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError
+
+    def __hash__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("odd", [["a", "list"], {"a": 1}, np.zeros(3), Odd()])
+def test_each_answer_is_counted_once_whatever_it_is(odd: Any) -> None:
+    answers = np.empty(4, dtype=object)
+    answers[:] = ["x", "y", None, None]
+    answers[2] = odd
+    tally = AnswerTally()
+    tally.count([answers], numbers=None)
+    found = tally.value(1)
+    assert (found.count, found.missing, found.classes) == (4, 1, {"x": 1, "y": 1, "others": 1})
+
+
+def test_numbers_and_missing_values_of_other_kinds() -> None:
+    answers = np.empty(6, dtype=object)
+    answers[:] = [np.int64(3), np.float64("nan"), pd.NA, pd.NaT, np.str_("a"), date(2020, 1, 2)]
+    tally = AnswerTally()
+    tally.count([answers], numbers=None)
+    found = tally.value(1)
+    assert (found.missing, found.classes) == (3, {"3": 1, "a": 1, "2020-01-02": 1})
+
+
 def test_the_most_frequent_classes_are_told_and_the_others_together() -> None:
     tally = AnswerTally()
     for number in range(200):
@@ -93,6 +177,7 @@ def test_merged_answers_are_those_of_all(answers: list[list[str]], at: int) -> N
     first, second = AnswerTally(), AnswerTally()
     for tally, part in ((first, answers[:at]), (second, answers[at:])):
         tally.count([np.array(one) for one in part], numbers=None)
+    assert AnswerTally.sum([first, second]).value(1) == tallied(*[one for one in answers if one])
     first.merge(second)
     assert first.value(1).classes == dict(Counter(label for one in answers for label in one))
     assert first.value(1).count == sum(map(len, answers))
@@ -118,16 +203,46 @@ def test_what_took_no_time_counts_all_the_same() -> None:
     assert cell.waited.quantiles(0.5)[0] == pytest.approx(0.0, abs=1e-8)
 
 
-def test_beyond_64_parts_the_rest_is_one() -> None:
+def filled(*keys: tuple[int, int]) -> Cells:
     cells: Cells = {}
-    for replica in range(200):
-        cell_of(cells, (1, replica)).count([event()], numbers=None)
-    assert len(cells) == 65
-    assert cells[0, -1].requests == 136
-    others: Cells = {(2, replica): counted(event()) for replica in range(10)}
-    merged(cells, others)
-    assert len(cells) == 65
+    for key in keys:
+        cell_of(cells, key).count([event()], numbers=None)
+    return cells
+
+
+def counts(cells: Cells) -> dict[tuple[int, int], int]:
+    return {key: cells[key].requests for key in sorted(cells)}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_each_version_the_newest_16_replicas_are_told_by_number(order: int) -> None:
+    cells = filled(*[(1, replica) for replica in range(200)][::order])
+    assert counts(cells) == {(1, -1): 183, (1, 0): 1, **{(1, replica): 1 for replica in range(184, 200)}}
+    merged(cells, filled(*((2, replica) for replica in range(10))))
     assert together(cells.values()).requests == 210
+    assert counts(cells)[2, 9] == counts(cells)[1, 199] == 1
+
+
+def test_of_many_versions_each_is_told_and_few_replicas_by_number() -> None:
+    cells = filled(*((version, replica) for version in range(1, 31) for replica in range(1, 6)))
+    by_version = Counter(version for version, _ in cells)
+    assert set(by_version) == set(range(1, 31))
+    assert sum(replica >= 0 for _, replica in cells) == 64
+    assert counts(cells)[30, 5] == 1
+    assert (counts(cells)[1, -1], len(cells)) == (5, 64 + 18)
+
+
+def test_beyond_32_versions_the_oldest_are_one() -> None:
+    cells = filled(*((version, 1) for version in range(1, 71)))
+    assert counts(cells) == {(0, -1): 38, **{(version, 1): 1 for version in range(39, 71)}}
+
+
+def test_a_version_that_goes_on_is_not_among_the_oldest() -> None:
+    cells = filled((1, 1))
+    for version in range(2, 71):
+        merged(cells, filled((1, 1), (version, 1)))
+    assert counts(cells)[1, 1] == 70
+    assert len({version for version, _ in cells}) == 33
 
 
 def test_a_cell_goes_to_another_process_and_shares_nothing() -> None:
@@ -146,7 +261,7 @@ def test_a_window_in_figures() -> None:
         (1, 2): counted(event(["a", "a"]), event(status=504)),
         (1, 1): counted(event(["a"], seconds=0.1)),
     }
-    window = window_of(cells, name="1 minute", seconds=60, lasted=2.0)
+    window = window_of([cells], name="1 minute", seconds=60, lasted=2.0)
     assert (window.requests, window.errors, window.rows, window.rate) == (4, 1, 4, 2.0)
     assert window.statuses == {200: 3, 504: 1}
     assert [(part.version, part.replica, part.statuses) for part in window.parts] == [
@@ -160,9 +275,9 @@ def test_a_window_in_figures() -> None:
 
 
 def test_a_window_without_requests_or_time() -> None:
-    window = window_of({}, name="1 hour", seconds=3600, lasted=0.0)
+    window = window_of([], name="1 hour", seconds=3600, lasted=0.0)
     assert (window.requests, window.rate, window.latency.p99, window.parts, window.answers) == (0, 0.0, None, (), ())
-    assert window_of({(1, 1): counted(event())}, name="1 hour", seconds=3600, lasted=0.0).rate == 0.0
+    assert window_of([{(1, 1): counted(event())}], name="1 hour", seconds=3600, lasted=0.0).rate == 0.0
 
 
 def test_a_step_of_the_series() -> None:

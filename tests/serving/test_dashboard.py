@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -213,6 +214,12 @@ def test_of_several_models_one_is_chosen() -> None:
 def test_an_update_is_small() -> None:
     key = drawn([BUSY])["key"]
     assert len(message([BUSY], known=key)) < 50_000
+
+
+def test_a_server_does_not_load_what_draws_before_somebody_looks() -> None:
+    program = "import sys, mlnb.serving.app; print([name for name in sys.modules if 'figures_dashboard' in name])"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
 
 
 # ---- over HTTP ----

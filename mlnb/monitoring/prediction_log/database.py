@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -78,6 +80,8 @@ class Database:
         self._file, self._most = settings.file, settings.sample * _RANGE
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # the database says what is wrong
+                os.close(os.open(self._file, os.O_CREAT | os.O_WRONLY, 0o600))  # what people ask is nobody else's
         self.connection = engine_for(settings).connect()
         try:
             if self._file is not None:

@@ -119,7 +119,8 @@ class PredictionLog:
         """Return how it is."""
         waiting, writer = self._waiting, self._writer
         dropped = waiting.refused + waiting.refused_labels + writer.dropped
-        return LogState(self.settings.shown, writer.written, dropped, waiting.count, writer.failure)
+        opening = not (writer.opened or writer.failure)
+        return LogState(self.settings.shown, writer.written, dropped, waiting.count, writer.failure, opening)
 
     def _forked(self) -> None:
         """Log nothing in the child; what waits, and the connection, are the parent's."""

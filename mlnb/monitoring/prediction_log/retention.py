@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select, text
 from mlnb.monitoring.prediction_log.tables import batches, labels, predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -29,20 +29,22 @@ _OVERHEAD = 100  # bytes of a row and of its place in the index, of a server
 _LOOKED_AT = 1000  # rows, to tell how large they are
 
 
-def trim(connection: Connection, settings: LogSettings, *, now: float | None) -> bool:
+def trim(connection: Connection, settings: LogSettings, *, models: Iterable[str], now: float | None) -> bool:
     """Delete what is too old or too much, for a fifth of a second at most; say whether there is more to do.
 
     Parameters
     ----------
     connection : Connection
     settings : LogSettings
+    models : iterable of str
+        Those whose requests may be too old: others may share the log, and keep theirs for longer.
     now : float or None
         Seconds since the epoch; None to let nothing be too old.
     """
     end = time.monotonic() + _BUDGET
     deleted = 0
     if settings.keep_days is not None and now is not None:
-        for model in _models(connection):
+        for model in models:
             old = [predictions.c.model == model, predictions.c.at < now - settings.keep_days * _DAY]
             deleted += _delete(connection, old, end=end)
     if settings.keep_bytes is not None:
@@ -52,11 +54,6 @@ def trim(connection: Connection, settings: LogSettings, *, now: float | None) ->
         _forget_indexes(connection)
         _give_back(connection)
     return time.monotonic() > end
-
-
-def _models(connection: Connection) -> list[str]:
-    with connection.begin():
-        return list(connection.scalars(select(batches.c.model).distinct()))
 
 
 def _delete(
@@ -103,6 +100,11 @@ def _width_on_server(connection: Connection) -> float:
     newest = f"SELECT * FROM {predictions.name} ORDER BY id DESC LIMIT :most"  # noqa: S608 - a constant
     width = connection.scalar(text(f"SELECT avg(pg_column_size(one)) FROM ({newest}) AS one"), {"most": _LOOKED_AT})  # noqa: S608
     return float(width or 0) + _OVERHEAD
+
+
+def _models(connection: Connection) -> list[str]:
+    with connection.begin():
+        return list(connection.scalars(select(batches.c.model).distinct()))
 
 
 def _forget_indexes(connection: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ _FORMS = (
     "a log is given as True, as the path of an SQLite file, as sqlite:///PATH, as postgresql://USER@HOST/DATABASE, "
     "or as a mapping with 'url', 'sample', 'keep_days', 'keep_bytes', 'leave_out', 'hashed' and 'inputs'"
 )
+_SECRET = re.compile(r"(?i)([?&](?:password|passfile|sslpassword)=)[^&]*")
 _SQLITE, _POSTGRESQL = "sqlite:///", "postgresql+psycopg://"
 _SCHEMES = {
     "postgresql": _POSTGRESQL,
@@ -116,7 +118,8 @@ class LogSettings:
     def shown(self) -> str:
         """The URL for people, without the password."""
         secret = urlsplit(self.place).password if self.file is None else None
-        return self.place.replace(f":{secret}@", ":***@", 1) if secret is not None else self.place
+        shown = self.place.replace(f":{secret}@", ":***@", 1) if secret is not None else self.place
+        return _SECRET.sub(r"\1***", shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,8 @@ class LogState:
         Requests that are not written yet.
     failure : str
         Why nothing is written just now, in one line; empty while it works.
+    opening : bool
+        Whether the database has not answered yet, which a server that is away may take seconds for.
     """
 
     url: str
@@ -142,6 +147,28 @@ class LogState:
     dropped: int = 0
     waiting: int = 0
     failure: str = ""
+    opening: bool = False
+
+    @property
+    def words(self) -> str:
+        """How it is, in one line.
+
+        Examples
+        --------
+        >>> LogState("sqlite:////data/predictions.sqlite", written=12, waiting=3).words
+        '12 requests written, 3 wait'
+        """
+        if self.failure:
+            return f"cannot be written: {self.failure}; {self.waiting:,} requests wait, {self.dropped:,} are lost"
+        if self.opening:
+            return "the database has not answered yet"
+        parts = (("wait", self.waiting), ("are lost", self.dropped))
+        return ", ".join(
+            [f"{self.written:,} requests written", *(f"{count:,} {what}" for what, count in parts if count)]
+        )
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.words}"
 
 
 def check_fields(settings: LogSettings, names: Sequence[str]) -> None:

@@ -51,6 +51,8 @@ class Writer:
         Requests and labels that the database refused, or that it was not there for until the end.
     failure : str
         In one line; empty while it works.
+    opened : bool
+        Whether the database ever answered.
     """
 
     def __init__(self, settings: LogSettings, waiting: Waiting, names: Names) -> None:
@@ -65,10 +67,12 @@ class Writer:
         self._closing = False
         self._retry = 0.0  # seconds until the next attempt; 0 while it works
         self._trust = ClockTrust(wall=time.time(), monotonic=time.monotonic())
+        self._models: set[str] = set()  # whose requests it wrote
         self._trimming = False  # there is more to be deleted
         self._trimmed_at, self._since_trim = 0.0, 0
         self.written = self.dropped = 0
         self.failure = ""
+        self.opened = False
 
     def run(self) -> None:
         """Write until the log is closed."""
@@ -140,6 +144,7 @@ class Writer:
             self._shut()
         if self._database is None:
             self._database, self._saved = Database(self._settings, salt=secrets.token_hex(16)), {}
+            self.opened = True
         return self._database
 
     def _take(self) -> bool:
@@ -161,6 +166,7 @@ class Writer:
     def _write(self, database: Database, events: Sequence[PredictionEvent], labels: Sequence[NotedLabel]) -> int:
         """Write all, but for those that the database refuses; return how many requests that were."""
         try:
+            self._models |= {event.model for event in events}
             return database.write(events, labels, names=self._names)
         except Exception as error:
             if not _is_refusal(error):
@@ -177,10 +183,12 @@ class Writer:
 
         monotonic = time.monotonic()
         due = self._since_trim >= _TRIM_AFTER or monotonic - self._trimmed_at >= _TRIM_EVERY
-        if due or self._trimming:
+        if self._models and (due or self._trimming):
             wall = time.time()
             now = wall if self._trust.holds(wall=wall, monotonic=monotonic) else None
-            self._trimming = trim(database.connection, self._settings, now=now)
+            self._trimming = trim(
+                database.connection, self._settings, models=sorted(self._models), now=now
+            )
             self._trimmed_at, self._since_trim = monotonic, 0
 
     def _failed(self, error: Exception) -> None:

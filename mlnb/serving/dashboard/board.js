@@ -96,7 +96,8 @@ function openBoard(root, {ask, plotly, model = null, window: seconds = 300}) {
     if (closed || drawn !== form) return;
     const style = getComputedStyle(root);
     const traces = drawn.data.map((trace) => ({
-      ...trace, x: data.x, y: data.y[trace.uid], ...(data.points.includes(trace.uid) ? {mode: "lines+markers"} : {}),
+      ...trace, x: data.x, y: data.y[trace.uid], hovertemplate: hover(trace, data.y[trace.uid]),
+      ...(data.points.includes(trace.uid) ? {mode: "lines+markers"} : {}),
     }));
     const layout = {
       ...drawn.layout, ...data.layout,
@@ -104,6 +105,13 @@ function openBoard(root, {ask, plotly, model = null, window: seconds = 300}) {
       hoverlabel: {bgcolor: style.backgroundColor, font: {color: style.color, size: 11}},
     };
     (await library).react(chart, traces, layout, {displayModeBar: false, responsive: true});
+  }
+
+  // In a stack, plotly.js takes what is missing for 0, and would say so.
+  function hover({hovertemplate: template, stackgroup}, values) {
+    if (!stackgroup || !values.includes(null)) return template;
+    const none = template.replace(/^.*?(?=<extra>)/, "—");
+    return values.map((value) => (value === null ? none : template));
   }
 
   function click(event) {

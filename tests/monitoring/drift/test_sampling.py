@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from mlnb.events import PredictionEvent
 from mlnb.monitoring.drift import RowSample
+from tests.waiting import wait_until
 
 
 def event(at: float, *, rows: int = 1, version: int = 1, status: int = 200, inputs: Any = None) -> PredictionEvent:
@@ -118,6 +121,57 @@ def test_what_another_sample_kept_is_older() -> None:
     assert [answer[0] for answer in new.rows(1).predictions] == [22.0, 21.0, 20.0, *range(8, 1, -1)]
     assert new.rows(2).rows == 1
     assert new.cells == 11 * 3
+
+
+def test_long_texts_take_room() -> None:
+    sample = RowSample(values=1_000)
+    for at in range(20):
+        text = np.array(["y" * 1_600], dtype=object)
+        sample.observe([event(float(at), inputs=[["short", 1.0]])._replace(prediction=text)])
+        assert sample.cells <= 1_000
+    assert sample.rows(1).rows == 4
+    sample.observe([event(30.0, rows=2, inputs=[["short"], ["y" * 8_000]])])
+    assert sample.rows(1).until == 19.0
+
+
+def test_the_rest_of_a_batch_is_not_kept() -> None:
+    batch, table = np.arange(1000.0), np.zeros((1000, 2))
+    sample = RowSample()
+    sample.observe([event(1.0, inputs=table[:1])._replace(prediction=batch[5:6])])
+    kept = sample.rows(1)
+    assert (kept.predictions[0].base, kept.predictions[0].tolist(), kept.inputs[0].base) == (None, [5.0], None)
+
+
+def test_a_copy_stays_as_it_is_and_harms_nobody() -> None:
+    sample = RowSample(10, per_second=5)
+    sample.observe([event(float(at)) for at in range(9)] + [event(3.0, version=2)])
+    copy = sample.copy()
+    sample.observe([event(float(at)) for at in range(20, 30)] + [event(4.0, version=3)])
+    assert (copy.versions, copy.rows(1).until, copy.rows(1).rows, copy.cells) == ((1, 2), 8.0, 9, 30)
+    copy.observe([event(50.0 + at / 100) for at in range(50)])
+    assert copy.rows(1).rows == 10  # as many rows a second as the one that it is of
+    assert sample.rows(1).until == 29.0
+
+
+def test_a_copy_is_pickled_while_events_come() -> None:
+    sample, stop = RowSample(200), threading.Event()
+
+    def go_on() -> None:
+        for at in count():
+            sample.observe([event(float(at), version=at % 5)])
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        wait_until(lambda: len(sample.versions) == 5)
+        copy = sample.copy()
+        kept = {copy.rows(1).until for _ in range(50) if pickle.dumps(copy)}
+    finally:
+        stop.set()
+        thread.join()
+    assert len(kept) == 1
 
 
 def test_observing_a_busy_server_costs_less_than_a_microsecond_an_event() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import signal
 import sqlite3
 import subprocess
@@ -168,8 +169,7 @@ def test_a_database_that_cannot_be_opened_and_comes_back(tmp_path: Path, content
         assert not log.flush(timeout=0.1)
         assert log.state().waiting == 100
         (place if content is None else path).unlink()
-        wait_until(lambda: log.state().written == 100, seconds=30)
-        assert log.state().failure == ""
+        wait_until(lambda: log.state().written == 100 and not log.state().failure, seconds=30)
     assert len(ids(settings)) == 100
 
 
@@ -238,9 +238,31 @@ def test_a_server_that_goes_and_comes_back(database: LogSettings, server: Postgr
         wait_until(lambda: bool(log.state().failure), seconds=20)
         assert "secret" not in log.state().failure
         server.start()
-        wait_until(lambda: log.state().written == 20, seconds=30)
-        assert log.state().failure == ""
+        wait_until(lambda: log.state().written == 20 and not log.state().failure, seconds=30)
     assert len(ids(database)) == 20
+
+
+def test_a_server_that_never_answers_is_said_to_be_awaited_and_then_to_be_away() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/logs"
+        start = time.monotonic()
+        with PredictionLog(LogSettings(url=url)) as log:
+            assert time.monotonic() - start < 1
+            assert (log.state().opening, log.state().words) == (True, "the database has not answered yet")
+            wait_until(lambda: bool(log.state().failure), seconds=20)
+            assert not log.state().opening
+            assert str(log.state()).startswith(
+                f"postgresql+psycopg://me@127.0.0.1:{silent.getsockname()[1]}/logs: cannot"
+            )
+
+
+def test_a_server_that_is_not_there_is_known_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with PredictionLog(LogSettings(url=f"postgresql://me@127.0.0.1:{port}/logs")) as log:
+        wait_until(lambda: "refused" in log.state().failure, seconds=5)
+        log.put(events(3))
+        assert log.state().words.endswith("; 3 requests wait, 0 are lost")
 
 
 def test_after_kill_9_all_but_the_last_moment_is_there(file: LogSettings) -> None:

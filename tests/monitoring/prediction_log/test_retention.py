@@ -39,7 +39,7 @@ def trimmed(settings: LogSettings, *, now: float | None) -> int:
     """Trim until all is done, and return in how many visits."""
     database = Database(settings, salt="")
     visits = 1
-    while trim(database.connection, settings, now=now):
+    while trim(database.connection, settings, models=["iris"], now=now):
         visits += 1
     database.close()
     return visits
