@@ -231,7 +231,7 @@ def _log_settings(given: Namespace, version: ModelVersion) -> LogSettings | None
         return LogSettings(
             url=given.log_to or "", leave_out=tuple(given.leave_out), hashed=tuple(given.hash),
             inputs=not given.no_inputs,
-        )  # fmt: skip
+        ).beside(_registry(given).url)  # fmt: skip
     except InvalidInputError as error:  # which speaks to a notebook
         raise InvalidInputError(f"{error.message.partition(';')[0]}; {_DATABASES}.") from error
 

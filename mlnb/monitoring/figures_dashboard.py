@@ -55,7 +55,8 @@ _LEGEND, _SWATCH = 460, 46  # pixels of a legend on such a page, and of what sta
 _HEADING = 64  # pixels of the title of the first pane
 _MINUTE = 60
 _MOST_TICKS = 6
-_FIGURES = re.compile(" is |: |, ")  # what comes after it, in the words of an alert
+# In the words of an alert: a figure before what it is about, and what stands between that and a figure behind.
+_SHARE, _FIGURES = re.compile(r"^\S+ % of the "), re.compile(" is |: |, ")
 _DASHES = {"deployed": "solid", "alert": "dot"}
 _RANKS = {"alert": 2, "deployed": 1}  # of what has a label where there is no room for all; 0: what was done to mend
 _DRIFTED = (0.1, 0.2, 0.5, 1.0)  # ends of the axis of drift
@@ -466,7 +467,8 @@ def _named(mark: Mark) -> str:
     """Return a mark in a few words: of an alert what it is about, whose figures are told below."""
     words = " ".join(mark.words.split())
     if mark.kind == "alert":
-        words = f"{'✓' if ' again' in words else '▲'} {_FIGURES.split(words)[0]}"
+        about = _FIGURES.split(_SHARE.sub("", words))[0].replace("refused again", "refused")
+        words = f"{'✓' if ' again' in words else '▲'} {about}"
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1].rstrip()}…"
 
 

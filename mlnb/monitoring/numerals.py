@@ -16,17 +16,19 @@ _UNITS = ((86_400, "day"), (3_600, "h"), (60, "min"))  # seconds
 
 
 def figure(value: float | None) -> str:
-    """Write a number with three digits, one below 1 with two; a dash for what is not known.
+    """Write a number with three digits, one below 1 with two and at most four decimals; a dash for what is not known.
 
     Examples
     --------
-    >>> [figure(value) for value in (1234.4, 12.345, 0.1234, None)]
-    ['1,234', '12.3', '0.12', '—']
+    >>> [figure(value) for value in (1234.4, 12.345, 0.1234, 7e-5, None)]
+    ['1,234', '12.3', '0.12', '0', '—']
     """
     if value is None or not isfinite(value):
         return NONE
     if abs(value) >= 100:  # noqa: PLR2004 - three digits
         return f"{value:,.0f}"
+    if abs(value) < 0.0005:  # noqa: PLR2004 - 7e-05 is not read
+        return "0"
     return f"{value:.3g}" if abs(value) >= 1 else f"{value:.2g}"
 
 

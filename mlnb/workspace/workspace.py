@@ -106,7 +106,7 @@ class Workspace:
             Seconds after which a prediction is given up, and the replica that hangs replaced. Default: as it
             is live, else 60.
         log : bool, str, mapping or LogSettings, optional
-            Whether and where predictions are logged: True for a SQLite file beside the registry's default folder, or
+            Whether and where predictions are logged: True for a SQLite file in the registry's folder, or
             the URL of a database; see :class:`~mlnb.monitoring.prediction_log.LogSettings`. Default: as it is live,
             else False.
 
@@ -140,7 +140,7 @@ class Workspace:
         # Storing and loading take their time, on a bucket above all: other names go on meanwhile.
         with turn, self._server_on(port):  # first: a port that is taken must leave the registry as it was
             manner = self._manner(serving_name, replicas=replicas, policy=policy, timeout=timeout)
-            wanted = self._watching(serving_name, log=log)  # which refuses what is none
+            wanted = self._watching(serving_name, where, log=log)  # which refuses what is none
             if stored:
                 version = _existing(where, model, name=name, **given)
                 _check_hidden(wanted, lambda: version.signature.names)
@@ -155,7 +155,7 @@ class Workspace:
                 accelerate = before is not None and before._live and before.acceleration is not None
             return self._serve(
                 where, version, "deployed", manner=manner, accelerate=accelerate, example=example,
-                watching=self._watching(serving_name, log=log),
+                watching=wanted,
             )  # fmt: skip
 
     def scale(self, name: str, replicas: int) -> Deployment:
@@ -436,7 +436,7 @@ class Workspace:
             timeout=before.timeout if timeout is None else timeout,
         )
 
-    def _watching(self, name: str, *, log: Any = None) -> Watching:
+    def _watching(self, name: str, registry: ModelRegistry, *, log: Any = None) -> Watching:
         """Return how a name is to be watched: as asked, else as it is."""
         from mlnb.serving.plan import Watching
 
@@ -449,7 +449,7 @@ class Workspace:
         from mlnb.monitoring.prediction_log import LogSettings
 
         settings = LogSettings.of(log)
-        return replace(before, log=replace(settings, url=settings.place))  # wherever the server runs
+        return replace(before, log=settings.beside(registry.url))
 
     def _serve(
         self, registry: ModelRegistry, version: ModelVersion, action: Action, *, manner: Manner, accelerate: bool,
@@ -462,7 +462,7 @@ class Workspace:
         acceleration = _faster(registry, version, model, example) if accelerate else None
         hosted = Hosted(
             registry=registry, live=Variant(version=version, acceleration=acceleration), manner=manner,
-            watching=self._watching(version.name) if watching is None else watching,
+            watching=self._watching(version.name, registry) if watching is None else watching,
         )  # fmt: skip
         deployment = self._deployments.get(version.name) or Deployment(self, registry, version)
         deployment._go_live(hosted, {version.number: model}, action, reason=reason)

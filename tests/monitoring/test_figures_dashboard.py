@@ -136,7 +136,8 @@ def test_above_the_panes_there_is_as_much_room_as_the_labels_need() -> None:
         ("replica crashes: 2, above 0", "▲ replica crashes"),
         ("replica crashes: 0 again", "✓ replica crashes"),
         ("requests come again", "✓ requests come again"),
-        ("5 % of the requests refused, above 3 %", "▲ 5 % of the requests r…"),
+        ("5 % of the requests refused, above 3 %", "▲ requests refused"),
+        ("4.4 % of the requests refused again, below 4.5 %", "✓ requests refused"),
     ],
 )
 def test_the_label_of_an_alert_says_what_it_is_about(words: str, label: str) -> None:
@@ -181,8 +182,10 @@ def test_where_nothing_was_answered_there_is_no_share() -> None:
 
 
 def test_the_pointer_does_not_call_it_0_percent() -> None:
-    counts = {"no": (0,) * 100 + (1,) * 200, "yes": (0,) * 100 + (2,) * 200}
-    drawn = dashboard_figure(views.view(replace(views.quiet_series(), classes=counts)))
+    counts: dict[str, tuple[int, ...]] = {
+        label: (0,) * 100 + (count,) * 200 for label, count in (("no", 1), ("yes", 2))
+    }
+    drawn: Any = dashboard_figure(views.view(replace(views.quiet_series(), classes=counts)))
     (no,) = (trace for trace in drawn.data if trace.name == "no")
     assert (no.hovertemplate[99], no.hovertemplate[100]) == ("—<extra>no</extra>", "%{y:.3~g} %<extra>no</extra>")
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
@@ -102,6 +103,27 @@ class LogSettings:
             if name not in names:
                 raise InvalidInputError(f"A log has no setting {name!r:.80}; {nearest(str(name), names)}.")
         return cls(**given)
+
+    def beside(self, registry: str) -> Self:
+        """Return the settings with a place of its own for each registry: its folder, unless another one was named.
+
+        Parameters
+        ----------
+        registry : str
+            A folder, or the URL of a bucket, whose log stands in the default folder.
+
+        Examples
+        --------
+        >>> LogSettings().beside("/data/models").url
+        'sqlite:////data/models/predictions.sqlite'
+        """
+        if self.url:
+            return self
+        folder = Path(registry).absolute()
+        name = "predictions.sqlite"
+        if "://" in registry:
+            folder, name = default_folder().absolute(), f"predictions-{sha256(registry.encode()).hexdigest()[:12]}.sqlite"
+        return dataclasses.replace(self, url=f"{_SQLITE}{folder / name}")
 
     @property
     def place(self) -> str:

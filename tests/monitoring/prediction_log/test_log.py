@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys

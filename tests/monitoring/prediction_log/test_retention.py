@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,11 +36,11 @@ def filled(settings: LogSettings, *given: Any) -> None:
         assert log.flush(timeout=30)
 
 
-def trimmed(settings: LogSettings, *, now: float | None) -> int:
+def trimmed(settings: LogSettings, *, now: float | None, models: Sequence[str] = ("iris",)) -> int:
     """Trim until all is done, and return in how many visits."""
     database = Database(settings, salt="")
     visits = 1
-    while trim(database.connection, settings, models=["iris"], now=now):
+    while trim(database.connection, settings, models=models, now=now):
         visits += 1
     database.close()
     return visits
@@ -100,5 +101,13 @@ def test_a_log_trims_itself(settings: LogSettings) -> None:
 def test_each_model_has_its_own_age(file: LogSettings, models: int) -> None:
     names = [f"m{number}" for number in range(models)]
     filled(file, *(event(name, model=name, at=NOW - number * 10 * DAY) for number, name in enumerate(names)))
-    trimmed(replace(file, keep_days=15), now=NOW)
+    trimmed(replace(file, keep_days=15), now=NOW, models=names)
     assert counts(file)["predictions"] == counts(file)["batches"] == 2
+
+
+def test_other_models_of_the_same_log_keep_theirs(file: LogSettings) -> None:
+    filled(file, event("old", model="theirs", at=NOW - 90 * DAY), event("older", model="iris", at=NOW - 99 * DAY))
+    with PredictionLog(replace(file, keep_days=1)) as log:
+        log.put([event("new", model="iris", at=NOW)])
+    assert read(file, "theirs")["request_id"].tolist() == ["old"]
+    assert read(file, "iris")["request_id"].tolist() == ["new"]
