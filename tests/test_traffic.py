@@ -581,7 +581,7 @@ def test_bad_feedback_is_told_and_nothing_of_it_is_noted(deployment: mlnb.Deploy
     ids = [ask(client)["request_id"] for _ in range(4)]
     deployment.feedback(ids[0], "rose")
     cases: list[tuple[Any, int, type[MlnbError], str]] = [
-        ({"request_id": ids[0], "label": "rose"}, 409, AlreadyLabelledError, ids[0]),
+        ({"request_id": ids[0], "label": "tulip"}, 409, AlreadyLabelledError, ids[0]),
         ({"request_id": "nobody", "label": "rose"}, 404, UnknownRequestError, "nobody"),
         (
             {"request_id": ids[1], "label": "daisy"},

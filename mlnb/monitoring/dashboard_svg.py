@@ -8,7 +8,7 @@ from html import escape
 from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
-from mlnb.monitoring.figures_dashboard import ALONE, AREAS, drift_top, shares_of, shortened
+from mlnb.monitoring.figures_dashboard import ALONE, AREAS, SIGNS, drift_top, shares_of, shortened
 from mlnb.monitoring.numerals import duration
 
 if TYPE_CHECKING:
@@ -202,14 +202,14 @@ def _uprights(view: MonitorView, left: float, width: float) -> str:
     """Draw a line for each mark, with the version or the sign of an alert above, as far as there is room."""
     ago, out = view.series.ago, ""
     taken: list[float] = []
-    for mark in sorted(view.marks, key=lambda mark: (mark.kind == "alert", -mark.at)):
+    for mark in sorted(view.marks, key=lambda mark: (mark.kind in SIGNS, -mark.at)):
         at = mark.at - view.series.end
         if not ago[0] <= at <= view.series.step:
             continue
         x = left + width * min(1.0, (at - ago[0]) / (ago[-1] - ago[0]))
-        alert = mark.kind == "alert"
-        out += f'<path d="M{x:.1f} {_TITLE}v{_TALL}" {_stroke(_RED if alert else _INK, "dash")}/>'
-        words = f"v{mark.version}" if not alert else "✓" if " again" in mark.words else "▲"
+        colour = {"alert": _RED, "all clear": _GREEN}.get(mark.kind, _INK)
+        out += f'<path d="M{x:.1f} {_TITLE}v{_TALL}" {_stroke(colour, "dash")}/>'
+        words = SIGNS.get(mark.kind, f"v{mark.version}")
         if all(abs(x - other) >= _APART for other in taken):
             out += _text(round(x, 1), _TITLE - 3, words, anchor="middle", size=9)
             taken.append(x)

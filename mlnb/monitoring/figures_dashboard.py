@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from html import escape
+from itertools import accumulate
 from math import ceil
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -23,6 +24,7 @@ __all__ = [
     "ALONE",
     "AREAS",
     "OTHERS",
+    "SIGNS",
     "dashboard_data",
     "dashboard_figure",
     "dashboard_key",
@@ -57,8 +59,14 @@ _MINUTE = 60
 _MOST_TICKS = 6
 # In the words of an alert: a figure before what it is about, and what stands between that and a figure behind.
 _SHARE, _FIGURES = re.compile(r"^\S+ % of the "), re.compile(" is |: |, ")
-_DASHES = {"deployed": "solid", "alert": "dot"}
-_RANKS = {"alert": 2, "deployed": 1}  # of what has a label where there is no room for all; 0: what was done to mend
+SIGNS = {"alert": "▲", "all clear": "✓"}
+_DASHES = {"deployed": "solid", "alert": "dot", "all clear": "dot"}
+_COLOURS = {"alert": _RED, "all clear": _GREEN}
+_RANKS = {
+    "all clear": 3,
+    "alert": 2,
+    "deployed": 1,
+}  # of what has a label where there is no room for all; 0: what was done to mend
 _DRIFTED = (0.1, 0.2, 0.5, 1.0)  # ends of the axis of drift
 ALONE = ("in kernel", "in this process")  # where there are no replicas to count
 
@@ -191,13 +199,16 @@ def shares_of(series: Series) -> dict[str, list[float | None]]:
         counts[OTHERS] = [sum(values) for values in zip(*rest, strict=True)]
     totals = [sum(values) for values in zip(*counts.values(), strict=True)]
     width = max(1, _SMOOTH // series.step)
+    spans = [
+        (at, max(first, at - width + 1), max(at + 1, min(first + width, last + 1)))
+        for first, last in _busy(totals, width)
+        for at in range(first, last + 1)
+    ]
+    sums, below = {label: [0, *accumulate(counts[label])] for label in shown}, [0, *accumulate(totals)]
     shares: dict[str, list[float | None]] = {label: [None] * len(totals) for label in shown}
-    for first, last in _busy(totals, width):
-        for at in range(first, last + 1):
-            some = slice(max(first, at - width + 1), max(at + 1, min(first + width, last + 1)))
-            total = sum(totals[some])
-            for label in shown:
-                shares[label][at] = round(sum(counts[label][some]) / total, 4)
+    for label, above in sums.items():
+        for at, begin, end in spans:
+            shares[label][at] = round((above[end] - above[begin]) / (below[end] - below[begin]), 4)
     return shares
 
 
@@ -450,7 +461,7 @@ def _upright(mark: Mark, x: float, at: float) -> dict[str, Any]:
     return {
         "type": "path", "xref": "x", "yref": "paper", "layer": "below",
         "path": " ".join(f"M{x:.2f},{low:.4f}L{x:.2f},{high:.4f}" for low, high in spans), "line": {
-            "color": _RED if mark.kind == "alert" else _GREY, "width": 1.4, "dash": _DASHES.get(mark.kind, "dash"),
+            "color": _COLOURS.get(mark.kind, _GREY), "width": 1.4, "dash": _DASHES.get(mark.kind, "dash"),
         },
     }  # fmt: skip
 
@@ -466,9 +477,9 @@ def _label(mark: Mark, at: float) -> _Label:
 def _named(mark: Mark) -> str:
     """Return a mark in a few words: of an alert what it is about, whose figures are told below."""
     words = " ".join(mark.words.split())
-    if mark.kind == "alert":
+    if mark.kind in SIGNS:
         about = _FIGURES.split(_SHARE.sub("", words))[0].replace("refused again", "refused")
-        words = f"{'✓' if ' again' in words else '▲'} {about}"
+        words = f"{SIGNS[mark.kind]} {about}"
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1].rstrip()}…"
 
 

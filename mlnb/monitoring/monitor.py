@@ -25,7 +25,7 @@ _MINUTE, _HOUR = 60, 3600  # seconds
 _FULL = 10  # seconds that the rate is over
 _BACK = 5  # seconds by which an event may come late; from there on the clock was set back
 _BLOCK = 8  # seconds or minutes of which the sum is kept
-_MOST_BLOCKS = 32
+_MOST_BLOCKS = _MINUTE // _BLOCK + 1
 _NOTHING = Tick()
 _OWN = {"_lock", "_versions", "_blocks"}  # what does not go to another process
 T = TypeVar("T")
@@ -361,13 +361,18 @@ class ModelMonitor:
             whole = members[0].at == block * _BLOCK and members[-1].at + 1 == (block + 1) * _BLOCK
             if whole and not built and key not in self._blocks and members[-1] is not steps[-1]:
                 built = True
-                if len(self._blocks) > _MOST_BLOCKS:
-                    self._blocks.clear()
-                self._blocks[key] = combined(step.cells for step in members)
+                self._keep(key, combined(step.cells for step in members))
             if whole and key in self._blocks:
                 yield self._blocks[key]
             else:
                 yield from (step.cells for step in members)
+
+    def _keep(self, key: tuple[int, int], cells: Cells) -> None:
+        """Keep a sum, and of each unit only as many as the longest window has."""
+        own = [one for one in self._blocks if one[0] == key[0]]
+        if len(own) >= _MOST_BLOCKS:
+            del self._blocks[min(own)]
+        self._blocks[key] = cells
 
     def _slow(self, now: float, minutes: int) -> Series:
         ticks = {step.at: step.ticked() for step in self._minutes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -123,6 +123,8 @@ class Outcomes:
     ----------
     labelled : Labelled
         The newest rows with a label, for reports on quality.
+    noted : Counter of int to int
+        Requests of each version whose label was noted.
     refused : dict of str to int
         Labels that were refused, each for what is wrong with itself: "unknown" id, labelled "twice" and differently, or
         "wrong type".
@@ -147,6 +149,7 @@ class Outcomes:
         self._metric = _OUTCOME if output == "any" else self._metric_of_labels("")
         self._by_version: dict[int, Tally] = {}
         self.labelled = Labelled()
+        self.noted: Counter[int] = Counter()
         self.refused = dict.fromkeys(_REASONS.values(), 0)
         self._binary = True  # all of their scores are 0 or 1
         self._trial = 0
@@ -264,7 +267,7 @@ class Outcomes:
     def without_answers(self) -> Outcomes:
         """Return a copy that has the scores, and no answers that wait for labels."""
         copy = Outcomes(self._labels, self._output, goal=self._outcome_goal)
-        own = {"labelled": self.labelled.copy(), "refused": dict(self.refused)}
+        own = {"labelled": self.labelled.copy(), "refused": dict(self.refused), "noted": self.noted.copy()}
         vars(copy).update(vars(self), _waiting=OrderedDict(), _cells=0, **own)
         return copy
 
@@ -273,7 +276,8 @@ class Outcomes:
         waiting, cells, arms, baseline, trial = self._waiting, self._cells, self._arms, self._baseline, self._trial
         self.labelled.join(earlier.labelled)
         refused = {reason: count + earlier.refused[reason] for reason, count in self.refused.items()}
-        vars(self).update(vars(earlier), _waiting=waiting, _cells=cells, labelled=self.labelled, refused=refused)
+        own = {"labelled": self.labelled, "refused": refused, "noted": self.noted + earlier.noted}
+        vars(self).update(vars(earlier), _waiting=waiting, _cells=cells, **own)
         if set(arms) == set(self._arms):
             self._arms, self._baseline = arms, baseline
         else:
@@ -354,6 +358,7 @@ class Outcomes:
 
     def _note(self, one: _Scored, at: float) -> None:
         version, prediction, _, probabilities = one.answer
+        self.noted[version] += 1
         if one.truth is not None and prediction is not None:
             self.labelled.note(
                 version, at=at, truth=one.truth, prediction=prediction, probabilities=probabilities,

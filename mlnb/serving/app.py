@@ -102,8 +102,7 @@ def _add_monitoring(app: FastAPI, served: Mapping[str, Served]) -> None:
 
     @app.get("/models/{name}/stats", include_in_schema=False)
     async def stats(name: str) -> Response:
-        one = find(served, name)
-        snapshot = asdict(public(one.observer.monitor.snapshot(now=time.time(), windows=True), one))
+        snapshot = asdict(public(find(served, name).observer.monitor.snapshot(now=time.time(), windows=True)))
         del snapshot["last_error"]
         return _json(snapshot)
 

@@ -19,7 +19,7 @@ from mlnb.monitoring.quality.labelled import VERSIONS
 from mlnb.monitoring.recent import RecentRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mlnb.events import PredictionEvent
     from mlnb.monitoring.alerts import AlertChange
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.metrics import Mark
     from mlnb.monitoring.notifying import Webhook
     from mlnb.monitoring.outcomes import Label
-    from mlnb.monitoring.prediction_log import PredictionLog
+    from mlnb.monitoring.prediction_log import Logged, PredictionLog
     from mlnb.monitoring.quality import QualityReport
     from mlnb.registry.signature import Signature
     from mlnb.serving.canary import CanaryProgress
@@ -158,6 +158,7 @@ class Observer:
         while len(self._signatures) > VERSIONS:
             del self._signatures[next(iter(self._signatures))]
         self.monitor.numbers = _numbers(next(iter(signatures.values())))
+        self.monitor.labels = _labels(signatures.values())
         widths = {_width(signature) for signature in signatures.values()}
         self.recent.width = widths.pop() if len(widths) == 1 else None
 
@@ -199,7 +200,9 @@ class Observer:
             self._seeking += 1
             try:
                 async with self._turn:  # one at a time, so that the threads are there for others
-                    self.outcomes.restore(await asyncio.to_thread(_logged, log, self.name, unknown))
+                    found = await asyncio.to_thread(_logged, log, self.name, unknown)
+                    known = [one.label for one in found if one.label is not None]
+                    self.outcomes.restore([one.event for one in found], known)
             finally:
                 self._seeking -= 1
         count = self.outcomes.label(labels, at=time.time())
@@ -285,20 +288,26 @@ class Observer:
             self.mirror.comparison = observed.comparison
 
 
-def _logged(log: PredictionLog, name: str, request_ids: list[str]) -> list[PredictionEvent]:
+def _logged(log: PredictionLog, name: str, request_ids: list[str]) -> list[Logged]:
     """Return requests that are in the log, unless it cannot be read just now."""
     from mlnb.monitoring.prediction_log import find
 
     if not log.state().failure:
         log.flush(timeout=_PATIENCE)
     try:
-        return [logged.event for logged in find(log.settings, name, request_ids).values() if logged.label is None]
+        return list(find(log.settings, name, request_ids).values())
     except OSError:
         return []
 
 
 def _nobody() -> None:
     """Hear of labels and do nothing."""
+
+
+def _labels(signatures: Iterable[Signature]) -> tuple[Any, ...] | None:
+    """Return the classes that any of them knows; None where those of one are not known."""
+    known = [signature.labels for signature in signatures]
+    return None if None in known else tuple(dict.fromkeys(label for labels in known for label in labels or ()))
 
 
 def _width(signature: Signature) -> int | None:

@@ -46,7 +46,7 @@ class Exposed:
     missing : mapping of version to int
         Answers that were NaN or nothing.
     labels : mapping of version to int
-        True answers that were told.
+        Requests whose true answer was told.
     refused : mapping of reason to int
         Labels that were not taken.
     quality : mapping of (version, measure, window) to float or None
@@ -189,7 +189,7 @@ _FAMILIES: tuple[tuple[str, str, tuple[str, ...], Callable[[Exposed], Rows]], ..
         "mlnb_prediction_missing_total", "Rows that were answered NaN, infinity or nothing.", ("version",),
         lambda one: one.missing.items(),
     ),
-    ("mlnb_labels_total", "Rows whose true answer was told.", ("version",), lambda one: one.labels.items()),
+    ("mlnb_labels_total", "Requests whose true answer was told.", ("version",), lambda one: one.labels.items()),
     (
         "mlnb_labels_refused_total", "True answers that were not taken, by reason.", ("reason",),
         lambda one: one.refused.items(),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from mlnb.errors import NotDeployedError
 from mlnb.monitoring.metrics import WINDOWS
 from mlnb.monitoring.view import MonitorView
-from mlnb.monitoring.windows import together
 from mlnb.serving.prometheus import Exposed
 
 if TYPE_CHECKING:
@@ -144,10 +143,8 @@ def exposed_of(name: str, one: Served) -> Exposed:
     """Return what is told to Prometheus of a deployment."""
     observer, service = one.observer, one.service
     pools = [line.pool for line in service.lines.values()]
-    cells = observer.monitor.totals()
-    by_version = {number: together(cell for (version, _), cell in cells.items() if version == number)
-                  for number in {version for version, _ in cells}}  # fmt: skip
-    answers = {number: cell.answers.value(number) for number, cell in by_version.items()}
+    cells, by_version = observer.monitor.totals(), observer.monitor.by_version()
+    answers = {one.version: one for one in observer.monitor.answers()}
     reports = [report for each in WINDOWS for report in observer.quality(each, now=time.time(), age=5.0)]
     drift, log = observer.drift, None if observer.log is None else observer.log.state()
     return Exposed(
@@ -164,11 +161,11 @@ def exposed_of(name: str, one: Served) -> Exposed:
         predictions={
             (number, label): count
             for number, found in answers.items()
-            if not observer.speaks_freely
+            if found.named
             for label, count in found.classes.items()
         },
         missing={number: one.missing for number, one in answers.items()},
-        labels={report.version: report.labels for report in reports if report.window == "all time"},
+        labels=dict(observer.outcomes.noted),
         refused=observer.outcomes.refused,
         quality={
             (report.version, measure.name, report.window): measure.value
@@ -211,18 +208,15 @@ class PublicViews:
         return known[1]
 
 
-def public(metrics: MetricsSnapshot, one: Served) -> MetricsSnapshot:
+def public(metrics: MetricsSnapshot) -> MetricsSnapshot:
     """Return metrics without what only the person who runs the model may read: its own words, and free text."""
-    quiet = replace(metrics, last_error=None)
-    if one.observer.speaks_freely:
-        return replace(quiet, windows=tuple(_without_classes(window) for window in metrics.windows))
-    return quiet
+    return replace(metrics, last_error=None, windows=tuple(_without_classes(window) for window in metrics.windows))
 
 
 def _public(view: MonitorView, one: Served) -> MonitorView:
     series = replace(view.series, classes={}) if one.observer.speaks_freely else view.series
-    return replace(view, metrics=public(view.metrics, one), series=series)
+    return replace(view, metrics=public(view.metrics), series=series)
 
 
 def _without_classes(window: WindowMetrics) -> WindowMetrics:
-    return replace(window, answers=tuple(replace(answers, classes={}) for answers in window.answers))
+    return replace(window, answers=tuple(one if one.named else replace(one, classes={}) for one in window.answers))

@@ -291,13 +291,16 @@ class Deployment(Monitored):
         self.experiment().promote()
         return self
 
-    def feedback(self, request_id: Any, label: Any = None, *, outcome: float | None = None) -> int:
+    def feedback(self, request_id: Any, label: Any = None, *, outcome: Any = None) -> int:
         """Say what became of requests: the right label, or an outcome such as what was earned.
+
+        The same label again changes nothing; another one corrects it, unless it counts in an experiment that is on.
 
         Parameters
         ----------
-        request_id : str, or DataFrame or list of dicts
-            Of an answer. A table has the columns ``request_id`` and ``label`` or ``outcome``.
+        request_id : str, sequence of str, mapping, DataFrame, Series or list of dicts
+            Of an answer. Several come with as many labels, as ``{id: label}``, or as a table with the columns
+            ``request_id`` and ``label`` or ``outcome``.
         label : object, optional
             The right answer; for a request of several rows a list.
         outcome : float, optional
@@ -306,7 +309,7 @@ class Deployment(Monitored):
         Returns
         -------
         int
-            How many requests it was about.
+            How many labels were new, or corrected.
 
         Raises
         ------

@@ -220,9 +220,10 @@ class Monitored:
         settings = None if self._hosted is None else self._hosted.watching.log
         if settings is not None:
             failure = self._hosting.flush_log(self.name) if self._live else ""
+            table = read(settings, self.name, since=first, until=last, version=version, limit=limit)
             if failure:
                 warnings.warn(f"The newest requests are not in the log: {failure}.", stacklevel=2)
-            return read(settings, self.name, since=first, until=last, version=version, limit=limit)
+            return table
         self._served  # noqa: B018 - raises
         events = self._hosting.recent(self.name, first or 0.0, last or time.time())
         chosen = [event for event in events if version in (None, event.version)]

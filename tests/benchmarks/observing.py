@@ -74,11 +74,11 @@ def costs(*, log: PredictionLog | None, numbers: bool) -> float:
     return statistics.median(found)
 
 
-def size_after(count: int) -> int:
-    """Return the bytes of a monitor's pickle after some requests that come evenly over two hours."""
+def size_after(count: int, *, seconds: float) -> int:
+    """Return the bytes of a monitor's pickle after some requests that come evenly over as many seconds."""
     monitor, part = ModelMonitor(), list(turns(min(count, PART)))
     for number in range(count // TOGETHER):
-        at = 1e9 + number * TOGETHER * SPAN / count
+        at = 1e9 + number * TOGETHER * seconds / count
         monitor.observe([event._replace(at=at) for event in part[number % len(part)]])
     return len(pickle.dumps(monitor))
 
@@ -94,9 +94,11 @@ def main() -> None:
             print(f"  answers that are {what}, not logged: {costs(log=None, numbers=numbers):.2f}")
             with PredictionLog(LogSettings(url=f"{folder}/{what}.sqlite")) as log:
                 print(f"  answers that are {what}, logged:     {costs(log=log, numbers=numbers):.2f}")
-    few, lots = size_after(100_000), size_after(given.requests)
-    print(f"memory after two hours, pickled: {few:,} bytes of 100,000 requests, {lots:,} of {given.requests:,}")
-    print(f"  {lots / few:.2f} times as much for {given.requests / 100_000:g} times the requests (at most 3 times)")
+    few, times = size_after(100_000, seconds=SPAN), given.requests / 100_000
+    more, denser = size_after(given.requests, seconds=SPAN * times), size_after(given.requests, seconds=SPAN)
+    print(f"memory, pickled: {few:,} bytes after 100,000 requests in two hours")
+    print(f"  {more:,} after {given.requests:,} at the same rate: {more / few:.3f} times as much (at most 1.05)")
+    print(f"  {denser:,} after {given.requests:,} in two hours: {denser / few:.2f} times as much (at most 3)")
 
 
 if __name__ == "__main__":

@@ -264,7 +264,7 @@ def test_the_page_of_a_real_deployment(page: Page, tumour: Fitted) -> None:
             ),
             seconds=20,
         )
-        deployment.watch("error rate > 5%")
+        deployment.watch("refused > 5%")
         deployment.rollback()
         expect(figure.locator(".annotation").filter(has_text="v1")).to_be_visible(timeout=15_000)
         expect(page.locator('[data-region="alerts"]')).to_contain_text("firing", timeout=30_000)

@@ -88,7 +88,7 @@ def test_each_line_says_what_it_is_in_each_plot() -> None:
     shown = texts(dashboard_svg(VIEWS["busy"]))
     assert [shown.count(words) for words in ("v3", "v4")] == [12, 6]
     alert = Mark(at=views.NOW - 50, kind="alert", version=3, words="p95 is 84 ms, above 50 ms")
-    over = replace(alert, at=views.NOW - 20, words="p95 is 3 ms again, below 45 ms")
+    over = replace(alert, at=views.NOW - 20, kind="all clear", words="p95 is 3 ms again, below 45 ms")
     done = Mark(at=views.NOW - 51, kind="deployed", version=4, words="v4 deployed")
     shown = texts(dashboard_svg(views.busy_view(marks=(done, alert, over), alerts=())))
     assert [shown.count(words) for words in ("v4", "▲", "✓")] == [6, 0, 6]  # for the first alert there is no room

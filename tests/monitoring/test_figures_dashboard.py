@@ -129,19 +129,19 @@ def test_above_the_panes_there_is_as_much_room_as_the_labels_need() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "label"),
+    ("kind", "words", "label"),
     [
-        ("error rate is 10 %, above 5 % for 3s", "▲ error rate"),
-        ("error rate is 4.3 % again, below 4.5 %", "✓ error rate"),
-        ("replica crashes: 2, above 0", "▲ replica crashes"),
-        ("replica crashes: 0 again", "✓ replica crashes"),
-        ("requests come again", "✓ requests come again"),
-        ("5 % of the requests refused, above 3 %", "▲ requests refused"),
-        ("4.4 % of the requests refused again, below 4.5 %", "✓ requests refused"),
+        ("alert", "error rate is 10 %, above 5 % for 3s", "▲ error rate"),
+        ("all clear", "error rate is 4.3 % again, below 4.5 %", "✓ error rate"),
+        ("alert", "replica crashes: 2, above 0", "▲ replica crashes"),
+        ("all clear", "replica crashes: 0 again", "✓ replica crashes"),
+        ("all clear", "requests come again", "✓ requests come again"),
+        ("alert", "5 % of the requests refused, above 3 %", "▲ requests refused"),
+        ("all clear", "4.4 % of the requests refused again, below 4.5 %", "✓ requests refused"),
     ],
 )
-def test_the_label_of_an_alert_says_what_it_is_about(words: str, label: str) -> None:
-    view = views.view(marks=(Mark(at=views.NOW - 60, kind="alert", version=1, words=words),))
+def test_the_label_of_an_alert_says_what_it_is_about(kind: str, words: str, label: str) -> None:
+    view = views.view(marks=(Mark(at=views.NOW - 60, kind=kind, version=1, words=words),))
     assert label in [one["text"] for one in dashboard_data(view)["layout"]["annotations"]]
 
 

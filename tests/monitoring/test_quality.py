@@ -97,6 +97,9 @@ def test_without_labels_there_is_no_figure() -> None:
     found = report(Labelled(), 9)
     assert found.labels == 0
     assert {one.words for one in found.measures} == {"not enough labels yet: 0 of 30"}
+    assert repr(found) == found.words == "v9, all time: not enough labels yet: 0 of 30."
+    assert found._repr_html_() == "<p>v9, all time: not enough labels yet: 0 of 30.</p>"
+    assert "\naccuracy     0.8" in repr(report(noted(40)))
     empty = Labelled().report(9, window_name="all time", labels=None, output="number")
     assert [one.name for one in empty.measures] == ["MAE", "RMSE", "R²"]
 

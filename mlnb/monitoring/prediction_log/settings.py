@@ -122,7 +122,10 @@ class LogSettings:
         folder = Path(registry).absolute()
         name = "predictions.sqlite"
         if "://" in registry:
-            folder, name = default_folder().absolute(), f"predictions-{sha256(registry.encode()).hexdigest()[:12]}.sqlite"
+            folder, name = (
+                default_folder().absolute(),
+                f"predictions-{sha256(registry.encode()).hexdigest()[:12]}.sqlite",
+            )
         return dataclasses.replace(self, url=f"{_SQLITE}{folder / name}")
 
     @property

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING
 
-from mlnb.monitoring.recent import values_in
+from mlnb.monitoring.recent import answers_in, values_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +71,7 @@ class Waiting:
         """Let the requests of one turn of the loop wait, or count them as refused; on one thread only."""
         count, values = len(events), 0
         for event in events[::_LOOKED_AT]:
-            arrays = (event.prediction, event.probabilities)
-            values += values_in(event.inputs) + sum(array.size for array in arrays if array is not None)
+            values += values_in(event.inputs) + answers_in(event.prediction) + answers_in(event.probabilities)
         values *= min(count, _LOOKED_AT)
         waiting, waiting_values = self._put - self._done, self._put_values - self._done_values
         if waiting + count > self._most_requests or (waiting and waiting_values + values > self._most_values):

@@ -186,9 +186,7 @@ class Writer:
         if self._models and (due or self._trimming):
             wall = time.time()
             now = wall if self._trust.holds(wall=wall, monotonic=monotonic) else None
-            self._trimming = trim(
-                database.connection, self._settings, models=sorted(self._models), now=now
-            )
+            self._trimming = trim(database.connection, self._settings, models=sorted(self._models), now=now)
             self._trimmed_at, self._since_trim = monotonic, 0
 
     def _failed(self, error: Exception) -> None:

@@ -117,11 +117,20 @@ class QualityReport:
 
         return quality_figure(self)
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing can be said yet, and all measures say so with the same words."""
+        return len({one.words for one in self.measures}) == 1 and all(one.value is None for one in self.measures)
+
     def __repr__(self) -> str:
+        if self.silent:
+            return self.words
         width = max((len(one.name) for one in self.measures), default=0)
         return "\n".join([self.words, *(f"{one.name:<{width}}  {one.words}" for one in self.measures)])
 
     def _repr_html_(self) -> str:
+        if self.silent:
+            return f"<p>{escape(self.words)}</p>"
         rows = [(_cell(one.name, style=_TEXT), _measure(one)) for one in self.measures]
         measures = _table("mlnb-quality", _heads("measure", "value, 95 % interval"), rows)
         return f"<p>{escape(self.words)}</p>{measures}{self._confusion_html()}"

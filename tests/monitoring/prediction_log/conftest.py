@@ -16,7 +16,7 @@ from mlnb.monitoring.prediction_log.tables import METADATA
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgres]:
     if find_programs() is None:
-        pytest.skip("PostgreSQL is not installed: sh tests/install-postgresql")
+        pytest.fail("PostgreSQL is not installed: sh tests/install-postgresql")
     with running_postgres() as postgres:
         yield postgres
 

@@ -14,7 +14,7 @@ def test_no_more_requests_wait_than_may() -> None:
     waiting.put(events(6))
     assert (waiting.count, waiting.refused) == (6, 6)
     taken, values = waiting.take(100)
-    assert (len(taken), values) == (6, 12)
+    assert (len(taken), values) == (6, 18)
     waiting.put(events(6))
     assert waiting.refused == 12, "what is taken and not written waits still"
     waiting.done(6, values)
@@ -36,7 +36,7 @@ def test_no_more_values_wait_than_may_but_those_of_one_turn() -> None:
 def test_many_requests_are_measured_by_some() -> None:
     waiting = Waiting()
     waiting.put([event("a", inputs=[[0.5] * 100]) for _ in range(80)])
-    assert waiting.take(100)[1] == 8000
+    assert waiting.take(100)[1] == 8080
 
 
 def test_labels() -> None:
