@@ -292,7 +292,7 @@ class Mark:
     at : float
         Seconds since the epoch.
     kind : str
-        An action of the registry's history, such as "deployed" or "rolled back"; or "scaled", "alert".
+        An action of the registry's history, such as "deployed" or "rolled back"; or "scaled", "alert", "all clear".
     version : int
     words : str
         Such as "v3 deployed".

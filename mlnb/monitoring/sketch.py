@@ -114,7 +114,17 @@ class Sketch:
             return
         known = [value for value in values if isfinite(value)]
         self.missing += len(values) - len(known)
-        self._note(known, [bucket(value) for value in known])
+        if not known:
+            return
+        sizes = [abs(value) for value in known]
+        if not _SMALLEST <= min(sizes) <= max(sizes) <= _LARGEST:
+            self._note(known, [bucket(value) for value in known])
+            return
+        per_e, bias = _PER_E, _BIAS
+        buckets = [ceil(log(size) * per_e) + bias for size in sizes]
+        if min(known) < 0:
+            buckets = [at if value > 0 else -at for at, value in zip(buckets, known, strict=True)]
+        self._note(known, buckets)
 
     def add_positive(self, values: list[float]) -> None:
         """Count values of which each is finite and above 0: times, of which there are tens of thousands a second."""

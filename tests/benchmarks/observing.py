@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from mlnb.serving.observing import Observer
 TOGETHER = 16  # requests of one loop turn
 RATE = 15_000  # requests per second of the events' own time
 ROUNDS = 7
+REQUESTS = 40_000
+FRESH = 10  # turns that are made before they are observed
 PART = 100_000  # requests that are made; they come again and again
 SPAN = 7_200  # seconds
 
@@ -55,18 +58,22 @@ def signature() -> Signature:
 
 
 def cost(observer: Observer, *, numbers: bool) -> float:
-    """Return microseconds of CPU of this thread per request."""
-    given = list(turns(40_000, numbers=numbers))
-    begun = time.thread_time()
-    for events in given:
-        observer.observe(events)
-    return (time.thread_time() - begun) / (len(given) * TOGETHER) * 1e6
+    """Return microseconds of CPU of this thread per request; as when serving, requests were made a moment before."""
+    spent = 0.0
+    source = turns(REQUESTS, numbers=numbers)
+    while given := list(islice(source, FRESH)):
+        begun = time.thread_time()
+        for events in given:
+            observer.observe(events)
+        spent += time.thread_time() - begun
+    return spent / REQUESTS * 1e6
 
 
 def costs(*, log: PredictionLog | None, numbers: bool) -> float:
     found = []
     for _ in range(ROUNDS):
         observer = Observer("iris", signature())
+        observer.expect({3: signature()})
         observer.log = log
         found.append(cost(observer, numbers=numbers))
         if log is not None:
