@@ -216,10 +216,11 @@ def test_serve_logs_what_it_is_told_to(people: ModelRegistry, said: Any, served:
     said("serve", "people", "--log", "--no-inputs")
     nothing, usual, hiding, answers = [watching.log for watching in served]
     assert nothing is None
-    assert (usual.url, usual.leave_out, usual.hashed, usual.inputs) == ("", (), (), True)
+    assert usual.file == tmp_path / "models" / "predictions.sqlite"
+    assert (usual.leave_out, usual.hashed, usual.inputs) == ((), (), True)
     assert hiding.url == f"sqlite:///{tmp_path / 'log.sqlite'}"
     assert (hiding.leave_out, hiding.hashed, hiding.inputs) == (("age", "name"), ("mail",), True)
-    assert (answers.url, answers.inputs) == ("", False)
+    assert (answers.url, answers.inputs) == (usual.url, False)
 
 
 def test_serve_watches_what_it_is_told_to(people: ModelRegistry, said: Any, served: list[Any]) -> None:

@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from mlnb.monitoring.alerts import Reading
-from mlnb.monitoring.drift import assess, columns_of
+from mlnb.monitoring.drift.judging import Question
 from mlnb.monitoring.metrics import KINDS, Mark
-from mlnb.registry import ModelRegistry
+from mlnb.serving.drift_judge import DriftJudge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mlnb.monitoring.drift import DriftReport
     from mlnb.monitoring.metrics import Series
-    from mlnb.registry.rows.baseline import Baseline
     from mlnb.scaling.pool import ReplicaPool
     from mlnb.serving.observing import Observer
-    from mlnb.serving.plan import Plan, Spec
+    from mlnb.serving.plan import Plan
     from mlnb.serving.predicting import Served
 
 _log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ _KINDS = {"firing": "alert", "resolved": "all clear"}  # of marks
 _EVERY = 1.0  # seconds
 _DRIFT_EVERY = 10  # seconds between two looks at drift, while there are new rows
 _ROWS = 1000  # of the newest, that drift is judged by
-_SHARE = 50  # so many times as long as judging takes nothing is judged: it takes 2 % of a core at most
+_SHARE = 10  # so many times as long as judging takes nothing is judged
 _MINUTE = 60
 _LATELY = 300.0  # seconds that crashes and dropped rows are counted over
 
@@ -47,7 +46,6 @@ class _Known:
     crashes: WeakKeyDictionary[ReplicaPool, int] = field(default_factory=WeakKeyDictionary)
     crashed: deque[float] = field(default_factory=deque)  # when, by time.monotonic
     dropped: deque[tuple[float, int]] = field(default_factory=deque)  # when, and rows since it was deployed
-    baselines: dict[str, Baseline | None] = field(default_factory=dict)  # by digest
     version: int = 0  # that was live at the last look at drift
     newest: float | None = None  # when the newest row came that it was judged by
     pause: float = _DRIFT_EVERY  # seconds until the next one
@@ -79,6 +77,7 @@ class Watcher:
         self._changed = changed
         self._resting = resting
         self._known: WeakKeyDictionary[Observer, _Known] = WeakKeyDictionary()
+        self._judge = DriftJudge()
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[DriftReport | None]] = set()
 
@@ -93,11 +92,13 @@ class Watcher:
         self._task = None
         for task in tasks:
             task.cancel()
+        self._judge.close()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_EVERY)
+            self._judge.rest()
             for name in list(self._served):
                 self.look(name)
 
@@ -189,29 +190,14 @@ class Watcher:
             known.pause = max(_DRIFT_EVERY, _SHARE * (time.monotonic() - began))
 
     async def drift(self, name: str, one: Served, *, rows: int) -> DriftReport:
-        """Judge the newest rows that the live version answered, on another thread."""
-        known = self._known.setdefault(one.observer, _Known())
+        """Judge the newest rows that the live version answered, in a process of its own."""
         spec = self._plan_of(name).live
         version = spec.version
-        sampled = one.observer.rows.rows(version.number, most=rows)
-        digest = version.baseline_digest or ""
-        if digest not in known.baselines:
-            known.baselines = {digest: await asyncio.to_thread(_baseline, spec)}
-        baseline = known.baselines[digest]
-
-        def judged() -> DriftReport:
-            window = columns_of(version.signature, sampled)
-            return assess(
-                baseline, window.columns, prediction=window.prediction, name=name, version=version.number,
-                at=sampled.until,
-            )  # fmt: skip
-
-        return await asyncio.to_thread(judged)
-
-
-def _baseline(spec: Spec) -> Baseline | None:
-    registry = ModelRegistry(spec.registry).assume_trusted()  # by the one who deployed it
-    return registry.baseline(spec.reference)
+        question = Question(
+            registry=spec.registry, reference=spec.reference, digest=version.baseline_digest,
+            signature=version.signature, sampled=one.observer.rows.rows(version.number, most=rows), name=name,
+        )  # fmt: skip
+        return await asyncio.to_thread(self._judge.judge, question)
 
 
 def _share(series: Series, *kinds: str) -> float | None:
