@@ -10,9 +10,10 @@ from gateways import ask, deployed, plan, run
 from loops import until
 
 from mlnb import AlertRule, ModelRegistry
-from mlnb.monitoring.drift import RowSample, assess
+from mlnb.monitoring.drift import RowSample
 from mlnb.monitoring.prediction_log.settings import LogState
 from mlnb.serving import watching
+from mlnb.serving.drift_judge import DriftJudge
 from mlnb.serving.gateway import Gateway
 from mlnb.serving.predicting import Served
 from mlnb.serving.service import Query
@@ -23,6 +24,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look a hundred times a second."""
     monkeypatch.setattr(watching, "_EVERY", 0.01)
     monkeypatch.setattr(watching, "_DRIFT_EVERY", 0.02)
+    monkeypatch.setattr(watching, "_SHARE", 0)
 
 
 async def looked(one: Served, times: int = 3) -> None:
@@ -209,11 +211,13 @@ def test_drift_is_judged_while_there_are_new_rows_and_not_else(
 ) -> None:
     judged: list[int] = []
 
-    def noted(*given: Any, **named: Any) -> Any:
-        judged.append(1)
-        return assess(*given, **named)
+    real = DriftJudge.judge
 
-    monkeypatch.setattr(watching, "assess", noted)
+    def noted(self: DriftJudge, question: Any) -> Any:
+        judged.append(1)
+        return real(self, question)
+
+    monkeypatch.setattr(DriftJudge, "judge", noted)
 
     async def test(gateway: Gateway) -> None:
         one = await deployed(gateway, registry, Flowers())
@@ -270,7 +274,7 @@ def test_rows_that_cannot_be_judged_are_logged_and_tried_again(
     async def test(gateway: Gateway) -> None:
         one = await deployed(gateway, registry, Flowers())
         with monkeypatch.context() as broken:
-            broken.setattr(watching, "columns_of", lambda *_: 1 / 0)
+            broken.setattr(DriftJudge, "judge", lambda *_: 1 / 0)
             await send(gateway)
             await until(lambda: bool(caplog.records))
             await until(lambda: not gateway._watcher._tasks)
@@ -307,30 +311,6 @@ def test_only_the_newest_rows_are_judged(registry: ModelRegistry) -> None:
         await send(gateway, count=400)
         assert (await gateway.drift("flowers", 400)).drifted == ()
         assert (await gateway.drift("flowers", 800)).drifted == ("height",)
-
-    run(test)
-
-
-def test_the_example_is_read_once_and_only_that_of_the_live_version_is_kept(
-    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[str] = []
-    real = ModelRegistry.baseline
-
-    def baseline(self: ModelRegistry, reference: Any) -> Any:
-        read.append(str(reference))
-        return real(self, reference)
-
-    monkeypatch.setattr(ModelRegistry, "baseline", baseline)
-
-    async def test(gateway: Gateway) -> None:
-        one = await deployed(gateway, registry, Flowers())
-        for _ in range(3):
-            await gateway.drift("flowers", 100)
-        await deployed(gateway, registry, Flowers(8))
-        await gateway.drift("flowers", 100)
-        assert read == ["flowers:1", "flowers:2"]
-        assert len(gateway._watcher._known[one.observer].baselines) == 1
 
     run(test)
 
