@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from mlnb.monitoring.quality.classes import judge_classes
 from mlnb.monitoring.quality.findings import Findings

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from mlnb.events import PredictionEvent
 from mlnb.monitoring.drift import RowSample
-from tests.waiting import wait_until
 
 
 def event(at: float, *, rows: int = 1, version: int = 1, status: int = 200, inputs: Any = None) -> PredictionEvent:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.optimize import minimize
 
 from mlnb.registry.ensembles.combining import columns, is_distribution, mixture_weights, regression_weights, vote
 
