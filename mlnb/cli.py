@@ -379,7 +379,7 @@ _COMMANDS = (
                 "--grace", metavar="S", type=_seconds, default=0.5,
                 help="seconds after SIGTERM that requests are still taken while /readyz says no; default 0.5",
             ),
-            _argument("--log", action="store_true", help="log predictions, to an SQLite file in your data folder"),
+            _argument("--log", action="store_true", help="log predictions, to an SQLite file in the registry's folder"),
             _argument(
                 "--log-to", metavar="URL", type=_filled,
                 help="log predictions to this file or to postgresql://USER:PASSWORD@HOST/DATABASE",
