@@ -21,6 +21,7 @@ _GAMMA = (1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY)
 _PER_E = 1 / log(_GAMMA)  # buckets per factor of e
 _SMALLEST, _LARGEST = 1e-18, 1e18  # absolute values beyond are taken as 0 and as this: 4,146 buckets for each sign
 _BIAS = 1 - ceil(log(_SMALLEST) * _PER_E)  # the bucket of the smallest positive value is 1, that of 0 is 0
+_FIRST, _LAST = 2, ceil(log(_LARGEST) * _PER_E) + _BIAS  # buckets of values that are surely within
 _MANY = 256  # values, or buckets, from which numpy is quicker
 _FIELDS = ("buckets", "count", "largest", "missing", "smallest", "total")
 
@@ -112,19 +113,21 @@ class Sketch:
         if len(values) >= _MANY:
             self._add_array(np.asarray(values, dtype=float))
             return
-        known = [value for value in values if isfinite(value)]
-        self.missing += len(values) - len(known)
-        if not known:
-            return
-        sizes = [abs(value) for value in known]
-        if not _SMALLEST <= min(sizes) <= max(sizes) <= _LARGEST:
+        if isinstance(values, np.ndarray):
+            values = values.tolist()
+        per_e, bias = _PER_E, _BIAS
+        try:  # what is 0 or not finite has no logarithm, or no whole one
+            buckets = [ceil(log(abs(value)) * per_e) + bias for value in values]
+        except (ValueError, OverflowError):
+            buckets = []
+        if not buckets or not _FIRST <= min(buckets) <= max(buckets) <= _LAST:
+            known = [value for value in values if isfinite(value)]
+            self.missing += len(values) - len(known)
             self._note(known, [bucket(value) for value in known])
             return
-        per_e, bias = _PER_E, _BIAS
-        buckets = [ceil(log(size) * per_e) + bias for size in sizes]
-        if min(known) < 0:
-            buckets = [at if value > 0 else -at for at, value in zip(buckets, known, strict=True)]
-        self._note(known, buckets)
+        if min(values) < 0:
+            buckets = [at if value > 0 else -at for at, value in zip(buckets, values, strict=True)]
+        self._note(values, buckets)
 
     def add_positive(self, values: list[float]) -> None:
         """Count values of which each is finite and above 0: times, of which there are tens of thousands a second."""

@@ -188,7 +188,7 @@ class TestDeleting:
         kept, gone = two.version("iris:1"), two.version("iris:2")
         two.delete("iris:2")
         collected = two.collect()
-        assert collected.files == len(set(gone.contents) - set(kept.contents)) == 2  # model and golden rows
+        assert collected.files == len(set(gone.contents) - set(kept.contents)) == 3  # model, golden rows and baseline
         assert collected.size > gone.size
         assert two.collect().files == 0
         assert two.load("iris:1").predict(ROWS).shape == (60,)
