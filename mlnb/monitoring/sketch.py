@@ -112,9 +112,10 @@ class Sketch:
         """Count values of any sign; what is not finite is counted as missing."""
         if len(values) >= _MANY:
             self._add_array(np.asarray(values, dtype=float))
-            return
-        if isinstance(values, np.ndarray):
-            values = values.tolist()
+        else:
+            self._add_list(values.tolist() if isinstance(values, np.ndarray) else values)
+
+    def _add_list(self, values: Sequence[float]) -> None:
         per_e, bias = _PER_E, _BIAS
         try:  # what is 0 or not finite has no logarithm, or no whole one
             buckets = [ceil(log(abs(value)) * per_e) + bias for value in values]
