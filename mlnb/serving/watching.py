@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from mlnb.monitoring.alerts import Reading
+from mlnb.monitoring.drift import FEWEST
 from mlnb.monitoring.drift.judging import Question
 from mlnb.monitoring.metrics import KINDS, Mark
 from mlnb.serving.drift_judge import DriftJudge
@@ -163,13 +164,13 @@ class Watcher:
     def _judge_drift(self, name: str, one: Served, known: _Known) -> None:
         """Judge the newest rows, now and then, while there are new ones."""
         version = one.service.version.number
-        newest, now = one.observer.rows.rows(version, most=1).until, time.monotonic()
+        newest, now = one.observer.rows.rows(version, most=FEWEST), time.monotonic()
         if version != known.version:  # what is known of another one says nothing of this
             known.version, known.newest, known.looked = version, None, -inf
             one.observer.drift = None
-        if newest in (None, known.newest) or known.looking or now - known.looked < known.pause:
+        if newest.rows < FEWEST or newest.until == known.newest or known.looking or now - known.looked < known.pause:
             return
-        known.newest, known.looked, known.looking = newest, now, True
+        known.newest, known.looked, known.looking = newest.until, now, True
         task = asyncio.get_running_loop().create_task(self._keep(name, one, known))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
