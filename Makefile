@@ -34,7 +34,8 @@ lab: $(VENV)/.tutorials
 	$(BIN)/jupyter lab notebooks/01-quickstart.ipynb
 
 # Two halves at the same time: most tests wait for processes and pages. What is in no half by name is in the second.
-SERVERS := tests/serving tests/scaling tests/kernel $(wildcard tests/test_*.py)
+SERVERS := tests/serving tests/scaling tests/kernel
+TOGETHER := not soak and not alone
 
 test: $(VENV)/.test
 	sh tests/install-chromium $(BIN)
@@ -42,14 +43,15 @@ test: $(VENV)/.test
 	sh tests/install-postgresql
 	$(BIN)/coverage erase
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-servers test-others
+	$(BIN)/coverage run -m pytest -q -m alone
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 test-servers:
-	$(BIN)/coverage run -m pytest -q $(SERVERS)
+	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' $(SERVERS)
 
 test-others:
-	$(BIN)/coverage run -m pytest -q $(SERVERS:%=--ignore=%)
+	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' $(SERVERS:%=--ignore=%)
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout=1800

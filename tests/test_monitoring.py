@@ -490,7 +490,7 @@ def test_predictions_that_moved_are_named(quick: None) -> None:
     report = deployment.drift()
     assert report.prediction is not None
     assert report.prediction.verdict == "drifted"
-    wait_until(lambda: deployment.alerts()[0].state == "firing")
+    wait_until(lambda: deployment.alerts()[0].state == "firing", seconds=60)
     assert deployment.alerts()[0].value == 1.0
 
 
@@ -757,7 +757,7 @@ def test_callbacks_are_told_after_the_gateway_was_killed() -> None:
     gateway(deployment).kill()
     wait_until(lambda: deployment.alerts()[0].state in ("no data", "ok"), seconds=20)
     fail(deployment)
-    wait_until(lambda: deployment.alerts()[0].state == "firing")
+    wait_until(lambda: deployment.alerts()[0].state == "firing", seconds=60)
     wait_until(lambda: len(found) == 2)
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
-from waiting import is_open, wait_until
+from waiting import free_port, is_open, wait_until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.filterwarnings("ignore:.*TCP without encryption.*")]
 
@@ -78,7 +78,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
 
 @pytest.fixture
 def served(kernel: Kernel) -> tuple[Kernel, int]:
-    outputs = kernel.run(DEPLOY)
+    outputs = kernel.run(DEPLOY.replace("--name twice", f"--name twice --port {free_port()}"))
     data = [output["data"] for output in outputs if "data" in output]
     assert any("application/vnd.jupyter.widget-view+json" in one for one in data)
     port = int(kernel.value("deployment.url").split(":")[2].split("/")[0])

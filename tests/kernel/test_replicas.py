@@ -13,7 +13,7 @@ import pytest
 from kernel import test_kernel
 from kernel.test_kernel import Kernel, ask
 from loading import lives
-from waiting import is_open, wait_until
+from waiting import free_port, is_open, wait_until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.filterwarnings("ignore:.*TCP without encryption.*")]
 
@@ -40,7 +40,7 @@ class Served:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        kernel.run(DEPLOY)
+        kernel.run(DEPLOY.replace("--name twice", f"--name twice --port {free_port()}"))
         self.port = int(kernel.value("deployment.url").split(":")[2].split("/")[0])
         assert ask(self.port) == [10.0]
         self.family = self.processes()

@@ -286,6 +286,7 @@ def test_a_roll_back_at_the_moment_at_which_a_canary_ends_by_itself(replicas: in
 # ---- a shadow that misbehaves ----
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("replicas", [0, 1])
 @pytest.mark.parametrize(
     "shadow",

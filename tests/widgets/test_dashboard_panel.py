@@ -295,9 +295,12 @@ def test_a_dashboard_of_several_models() -> None:
         Dashboard(deployments=list, window=60)
 
 
-def test_a_shell_shows_it_live_and_one_widget_for_all_cells(one: tuple[DashboardPanel, Page, Shown]) -> None:
+def test_a_shell_shows_it_live_and_one_widget_for_all_cells(
+    one: tuple[DashboardPanel, Page, Shown], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlnb.magics.display import DeploymentDisplay
 
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # of another environment, of which IPython would warn
     InteractiveShell.clear_instance()
     shell: Any = InteractiveShell.instance()
     display = DeploymentDisplay()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pickle
 import threading
-import time
 from itertools import count
 from typing import Any
 
@@ -172,19 +171,3 @@ def test_a_copy_is_pickled_while_events_come() -> None:
         stop.set()
         thread.join()
     assert len(kept) == 1
-
-
-def test_observing_a_busy_server_costs_less_than_a_microsecond_an_event() -> None:
-    sample, answer = RowSample(), np.array([1])
-    events = [
-        PredictionEvent("m", 1, "r", at / 10_000, 0.0, 1, 200, None, [[0.5] * 30], answer) for at in range(50_000)
-    ]
-    best = min(_seconds(sample, events) for _ in range(5))
-    assert best / len(events) < 1e-6  # about 0.2 where nothing else runs
-
-
-def _seconds(sample: RowSample, events: list[PredictionEvent]) -> float:
-    started = time.process_time()
-    for at in range(0, len(events), 32):
-        sample.observe(events[at : at + 32])
-    return time.process_time() - started
