@@ -187,10 +187,11 @@ def test_inside_another_widget_it_shows_itself_and_a_busy_kernel_is_said(page: P
     expect(card.locator(".mlnb-model")).to_have_count(2)
     page.evaluate("""() => {
         const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-        kernel.requestExecute({code: "import time; time.sleep(4)"});
+        kernel.requestExecute({code: "import pathlib, time\\nwhile not pathlib.Path('go').exists(): time.sleep(0.05)"});
     }""")
     card.get_by_role("button", name="diabetes").click()
     expect(card.locator(".mlnb-notice")).to_have_text("The kernel is busy; this happens when the running cell ends.")
+    (jupyterlab.folder / "go").touch()
     expect(card.locator(".mlnb-title")).to_contain_text("diabetes")
     expect(card.locator(".mlnb-notice")).to_have_text("")
     page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
