@@ -982,7 +982,7 @@ def test_nothing_is_left_after_the_end(replicas: int, home: Path, quick: None) -
             deployment.stop()
             wait_until(lambda: not mlnb_threads())
             wait_until(lambda: not processes())
-            assert not files_of(own, "sqlite")
+            assert not files_of(own, "predictions.sqlite")
             descriptors.append(own.num_fds())
     assert descriptors[2] <= descriptors[1]
     wait_until(lambda: len(own.net_connections()) <= connections)

@@ -374,6 +374,7 @@ def spent(work: Callable[[], Any]) -> float:
     return best
 
 
+@pytest.mark.alone
 def test_reading_and_moving_do_not_hold_up_the_server() -> None:
     one, eight = busy(pairs=1), busy(pairs=8)
     assert spent(lambda: one.snapshot(now=39_660.0, windows=True)) < 0.006  # about 1.2 ms where nothing else runs
