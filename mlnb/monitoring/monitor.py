@@ -254,7 +254,7 @@ class ModelMonitor:
             counts: dict[int, tuple[int, int]] = {}
             for (version, _), cell in self._total.items():
                 requests, errors = counts.get(version, (0, 0))
-                failed = sum(count for status, count in cell.statuses.items() if status >= 500)  # noqa: PLR2004
+                failed = sum(count for status, count in cell.statuses.items() if status >= 500)  # noqa: PLR2004 - of the server
                 counts[version] = (requests + cell.requests, errors + failed)
             return counts
 
@@ -395,12 +395,12 @@ def _series(ticks: dict[int, Tick], samples: dict[int, _Sample], *, end: int, co
     return Series(
         step=step, ago=tuple(step * (at - end) for at in places), end=float(end * step),
         requests=each(lambda tick: tick.requests), errors=each(lambda tick: tick.errors),
-        kinds={kind: each(lambda tick, at=at: tick.kinds[at]) for at, kind in enumerate(KINDS)},  # type: ignore[misc]
+        kinds={kind: each(lambda tick, at=at: tick.kinds[at]) for at, kind in enumerate(KINDS)},  # type: ignore[misc]  # a default
         p50=each(lambda tick: tick.latency[0]), p95=each(lambda tick: tick.latency[1]),
         p99=each(lambda tick: tick.latency[2]),
         classes={label: tuple(counts.get(label, 0) for counts in by_class) for label in classes},
         numbers={
-            name: each(lambda tick, at=at: tick.numbers[at])  # type: ignore[misc]
+            name: each(lambda tick, at=at: tick.numbers[at])  # type: ignore[misc]  # a default
             for at, name in enumerate(("p5", "p50", "p95"))
         } if numbers else {},
         replicas=tuple(None if one is None else one.replicas for one in seen),
