@@ -6,7 +6,7 @@ import re
 from typing import Any, Literal, get_args
 
 from mlnb.errors import InvalidInputError, nearest
-from mlnb.monitoring.durations import UNITS, duration_text, seconds_of, span_text
+from mlnb.durations import UNITS, duration_text, seconds_of, span_text
 
 __all__ = ["METRICS", "SHARES", "WRITTEN", "Metric", "check_metric", "limit_text", "read_rule", "value_text"]
 

@@ -20,7 +20,7 @@ from mlnb.monitoring.alert_words import (
     read_rule,
     value_text,
 )
-from mlnb.monitoring.durations import duration_text, seconds_of
+from mlnb.durations import duration_text, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from mlnb.errors import InvalidInputError
-from mlnb.monitoring.durations import seconds_of
+from mlnb.durations import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

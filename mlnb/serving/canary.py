@@ -9,7 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlnb.errors import InvalidInputError
-from mlnb.monitoring.durations import seconds_of
+from mlnb.durations import seconds_of
 from mlnb.monitoring.guards import Guard
 
 if TYPE_CHECKING:

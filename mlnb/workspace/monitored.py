@@ -292,7 +292,7 @@ def _window_named(given: str) -> str:
     >>> _window_named("1h"), _window_named("5 minutes"), _window_named("all")
     ('1 hour', '5 minutes', 'all time')
     """
-    from mlnb.monitoring.durations import seconds_of
+    from mlnb.durations import seconds_of
     from mlnb.monitoring.metrics import WINDOWS
 
     if given in ("all", "all time"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlnb.errors import InvalidInputError
 from mlnb.monitoring.alerts import DEFAULT_RULES, AlertChange, AlertRule, Alerts, Reading
-from mlnb.monitoring.durations import duration_text, seconds_of, span_text
+from mlnb.durations import duration_text, seconds_of, span_text
 
 SLOW = AlertRule(metric="p99", above=50, lasting="5s")
 

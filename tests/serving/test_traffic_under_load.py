@@ -164,6 +164,7 @@ def to_deploy(_: mlnb.Deployment) -> None:
     mlnb.deploy("numbered:2")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("replicas", [0, 1])
 @pytest.mark.parametrize("begin", [to_split, to_canary, to_deploy])
 def test_a_roll_back_ends_the_bad_version_at_once(

@@ -13,7 +13,7 @@ import orjson
 
 from mlnb.errors import InvalidInputError
 from mlnb.events import PredictionEvent
-from mlnb.monitoring.durations import seconds_of
+from mlnb.durations import seconds_of
 from mlnb.monitoring.outcomes import Label
 from mlnb.monitoring.prediction_log.documents import read_document
 from mlnb.monitoring.prediction_log.keys import clean, key_of

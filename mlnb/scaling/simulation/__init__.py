@@ -1,0 +1,1 @@
+"""Replicas under a load that never was: a discrete-event simulation."""
