@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mlnb.serving.load_balancer import LoadBalancer
     from mlnb.widgets import DeploymentPanel as DeploymentPanel
     from mlnb.widgets import RegistryPanel as RegistryPanel
-    from mlnb.workspace import Deployment, deploy, deployments, monitor, rollback, scale, stop, versions
+    from mlnb.workspace import Deployment, autoscale, deploy, deployments, monitor, rollback, scale, stop, versions
+    from mlnb.workspace.simulating import simulate
 
 # Without what needs the notebook's libraries (the panels), so that a star import works in a container.
 __all__ = [
@@ -30,11 +31,13 @@ __all__ = [
     "MlnbError",
     "ModelRegistry",
     "ModelVersion",
+    "autoscale",
     "deploy",
     "deployments",
     "monitor",
     "rollback",
     "scale",
+    "simulate",
     "stop",
     "versions",
 ]
@@ -55,11 +58,13 @@ _HOMES = {
     "ModelRegistry": "mlnb.registry",
     "ModelVersion": "mlnb.registry",
     "RegistryPanel": "mlnb.widgets",
+    "autoscale": "mlnb.workspace",
     "deploy": "mlnb.workspace",
     "deployments": "mlnb.workspace",
     "monitor": "mlnb.workspace",
     "rollback": "mlnb.workspace",
     "scale": "mlnb.workspace",
+    "simulate": "mlnb.workspace.simulating",
     "stop": "mlnb.workspace",
     "versions": "mlnb.workspace",
 }

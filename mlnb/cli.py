@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import unicodedata
-from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from mlnb.monitoring.prediction_log import LogSettings
     from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.scaling.autoscale import Autoscale
 
 __all__ = ["main"]
 
 _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141  # as a shell numbers them: 128 + the signal
 _NOTHING = "none"
-_MOST_REPLICAS = 64
 _DATABASES = "give the path of an SQLite file, or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -189,10 +189,12 @@ def _serve(given: Namespace) -> int:
     gc.disable()  # until all is imported
     from mlnb.scaling.preloading import Zygotes, modules_of
 
+    autoscale = _autoscale(given)
+    replicas = given.replicas if autoscale is None else max(1, autoscale.least)
     registry = _registry(given).assume_trusted()  # whoever starts this names the registry it serves from
     version = registry.version(given.reference)
     zygotes = Zygotes()
-    if given.replicas:
+    if replicas:
         zygotes.start(modules_of(version))  # it imports the model's libraries while this one imports the server's
     from mlnb.monitoring.alerts import DEFAULT_RULES, AlertRule, Alerts
     from mlnb.monitoring.notifying import shown_url
@@ -201,7 +203,7 @@ def _serve(given: Namespace) -> int:
     from mlnb.serving.standalone import Standalone
 
     try:
-        manner = Manner(replicas=given.replicas, policy=policy_named(given.policy).name, timeout=given.timeout)
+        manner = Manner(replicas=replicas, policy=policy_named(given.policy).name, timeout=given.timeout)
         rules = tuple(AlertRule.of(rule) for rule in given.alert) or DEFAULT_RULES
         Alerts(rules, name=version.name)  # which refuses two of one name
         for url in given.webhook:
@@ -209,12 +211,26 @@ def _serve(given: Namespace) -> int:
         watching = Watching(log=_log_settings(given, version), rules=rules, webhooks=tuple(given.webhook))
         Standalone(
             registry, version, manner=manner, watching=watching, port=given.port, accelerate=given.accelerate,
-            grace=given.grace, zygotes=zygotes, say=_say,
+            grace=given.grace, zygotes=zygotes, say=_say, autoscale=autoscale,
         ).run()  # fmt: skip
     finally:
         for spawner in zygotes.release():
             spawner.close()
     return 0
+
+
+def _autoscale(given: Namespace) -> Autoscale | None:
+    """Return how the replicas are to follow the load, None where their number is fixed."""
+    rule = {name: getattr(given, name) for name in ("p95", "p99", "target", "idle")}
+    rule = {name: value for name, value in rule.items() if value is not None}
+    if isinstance(given.replicas, int):
+        wrong = [*rule, *(["scaling"] if given.scaling else []), *(["forecast"] if given.forecast else [])]
+        if wrong:
+            raise InvalidInputError(f"--{wrong[0]} says how replicas follow the load; add bounds: --replicas 1:4.")
+        return None
+    from mlnb.scaling.autoscale import Autoscale
+
+    return Autoscale.of(*given.replicas, policy=given.scaling, forecast=given.forecast, **rule)
 
 
 def _log_settings(given: Namespace, version: ModelVersion) -> LogSettings | None:
@@ -253,11 +269,21 @@ def _number_or_none(text: str) -> int | None:
     return None if text == _NOTHING else int(text)
 
 
-def _count(text: str) -> int:
-    count = int(text)
-    if not 0 <= count <= _MOST_REPLICAS:
-        raise ValueError
-    return count
+def _replicas(text: str) -> int | tuple[int, int]:
+    from mlnb.scaling.autoscale import replicas_of
+
+    try:
+        return replicas_of(text)
+    except InvalidInputError as error:
+        raise ArgumentTypeError(error.message) from error
+
+
+def _figure(text: str) -> float | str:
+    """Read a number, or text with a unit as it is."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _seconds(text: str) -> float:
@@ -282,7 +308,6 @@ def _filled(text: str) -> str:
 
 _filled.__name__ = "database"
 _some_seconds.__name__ = "number of seconds above 0"
-_count.__name__ = "whole number from 0 to 64"
 _seconds.__name__ = "number of seconds"
 _number_or_none.__name__ = f"number or {_NOTHING!r}"  # argparse names the type so
 
@@ -364,9 +389,25 @@ _COMMANDS = (
             _REFERENCE,
             _argument("--port", metavar="P", type=int, help="default: 8000, or one that is free"),
             _argument(
-                "--replicas", metavar="N", type=_count, default=0,
-                help="processes that answer; default 0: this one does, with one model in memory",
+                "--replicas", metavar="N", type=_replicas, default=0,
+                help="processes that answer; MIN:MAX lets their number follow the load; default 0: this one does, "
+                "with one model in memory",
             ),
+            _argument(
+                "--p95", metavar="TIME", type=_figure,
+                help="with MIN:MAX: within which 95 %% of the requests are to be answered, for instance 50ms",
+            ),
+            _argument("--p99", metavar="TIME", type=_figure, help="the same for 99 %%"),
+            _argument(
+                "--scaling", metavar="NAME",
+                help="with MIN:MAX: the rule they follow, for instance utilisation or 'queue wait'",
+            ),
+            _argument("--target", metavar="X", type=_figure, help="what its metric is to be, for instance 0.7"),
+            _argument(
+                "--idle", metavar="TIME", type=_figure,
+                help="after which the last replica goes, where MIN is 0; default 5m",
+            ),
+            _argument("--forecast", action="store_true", help="act on where a steady rise of the load leads"),
             _argument("--accelerate", action="store_true", help="use a faster form of the model if there is one"),
             _argument(
                 "--policy", metavar="NAME", default="least_loaded", help="which of several idle replicas is asked"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -62,6 +64,12 @@ class Balance(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag not in VOID:
             assert self.open.pop() == tag
+
+
+def text(html: str) -> str:
+    """Return what one reads in ``html``, which is well formed."""
+    check(html)
+    return " ".join(unescape(re.sub("<[^>]+>", " ", html)).split())
 
 
 def check(html: str) -> list[str]:

@@ -39,9 +39,11 @@ _OPTIONS = {
     "model_canary": ("--guard", "--hold", "--steps"),
     "model_promote": ("--reason",),
     "model_rollback": ("--reason", "--to"),
+    "model_scale": ("--forecast", "--idle", "--p95", "--p99", "--policy", "--target"),
     "model_split": ("--key", "--shadow", "--share"),
     "model_versions": ("--all",),
 }
+_POLICIES = ("utilisation", "in-flight", "queue wait", "cpu", "cpu threshold", "kubernetes", "ray")
 
 
 @context_matcher()
@@ -131,6 +133,11 @@ def _formats(*_: object) -> list[tuple[str, str]]:
     return [(name, "format") for name in serializers.format_names()]
 
 
+def _policies(_: object, namespace: dict[str, Any]) -> list[tuple[str, str]]:
+    variables = [(name, "variable") for name, value in _public(namespace) if _is_policy(value)]
+    return variables + [(repr(name) if " " in name else name, "policy") for name in _POLICIES]
+
+
 def _nothing(*_: object) -> list[tuple[str, str]]:
     return []
 
@@ -153,10 +160,14 @@ _VALUES: dict[str, Callable[[list[str], dict[str, Any]], list[tuple[str, str]]]]
     "--description": _nothing,
     "--guard": _mappings,
     "--hold": _nothing,
+    "--idle": _nothing,
     "--input": _arrays,
     "--key": _fields,
     "--metrics": _mappings,
     "--name": _stored,
+    "--p95": _nothing,
+    "--p99": _nothing,
+    "--policy": _policies,
     "--port": _nothing,
     "--reason": _nothing,
     "--replicas": _nothing,
@@ -165,12 +176,17 @@ _VALUES: dict[str, Callable[[list[str], dict[str, Any]], list[tuple[str, str]]]]
     "--shadow": _numbers,
     "--share": _nothing,
     "--steps": _nothing,
+    "--target": _nothing,
     "--to": _numbers,
 }
 
 
 def _is_model(value: object) -> bool:
     return hasattr(value, "predict") and not isinstance(value, (type, mlnb.Deployment))
+
+
+def _is_policy(value: object) -> bool:
+    return hasattr(value, "controller") and hasattr(value, "words") and not isinstance(value, type)
 
 
 def _public(namespace: dict[str, Any]) -> Iterable[tuple[str, Any]]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelMagics"]
 
 _REFERENCE = re.compile(r"[\w.-]+[:@][\w.-]+")
+_NAME = re.compile(r"[\w -]+")
 
 
 def _parsed(magic: Callable[[Any, Namespace], Any]) -> Callable[[Any, str], Any]:
@@ -87,7 +88,10 @@ class ModelMagics(Magics):
     @argument("--description", metavar="D", default="", help="a few words about this version")
     @argument("--serializer", metavar="NAME", help="format to store it in, for instance skops; default: what fits it")
     @argument(
-        "--replicas", metavar="N", help="processes beside the kernel that answer; default: as before, else the kernel"
+        "--replicas",
+        metavar="N",
+        help="processes beside the kernel that answer; 1:4 lets their number follow the load; "
+        "default: as before, else the kernel",
     )
     @argument("--accelerate", action="store_true", help="use a faster form of the model if it gives the same answers")
     @argument("--log", action="store_true", help="log predictions in the default place; --log-to none ends that")
@@ -114,7 +118,7 @@ class ModelMagics(Magics):
             description=unquote(given.description),
             serializer=None if given.serializer is None else unquote(given.serializer),
             port=_whole("--port", given.port),
-            replicas=_whole("--replicas", given.replicas),
+            replicas=None if given.replicas is None else unquote(given.replicas),
             accelerate=given.accelerate or None,
             log=self._log(given),
         )
@@ -220,13 +224,38 @@ class ModelMagics(Magics):
 
     @magic_arguments()
     @argument("name", metavar="NAME", help="a live model")
-    @argument("replicas", metavar="N", help="processes beside the kernel that answer; 0: the kernel")
+    @argument(
+        "replicas", metavar="N", help="processes beside the kernel that answer; 0: the kernel; MIN:MAX: by the load"
+    )
+    @argument("--p95", metavar="TIME", help="within which 95 %% of the requests are to be answered, for instance 50ms")
+    @argument("--p99", metavar="TIME", help="the same for 99 %%")
+    @argument("--policy", metavar="NAME", help="for instance utilisation or queue wait, or a policy of this notebook")
+    @argument("--target", metavar="X", help="what the policy's metric is to be, for instance 0.7")
+    @argument("--idle", metavar="TIME", help="after which the last replica goes, where MIN is 0; default: 5m")
+    @argument("--forecast", action="store_true", help="act on where a steady rise of the load leads")
     @no_var_expand
     @line_magic
     @_parsed
     def model_scale(self, given: Namespace) -> Deployment:
-        """Answer from as many processes; no request fails because of it."""
-        return mlnb.scale(unquote(given.name), _counted("N", given.replicas))
+        """Answer from as many processes, or from MIN to MAX as the load asks for; no request fails because of it."""
+        from mlnb.scaling.autoscale import replicas_of
+
+        name, replicas = unquote(given.name), replicas_of(unquote(given.replicas))
+        if isinstance(replicas, int):
+            for option in ("p95", "p99", "policy", "target", "idle", "forecast"):
+                if getattr(given, option):
+                    raise UsageError(f"--{option} needs MIN:MAX, as in %model_scale {name} 1:4 --{option} ..")
+            return mlnb.scale(name, replicas)
+        return mlnb.autoscale(
+            name,
+            *replicas,
+            target=_figure(given.target),
+            policy=self._policy(given.policy),
+            p95=_figure(given.p95),
+            p99=_figure(given.p99),
+            idle="5m" if given.idle is None else _figure(given.idle),
+            forecast=given.forecast,
+        )
 
     @magic_arguments()
     @argument("name", metavar="NAME", help="a live model")
@@ -269,6 +298,13 @@ class ModelMagics(Magics):
                 f"of stored models {nearest(text, known)}."
             )
         return evaluate("MODEL", word, self._namespace)
+
+    def _policy(self, word: str | None) -> Any:
+        """Return the name of a policy, or the value of an expression."""
+        text = None if word is None else unquote(word)
+        if text is None or (_NAME.fullmatch(text) and text not in self._namespace):
+            return text
+        return evaluate("--policy", text, self._namespace)
 
     def _tell_notebook(self) -> None:
         """Let versions record the notebook and the cell they come from.
@@ -330,6 +366,15 @@ def _number(option: str, word: str) -> float:
         return float(word)
     except ValueError:
         raise UsageError(f"{option} {word}: a number is needed.") from None
+
+
+def _figure(word: str | None) -> Any:
+    """Return a number, or text with a unit as it is."""
+    text = None if word is None else unquote(word)
+    try:
+        return text if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _weight(word: str) -> tuple[str, float]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, overload
 
-from mlnb.monitoring.alert_words import value_text
 from mlnb.durations import span_text
+from mlnb.monitoring.alert_words import value_text
 from mlnb.registry.tables import Cell, Column, lay_out
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, get_args
 
-from mlnb.errors import InvalidInputError, nearest
 from mlnb.durations import UNITS, duration_text, seconds_of, span_text
+from mlnb.errors import InvalidInputError, nearest
 
 __all__ = ["METRICS", "SHARES", "WRITTEN", "Metric", "check_metric", "limit_text", "read_rule", "value_text"]
 

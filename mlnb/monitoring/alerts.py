@@ -9,6 +9,7 @@ from itertools import pairwise
 from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlnb.durations import duration_text, seconds_of
 from mlnb.errors import InvalidInputError, nearest
 from mlnb.monitoring.alert_words import (
     METRICS,
@@ -20,7 +21,6 @@ from mlnb.monitoring.alert_words import (
     read_rule,
     value_text,
 )
-from mlnb.durations import duration_text, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

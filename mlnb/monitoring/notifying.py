@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from mlnb.errors import InvalidInputError
 from mlnb.durations import seconds_of
+from mlnb.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ScalingPicture"]
+__all__ = ["ScalingFigures", "ScalingPicture"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +41,25 @@ class ScalingPicture:
     objective: float | None = None
     changes: tuple[tuple[float, int, str], ...] = ()
     epoch: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingFigures:
+    """What a policy made of a load, in figures.
+
+    Attributes
+    ----------
+    name : str
+        Of the policy.
+    over : float
+        Share of the requests, from 0 to 1, that took longer than the objective; NaN without one.
+    replica_seconds : float
+        Seconds that replicas were there, added up.
+    turns : int
+        How often the number of replicas began to move the other way.
+    """
+
+    name: str
+    over: float
+    replica_seconds: float
+    turns: int = 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlnb.scaling.service_time import ServiceTime
 
 if TYPE_CHECKING:
     from collections import deque
@@ -24,6 +26,7 @@ _UNKNOWN, _MOST = 64, 4096  # rows, before anything was measured, and ever
 _MOST_WAITING = 200_000  # rows: what one queue may hold in memory
 _BURST = 1.0  # seconds that a burst may wait
 _STANDING = 0.1  # seconds since the queue was last empty, after which it is no burst; CoDel's interval
+_PATIENCE = 5.0  # seconds that what waited for the first replica may take, with those who come behind it
 _BATCHES, _PATIENT = 2, 0.1  # batch times that a standing queue may wait, and seconds that any may
 
 
@@ -150,7 +153,8 @@ class PredictTimes:
     """
 
     def __init__(self) -> None:
-        self._weight = self._rows = self._seconds = self._rows_rows = self._rows_seconds = 0.0
+        self._weight = self._rows = self._seconds = 0.0
+        self._rows_rows = self._rows_seconds = self._seconds_seconds = 0.0
         self._fixed = self._per_row = 0.0
         self.alike = True
         self.count = 0
@@ -164,6 +168,7 @@ class PredictTimes:
         self._seconds = self._seconds * _DECAY + seconds
         self._rows_rows = self._rows_rows * _DECAY + rows * rows
         self._rows_seconds = self._rows_seconds * _DECAY + rows * seconds
+        self._seconds_seconds = self._seconds_seconds * _DECAY + seconds * seconds
         self._fixed, self._per_row = fixed, per_row = self._line()
         aim = max(_AIM, _FIXED_COSTS * fixed)
         most = _MOST if per_row <= 0 else int(min(_MOST, (aim - fixed) / per_row + 1e-6))
@@ -176,6 +181,28 @@ class PredictTimes:
     def estimate(self, rows: int) -> float:
         """Return the seconds that a batch of ``rows`` rows will take; infinity before anything was measured."""
         return self._fixed + self._per_row * rows if self.count else inf
+
+    def wait(self, rows: int, *, replicas: int) -> float:
+        """Return the seconds that ``replicas`` take for as many rows; infinity before anything was measured."""
+        if not rows:
+            return 0.0
+        return rows / self.most_rows * self.estimate(self.most_rows) / max(1, replicas)
+
+    def service(self, *, cores: float = 1.0) -> ServiceTime | None:
+        """Return what a batch takes, with how much that varies; None before anything was measured.
+
+        Parameters
+        ----------
+        cores : float
+            That a replica keeps busy while it works.
+        """
+        fixed, per_row = self._fixed, self._per_row
+        if fixed + per_row <= 0:
+            return None
+        estimates = fixed**2 * self._weight + 2 * fixed * per_row * self._rows + per_row**2 * self._rows_rows
+        both = fixed * self._seconds + per_row * self._rows_seconds
+        spread = sqrt(max(0.0, self._seconds_seconds - 2 * both + estimates) / estimates) if estimates else 0.0
+        return ServiceTime(fixed=fixed, per_row=per_row, spread=spread, most_rows=self.most_rows, cores=cores)
 
     @property
     def linger(self) -> float:
@@ -231,24 +258,37 @@ class Admission:
 
     def __init__(self) -> None:
         self._empty_at = -inf
+        self._burst = _BURST
 
     def emptied(self, now: float) -> None:
         """Learn that nothing waits at ``now``."""
         self._empty_at = now
+        self._burst = _BURST
+
+    def woken(self, now: float, *, wait: float) -> None:
+        """Learn that the first replica is there, for a queue that will take it ``wait`` seconds.
+
+        It had no chance to be short: until it is empty, or should be, it and what comes behind it are a burst.
+        """
+        patience = min(_PATIENCE, 2 * wait)
+        self._empty_at = now + patience
+        self._burst = max(_BURST, patience)
 
     def refusal(self, *, now: float, waiting: int, rows: int, times: PredictTimes, replicas: int) -> Refusal | None:
-        """Return why a job of ``rows`` rows cannot wait behind ``waiting`` rows, None if it can."""
+        """Return why a job of ``rows`` rows cannot wait behind ``waiting`` rows, None if it can.
+
+        With no replicas, all wait for the first one: there must be room for them, no more.
+        """
         if not waiting:
             return None  # whatever is asked first is tried
         if waiting + rows > _MOST_WAITING:
             return Refusal(f"{waiting:,} rows wait already; at most {_MOST_WAITING:,} may", 1)
-        if not times.count:
+        if not times.count or not replicas:
             return None
-        most = times.most_rows
-        batch = times.estimate(most)
-        wait = waiting / most * batch / max(1, replicas)
+        batch = times.estimate(times.most_rows)
+        wait = times.wait(waiting, replicas=replicas)
         burst = times.alike or now - self._empty_at <= _STANDING  # a new queue's first batches tell nothing yet
-        allowed = _BURST if burst else min(_BURST, max(_PATIENT, _BATCHES * batch))
+        allowed = self._burst if burst else min(_BURST, max(_PATIENT, _BATCHES * batch))
         if wait <= allowed:
             return None
         return Refusal(f"{waiting:,} rows wait already, for about {wait:.2g} s", max(1, ceil(wait)))

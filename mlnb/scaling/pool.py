@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlnb.errors import DeadlineError, InvalidInputError, OverloadedError, PredictionError, StoppedError
 from mlnb.scaling.backoff import Backoff
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlnb.scaling.batching import Job, Prediction
     from mlnb.scaling.replicas import Replica
 
-__all__ = ["ReplicaPool", "ReplicaSnapshot"]
+__all__ = ["PoolReading", "ReplicaPool", "ReplicaSnapshot"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,49 @@ class ReplicaSnapshot:
     rows: int = 0
     in_flight: int = 0
     note: str = ""
+
+
+class PoolReading(NamedTuple):
+    """What a pool did so far, and how it is.
+
+    Attributes
+    ----------
+    requests, answered : int
+        That arrived, those that were refused too, and that the model answered.
+    busy : float
+        Seconds that replicas worked, added up.
+    present : float
+        Seconds that requests waited or were being answered, added up.
+    crashes : int
+        Replicas that ended by themselves.
+    waiting : int
+        Requests, now.
+    queue_wait : float or None
+        Seconds that a request which arrives now waits, as estimated.
+    desired, ready, starting, leaving : int
+        Replicas.
+    pids : tuple of int
+        Of the processes of those that are ready.
+    times : PredictTimes
+    """
+
+    requests: int
+    answered: int
+    busy: float
+    present: float
+    crashes: int
+    waiting: int
+    queue_wait: float | None
+    desired: int
+    ready: int
+    starting: int
+    leaving: int
+    pids: tuple[int, ...]
+    times: PredictTimes
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +143,8 @@ class ReplicaPool:
         part by ``done``.
     crashes : int
         Replicas that ended by themselves.
+    wake : callable
+        Called, again and again, while requests wait and no replica is desired. Default: nothing.
     """
 
     def __init__(
@@ -112,6 +157,7 @@ class ReplicaPool:
         self.last_end = ""
         self.crashes = 0
         self.answered: Callable[[list[Job], Prediction, Batch], None] = answer_each
+        self.wake: Callable[[], None] = _nothing
         self._start = start
         self._policy = policy
         self._rng = rng
@@ -133,6 +179,10 @@ class ReplicaPool:
         self._lingering: asyncio.TimerHandle | None = None
         self._answered_at, self._answered_jobs = 0.0, 0  # the last batch that was answered
         self._lacking = 0  # jobs by themselves in a row that a member of an ensemble failed on
+        self._requests = self._requests_answered = 0
+        self._busy = self._present = 0.0  # seconds of replicas that worked; of requests that waited or were answered
+        self._queued, self._queued_at = 0, 0.0  # requests that waited, and since when these
+        self._wakes = False  # those who wait do so for the first replica
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._closed = False
@@ -146,6 +196,11 @@ class ReplicaPool:
     def ready(self) -> bool:
         """Whether a replica is there to answer."""
         return bool(self._idle or self._running)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether no replica is wanted until a request comes."""
+        return not self.desired and not self._closed
 
     @property
     def waiting(self) -> int:
@@ -168,10 +223,11 @@ class ReplicaPool:
         """
         if self._closed:
             raise StoppedError("The model was stopped.")
+        self._requests += 1
         if self._waiting_rows > self.times.most_rows:  # else the next batch takes them all
             refusal = self._admission.refusal(
                 now=self._loop.time(), waiting=self._waiting_rows, rows=job.count, times=self.times,
-                replicas=len(self._idle) + len(self._running),
+                replicas=0 if self._wakes else max(1, len(self._idle) + len(self._running)),
             )  # fmt: skip
             if refusal is not None:
                 raise OverloadedError(
@@ -192,6 +248,7 @@ class ReplicaPool:
         jobs = [job for job in self._waiting if not job.told]
         self._waiting.clear()
         self._waiting_rows = 0
+        self._queues()
         self._rested()
         return jobs
 
@@ -212,8 +269,19 @@ class ReplicaPool:
                 self._dispatch(jobs)
         if not self._waiting:
             self._rested()
+        elif not self.desired and not self._closed:
+            self._wakes = True
+            self.wake()
+        if self._waiting or self._queued:
+            self._queues()
         if (self._waiting or self._running) and self._ticking is None:
             self._ticking = self._loop.call_later(_TICK, self._tick)
+
+    def _queues(self) -> None:
+        """Count how long requests waited."""
+        now = perf_counter()
+        self._present += self._queued * (now - self._queued_at)
+        self._queued, self._queued_at = len(self._waiting), now
 
     def _lingers(self) -> bool:
         """Say whether those who were just answered are worth waiting for, a moment long; see PredictTimes.linger."""
@@ -241,7 +309,7 @@ class ReplicaPool:
         rows = sum(job.count for job in jobs)
         given = jobs[0].rows if len(jobs) == 1 else [row for job in jobs for row in job.rows]
         self._idle.remove(replica)
-        running = self._running[replica] = _Running(jobs, rows, self._loop.time(), replica)
+        running = self._running[replica] = _Running(jobs, rows, perf_counter(), replica)
         if rows * max(1, len(self.signature.fields)) >= _MANY:
             self._spawn(self._check_elsewhere(running, given))
             return
@@ -304,6 +372,7 @@ class ReplicaPool:
             if self._spoilt(running, outcome):
                 self._again(running.jobs)
                 return
+            self._requests_answered += len(running.jobs)
             count.batches += 1
             count.rows += running.rows
             self._answered_at, self._answered_jobs = self._loop.time(), len(running.jobs)
@@ -340,7 +409,7 @@ class ReplicaPool:
     def _release(self, running: _Running) -> None:
         """Let the replica of a batch go on; after those who asked were told, who are the ones in a hurry."""
         replica = running.replica
-        del self._running[replica]
+        self._worked(running)
         if replica in self._leaving:
             self._dismiss(replica)
         else:
@@ -349,6 +418,13 @@ class ReplicaPool:
             self._pump_soon()
         else:
             self._rested()
+
+    def _worked(self, running: _Running) -> None:
+        del self._running[running.replica]
+        seconds = perf_counter() - running.since
+        self._present += len(running.jobs) * seconds
+        if running.jobs:
+            self._busy += seconds
 
     def _rested(self) -> None:
         self._admission.emptied(self._loop.time())
@@ -367,7 +443,7 @@ class ReplicaPool:
             for job in late:
                 job.tell(DeadlineError("The request waited past its deadline, and was not computed."))
         for running in list(self._running.values()):
-            if now - running.since > self.timeout:
+            if perf_counter() - running.since > self.timeout:
                 self._hangs(running)
                 continue
             for job in running.jobs:
@@ -377,7 +453,7 @@ class ReplicaPool:
 
     def _hangs(self, running: _Running) -> None:
         replica = running.replica
-        del self._running[replica]
+        self._worked(running)
         self._leaving.discard(replica)
         message = f"predict did not end within {self.timeout:g} s"
         for job in running.jobs:
@@ -403,6 +479,8 @@ class ReplicaPool:
         tasks = [self._spawn(self._add()) for _ in range(count - self._size)]
         while self._size > count:
             self._dismiss_one()
+        if self._waiting:
+            self._pump_soon()
         if tasks:
             try:
                 await asyncio.gather(*tasks)
@@ -435,20 +513,25 @@ class ReplicaPool:
             return
         self._counts[key] = _Count()
         self._idle.append(replica)
+        if self._wakes:
+            self._wakes = False
+            wait = self.times.wait(self._waiting_rows, replicas=self.desired)
+            self._admission.woken(self._loop.time(), wait=wait)
         self._pump_soon()
 
     def suspend(self, replica: Replica) -> None:
         """Give a replica nothing more to do: it has ended by itself, and :meth:`lost` will say why."""
         if replica in self._idle:
             self._idle.remove(replica)
-            self._running[replica] = _Running([], 0, self._loop.time(), replica)
+            self._running[replica] = _Running([], 0, perf_counter(), replica)
 
     def lost(self, replica: Replica, reason: str) -> None:
         """Learn that a replica ended by itself; another takes its place, and what it worked on."""
         if replica in self._idle:
             self._idle.remove(replica)
         elif replica in self._running:
-            running = self._running.pop(replica)
+            running = self._running[replica]
+            self._worked(running)
             self._retry(running.jobs, reason)
         else:
             return  # stopped by us
@@ -552,6 +635,23 @@ class ReplicaPool:
             job.tell(StoppedError("The model was stopped before it answered."))
         for replica in replicas:
             replica.stop()
+
+    def reading(self) -> PoolReading:
+        """Return what was done so far; costs a few microseconds."""
+        now, busy = perf_counter(), self._busy
+        present = self._present + self._queued * (now - self._queued_at)
+        for running in self._running.values():
+            seconds = now - running.since
+            present += len(running.jobs) * seconds
+            busy += seconds if running.jobs else 0.0
+        replicas, rows = self.replicas, self._waiting_rows
+        wait = self.times.wait(rows, replicas=len(replicas)) if self.times.count else None
+        return PoolReading(
+            requests=self._requests, answered=self._requests_answered, busy=busy, present=present, crashes=self.crashes,
+            waiting=len(self._waiting), queue_wait=wait if rows else 0.0, desired=self.desired, ready=len(replicas),
+            starting=len(self._starting), leaving=len(self._leaving),
+            pids=tuple(replica.pid for replica in replicas if replica.pid is not None), times=self.times,
+        )  # fmt: skip
 
     def snapshot(self) -> tuple[ReplicaSnapshot, ...]:
         """Return the replicas, by number."""

@@ -8,8 +8,8 @@ from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlnb.errors import InvalidInputError
 from mlnb.durations import seconds_of
+from mlnb.errors import InvalidInputError
 from mlnb.monitoring.guards import Guard
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 import pickle
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from mlnb.registry.compatibility import misfit
 from mlnb.scaling.preloading import Zygotes
 from mlnb.serving.late_probabilities import LateProbabilities
 from mlnb.serving.lines import Lines, drain, share_cores
+from mlnb.serving.load_following import LoadFollowing
 from mlnb.serving.mirror import Mirror
 from mlnb.serving.observing import Observer
 from mlnb.serving.predicting import Served
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.alerts import AlertChange
     from mlnb.monitoring.drift import DriftReport
     from mlnb.registry.signature import Signature
+    from mlnb.scaling.policies.decision import ScalingDecision
     from mlnb.serving.canary import CanaryDecision
     from mlnb.serving.observing import Observed
     from mlnb.serving.plan import Plan, Shadow, Spec
@@ -79,11 +81,13 @@ class Gateway(Readings):
     def __init__(self, zygotes: Zygotes | None = None) -> None:
         super().__init__()
         self.moving = False
+        self._following.resume()
         self._entries: dict[str, _Entry] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rng = random.Random()  # noqa: S311 - shares out work, keeps no secret
         self._lines = Lines(zygotes or Zygotes(), rng=self._rng)
         self._recorders = Recorders()
+        self._following = LoadFollowing(self.served, resize=self._resize)
         self._watcher = Watcher(
             self.served, plan_of=lambda name: self._entries[name].plan, changed=self._alerted, resting=self._rests
         )
@@ -119,7 +123,7 @@ class Gateway(Readings):
         mirrors: list[Mirror] = []
         try:
             while True:  # until nothing was awaited since it was last seen what is there: a canary may end meanwhile
-                plan = _as_it_ended(wanted, entry.ended)
+                plan = self._sized(name, _as_it_ended(wanted, entry.ended))
                 if missing := self._missing(name, plan, new):
                     new[missing.version.number] = await self._lines.start(missing, models.get(missing.version.number))
                 elif (
@@ -141,6 +145,11 @@ class Gateway(Readings):
         else:  # back from several: nobody waits for one that hangs
             self._spawn(ending)
 
+    def _sized(self, name: str, plan: Plan) -> Plan:
+        """Return a plan with as many replicas as the load has brought, where it is to bring them."""
+        one = self.served.get(name)
+        return plan if one is None or plan.autoscale is None else plan.scaled(max(1, one.service.live.pool.desired))
+
     def _missing(self, name: str, plan: Plan, new: Mapping[int, Line]) -> Spec | None:
         """Return the first spec of a plan for which nothing is ready, None if all is."""
         return next(
@@ -152,7 +161,8 @@ class Gateway(Readings):
         one, number = self.served.get(name), spec.version.number
         if one is None or self._entries[name].specs.get(number) != spec:
             return False
-        return number in one.service.lines and one.service.lines[number].pool.ready
+        pool = one.service.lines[number].pool if number in one.service.lines else None
+        return pool is not None and (pool.ready or pool.asleep)
 
     def _go(
         self, name: str, entry: _Entry, plan: Plan, lines: Sequence[Line], mirror: Mirror | None
@@ -177,6 +187,7 @@ class Gateway(Readings):
         if entry.shadow != plan.shadow or mirror is not None:
             observer.mirror, entry.shadow = mirror, plan.shadow
         self._begin(name, entry, one)
+        self._following.follow(name, plan.autoscale, paused=self.moving)
         self._recorders.attach(observer, plan.watching, [spec.version for spec in plan.specs])
         self._watcher.look(name)
         self._spawn(self._recorders.rest([served.observer for served in self.served.values()]))
@@ -333,12 +344,27 @@ class Gateway(Readings):
             await entry.news.wait()
 
     async def scale(self, name: str, replicas: int) -> None:
-        """Have as many replica processes of each version that answers; return when those that are new are ready.
+        """Have as many replica processes of each version that answers, whatever the load.
+
+        It returns when those that are new are ready.
 
         Raises
         ------
         MlnbError
         """
+        self._find(name)
+        entry = self._entries[name]
+        autoscale = entry.plan.autoscale
+        self._following.follow(name, None)
+        try:
+            await self._resize(name, replicas)
+        except BaseException:
+            self._following.follow(name, autoscale)
+            raise
+        entry.plan = replace(entry.plan, autoscale=None)
+
+    async def _resize(self, name: str, replicas: int) -> None:
+        """Have as many replica processes of each version that answers; none: the next request waits for one."""
         one = self._find(name)
         entry = self._entries[name]
         async with entry.lock:
@@ -352,7 +378,7 @@ class Gateway(Readings):
                     await self._scale(one.service, line, min(desired, line.pool.desired))
                 raise
             pools = [line.pool for line in one.service.lines.values()]
-            entry.plan = entry.plan.scaled(replicas)
+            entry.plan = entry.plan.scaled(max(1, replicas))  # without one it is ready to have one again
             entry.specs = {spec.version.number: spec for spec in entry.plan.specs}
             for pool in pools:
                 share_cores(pool.replicas, versions=len(pools))
@@ -373,6 +399,7 @@ class Gateway(Readings):
         entry = self._entries[name]  # until its replicas have ended, so that their zygote lives on
         if one.observer.rollout is not None:
             one.observer.rollout.stop()
+        await self._following.forget(name)
         async with entry.lock:
             done = await one.service.close(within=within)
             if one.observer.mirror is not None:
@@ -419,7 +446,7 @@ class Gateway(Readings):
         return ServiceSnapshot(
             metrics=one.observer.monitor.snapshot(now=time.time()), replicas=pool.snapshot(), trouble=pool.last_end,
             traffic=self._traffic(one, self._entries[name]), alerts=one.observer.alerts.states(),
-            log=None if one.observer.log is None else one.observer.log.state(),
+            log=None if one.observer.log is None else one.observer.log.state(), scaling=self._following.snapshot(name),
         )  # fmt: skip
 
     def _traffic(self, one: Served, entry: _Entry) -> TrafficSnapshot:
@@ -437,6 +464,11 @@ class Gateway(Readings):
             last=next((change for change in entry.changes[-1:] if change.kind != "ended"), None),
         )  # fmt: skip
 
+    async def scaling_record(self, name: str, since: float) -> tuple[ScalingDecision, ...]:
+        """Return the first decisions on the number of replicas after a time; see :meth:`LoadFollowing.record`."""
+        self._find(name)
+        return self._following.record(name, since)
+
     async def hand(self, name: str) -> Handed:
         """Return what was observed so far; a canary decides nothing more here."""
         one = self._find(name)
@@ -444,6 +476,7 @@ class Gateway(Readings):
             one.observer.rollout.stop()
         entry = self._entries[name]
         entry.handed = True
+        self._following.pause(name)
         self._tell(entry)
         end = time.monotonic() + _PATIENCE
         while one.service.in_flight and time.monotonic() < end:  # noqa: ASYNC110 - what is in flight is counted, too
@@ -479,6 +512,7 @@ class Gateway(Readings):
         """Answer what is in flight ``within`` as many seconds, and end all replicas."""
         await asyncio.gather(*(self.withdraw(name, within=within) for name in list(self.served)))
         await self._watcher.stop()
+        await self._following.close()
         self._recorders.close()
         await asyncio.gather(*self._tasks)
         await self._rest()

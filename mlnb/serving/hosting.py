@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mlnb.monitoring.view import MonitorView
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
+    from mlnb.scaling.autoscale import Autoscale
+    from mlnb.scaling.policies.decision import ScalingDecision
     from mlnb.serving.canary import CanaryPlan
     from mlnb.serving.hosts import Host
     from mlnb.serving.rollout import Change
@@ -86,6 +88,8 @@ class Hosted:
     names : dict of int to str
         What people call versions that share the requests, by number.
     watching : Watching
+    autoscale : Autoscale or None
+        How the replicas follow the load: then there are as many as ``manner`` says at first.
     """
 
     registry: ModelRegistry
@@ -98,6 +102,7 @@ class Hosted:
     canary: CanaryPlan | None = None
     names: dict[int, str] = field(default_factory=dict)
     watching: Watching = field(default_factory=Watching)
+    autoscale: Autoscale | None = None
 
     @property
     def version(self) -> ModelVersion:
@@ -117,7 +122,9 @@ class Hosted:
     @property
     def simple(self) -> Hosted:
         """The same with the live version alone, and no shadow."""
-        return Hosted(registry=self.registry, live=self.live, manner=self.manner, watching=self.watching)
+        return Hosted(
+            registry=self.registry, live=self.live, manner=self.manner, watching=self.watching, autoscale=self.autoscale
+        )  # fmt: skip
 
     def alone(self, number: int) -> Hosted:
         """Return the same with one of the versions that answer alone, and the shadow that is another."""
@@ -127,8 +134,13 @@ class Hosted:
         return replace(self.simple, live=live, shadow=shadow, shadow_share=self.shadow_share)
 
     def scaled(self, replicas: int) -> Hosted:
-        """Return the same with as many replicas."""
-        return replace(self, manner=replace(self.manner, replicas=replicas))
+        """Return the same with as many replicas, whatever the load."""
+        return replace(self, manner=replace(self.manner, replicas=replicas), autoscale=None)
+
+    def autoscaled(self, autoscale: Autoscale) -> Hosted:
+        """Return the same with replicas that follow the load."""
+        first = min(max(1, autoscale.least, self.replicas), max(1, autoscale.most))
+        return replace(self, manner=replace(self.manner, replicas=first), autoscale=autoscale)
 
 
 class Hosting:
@@ -357,6 +369,14 @@ class Hosting:
             since = math.nextafter(part[-1].at, math.inf)
         return events
 
+    def scaling_record(self, name: str, since: float) -> list[ScalingDecision]:
+        """Return the decisions on samples after ``since``, of ``at``, in parts that stop nobody's answer for long."""
+        decisions: list[ScalingDecision] = []
+        while part := self._ask("scaling_record", name, since):
+            decisions += part
+            since = part[-1].sample.at
+        return decisions
+
     def follow(self, name: str, canary: str, after: int) -> list[Change]:
         """Wait for what a canary does; an empty list says that it is not known any more."""
         changes: list[Change] = self._wait_for("follow", name, canary, after)
@@ -495,7 +515,7 @@ class Hosting:
         live, *others = (self._spec(hosted.registry, variant, manner, local=beside) for variant in hosted.variants)
         return Plan(
             live=live, others=tuple(others), split=hosted.split, canary=hosted.canary, shadow=self._shadow(hosted),
-            names=hosted.names, watching=hosted.watching,
+            names=hosted.names, watching=hosted.watching, autoscale=hosted.autoscale,
         )  # fmt: skip
 
     def _shadow(self, hosted: Hosted) -> Shadow | None:

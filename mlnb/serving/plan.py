@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.prediction_log import LogSettings
     from mlnb.registry import ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
+    from mlnb.scaling.autoscale import Autoscale
     from mlnb.serving.canary import CanaryPlan
     from mlnb.serving.traffic import Split
 
@@ -114,6 +115,8 @@ class Plan:
     names : dict of int to str
         What people call versions that share the requests, by number.
     watching : Watching
+    autoscale : Autoscale or None
+        How the replicas follow the load; None where their number is fixed.
     """
 
     live: Spec
@@ -123,6 +126,7 @@ class Plan:
     canary: CanaryPlan | None = None
     names: dict[int, str] = field(default_factory=dict)
     watching: Watching = field(default_factory=Watching)
+    autoscale: Autoscale | None = None
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -140,7 +144,7 @@ class Plan:
         shadow = self.shadow
         if shadow is not None and any(spec.version.number == shadow.spec.version.number for spec in self.specs):
             shadow = None
-        return Plan(live=self.of(number), shadow=shadow, watching=self.watching)
+        return Plan(live=self.of(number), shadow=shadow, watching=self.watching, autoscale=self.autoscale)
 
     def scaled(self, replicas: int) -> Plan:
         """Return the plan with as many replicas of each version that answers."""

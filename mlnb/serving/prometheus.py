@@ -59,6 +59,8 @@ class Exposed:
     in_flight : int or None
         Requests that wait or are being answered.
     replicas : mapping of state to int
+    desired : int or None
+        Replicas that there are to be.
     log_written, log_dropped : int or None
         Predictions; None where they are not logged.
     """
@@ -81,6 +83,7 @@ class Exposed:
     alerts: Mapping[str, bool] = field(default_factory=dict)
     in_flight: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)
+    desired: int | None = None
     log_written: int | None = None
     log_dropped: int | None = None
 
@@ -177,6 +180,7 @@ _FAMILIES: tuple[tuple[str, str, tuple[str, ...], Callable[[Exposed], Rows]], ..
     ("mlnb_rows_total", "Rows predicted.", ("version",), lambda one: one.rows.items()),
     ("mlnb_in_flight_requests", "Requests that wait or are being answered.", (), lambda one: _alone(one.in_flight)),
     ("mlnb_replicas", "Replicas by state.", ("state",), lambda one: one.replicas.items()),
+    ("mlnb_replicas_desired", "Replicas that there are to be.", (), lambda one: _alone(one.desired)),
     (
         "mlnb_model_info", "The version that is live.", ("version", "type"),
         lambda one: [((one.version, one.model_type), 1.0)],

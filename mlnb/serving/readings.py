@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.metrics import Mark, Series, WindowMetrics
     from mlnb.monitoring.outcomes import Label
     from mlnb.monitoring.quality import QualityReport
+    from mlnb.scaling.pool import ReplicaPool
     from mlnb.serving.observing import Remembered
     from mlnb.serving.predicting import Served
 
@@ -126,11 +127,9 @@ def view_of(name: str, one: Served, *, window: int) -> MonitorView:
     """
     observer, service, now = one.observer, one.service, time.time()
     pools = [line.pool for line in service.lines.values()]
-    processes = sum(replica.pid is not None for pool in pools for replica in pool.replicas)
-    place = "in this process" if not processes else "1 process" if processes == 1 else f"{processes} processes"
     in_flight = sum(pool.in_flight for pool in pools)
     return MonitorView(
-        name=name, version=service.version.number, state="live", at=now, place=place,
+        name=name, version=service.version.number, state="live", at=now, place=_place(pools),
         metrics=replace(observer.monitor.snapshot(now=now, windows=True), in_flight=in_flight),
         series=observer.monitor.series(now=now, window=window), marks=tuple(observer.marks), drift=observer.drift,
         quality=tuple(report for each in WINDOWS for report in observer.quality(each, now=now, age=5.0)),
@@ -177,8 +176,16 @@ def exposed_of(name: str, one: Served) -> Exposed:
         alerts={state.rule.name: state.state == "firing" for state in observer.alerts.states()},
         in_flight=sum(pool.in_flight for pool in pools),
         replicas=Counter(replica.state for pool in pools for replica in pool.snapshot()),
+        desired=sum(pool.desired for pool in pools),
         log_written=None if log is None else log.written, log_dropped=None if log is None else log.dropped,
     )  # fmt: skip
+
+
+def _place(pools: Sequence[ReplicaPool]) -> str:
+    processes = sum(replica.pid is not None for pool in pools for replica in pool.replicas)
+    if not processes:
+        return "asleep" if all(pool.asleep for pool in pools) else "in this process"
+    return "1 process" if processes == 1 else f"{processes} processes"
 
 
 class PublicViews:

@@ -172,7 +172,7 @@ class ModelService:
     @property
     def ready(self) -> bool:
         """Whether a replica is there to answer."""
-        return self.live.pool.ready
+        return self.live.pool.ready or self.live.pool.asleep
 
     @property
     def in_flight(self) -> int:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.comparison import ComparisonSummary
     from mlnb.monitoring.prediction_log import LogState
     from mlnb.scaling.pool import ReplicaSnapshot
+    from mlnb.scaling.scaling_snapshot import ScalingSnapshot
     from mlnb.serving.rollout import CanarySnapshot, Change
 
 __all__ = ["Handed", "ServiceSnapshot", "ShadowSnapshot", "TrafficSnapshot", "VersionCount"]
@@ -100,6 +101,8 @@ class ServiceSnapshot:
     alerts : tuple of AlertState
     log : LogState or None
         None where predictions are not logged.
+    scaling : ScalingSnapshot or None
+        None where the number of replicas is fixed.
     """
 
     metrics: MetricsSnapshot
@@ -108,6 +111,7 @@ class ServiceSnapshot:
     trouble: str = ""
     alerts: tuple[AlertState, ...] = ()
     log: LogState | None = None
+    scaling: ScalingSnapshot | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlnb.registry import ModelRegistry, ModelVersion
+    from mlnb.scaling.autoscale import Autoscale
     from mlnb.scaling.preloading import Zygotes
     from mlnb.serving.plan import Manner, Watching
 
@@ -45,6 +46,8 @@ class Standalone:
         Perhaps started already.
     say : callable
         Given a line for the person who started this.
+    autoscale : Autoscale, optional
+        How the replicas follow the load. Default: their number is fixed.
 
     Raises
     ------
@@ -54,11 +57,13 @@ class Standalone:
     def __init__(
         self, registry: ModelRegistry, version: ModelVersion, *, manner: Manner, watching: Watching,
         port: int | None, accelerate: bool, grace: float, zygotes: Zygotes, say: Callable[[str], None],
+        autoscale: Autoscale | None = None,
     ) -> None:  # fmt: skip
         self._registry = registry
         self._version = version
         self._manner = manner
         self._watching = watching
+        self._autoscale = autoscale
         self._accelerate = accelerate
         self._grace = grace
         self._say = say
@@ -98,13 +103,14 @@ class Standalone:
     async def _deploy(self) -> None:
         try:
             spec, model = await asyncio.to_thread(self._spec)
-            await self._gateway.deploy(Plan(live=spec, watching=self._watching), {spec.version.number: model})
+            plan = Plan(live=spec, watching=self._watching, autoscale=self._autoscale)
+            await self._gateway.deploy(plan, {spec.version.number: model})
         except Exception as error:  # noqa: BLE001 - run() raises it
             self._failure = error
             self._server.stop()
             return
         rest_collector()  # what was loaded stays
-        url, place, log = f"http://{HOST}:{self._server.port}", _place(self._manner.replicas), self._watching.log
+        url, place, log = f"http://{HOST}:{self._server.port}", self._place, self._watching.log
         logged = "" if log is None else f"; predictions are logged to {log.shown}"
         self._say(
             f"{self._version} answers at {url}/models/{self._version.name}/predict ({place}); "
@@ -128,6 +134,13 @@ class Standalone:
         )
         return spec, model
 
+    @property
+    def _place(self) -> str:
+        if self._autoscale is not None:
+            return self._autoscale.words
+        replicas = self._manner.replicas
+        return "in this process" if not replicas else "1 process" if replicas == 1 else f"{replicas} processes"
+
     def _end(self) -> None:
         if self._ending:  # asked twice
             self._server.stop()
@@ -143,7 +156,3 @@ class Standalone:
             connection.shutdown()
         await self._gateway.close(within=self._manner.timeout)
         self._server.stop()
-
-
-def _place(replicas: int) -> str:
-    return "in this process" if not replicas else "1 process" if replicas == 1 else f"{replicas} processes"

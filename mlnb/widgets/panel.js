@@ -6,10 +6,11 @@ const TABS = [
   ["card", "Card"],
 ];
 const REGIONS = [
-  "header", "address", "form", "result", "versions", "activity", "footer", "scale", "replicas", "faster", "card",
+  "header", "address", "form", "result", "versions", "activity", "footer", "answering", "scale", "reason", "replicas", "faster", "card",
   "traffic", "rollout", "verdict", "choices", "shadow", "compared", "alarm", "watched",
 ];
-const CHARTS = {monitor: "figure", traffic: "trial"}; // tabs with a chart, and the trait that it is in
+const CHARTS = {monitor: "figure", traffic: "trial"}; // tabs with a chart in a trait
+const NO_CHART = {traffic: "trial", scale: "by_load"}; // tabs whose chart is not always there, and the trait that says so
 const LOOKED_AT = {monitor: "chart", scale: "memory", traffic: "compare"}; // tabs that cost something while they are looked at
 const LOOKING_EVERY = 5000; // ms between two words to the kernel that a tab is looked at
 
@@ -40,7 +41,10 @@ const SKELETON = `
     <div class="mlnb-board" data-region="watched"></div>
   </div>
   <div class="mlnb-pane" role="tabpanel" data-pane="scale">
+    <div data-region="answering"></div>
     <div data-region="scale"></div>
+    <div data-region="reason"></div>
+    <div class="mlnb-chart" data-chart="scale" hidden><span class="mlnb-muted">Loading the chart…</span></div>
     <div data-region="replicas"></div>
     <div data-region="faster"></div>
   </div>
@@ -53,6 +57,7 @@ function render({model, el}) {
   let open = "try";
   let plotly = null; // a promise, once a chart was looked at
   const drawn = new Set();
+  let replicas = null; // the chart of the Scale tab, which no notebook stores
   const {card, find, on, say, tell, restore, start, remove} = openCard({
     model, el, skeleton: SKELETON, regions: REGIONS, shown: mark,
     freed: () => predict.removeAttribute("aria-busy"),
@@ -104,11 +109,10 @@ function render({model, el}) {
 
   async function draw() {
     const name = open;
-    const trait = CHARTS[name];
-    if (!trait) return;
     const chart = find(`[data-chart="${name}"]`);
-    chart.hidden = name === "traffic" && !model.get(trait);
-    if (!model.get(trait)) return;
+    if (!chart) return;
+    chart.hidden = name in NO_CHART && !model.get(NO_CHART[name]);
+    if (chart.hidden || !figureOf(name)) return;
     plotly ??= loadPlotly(model);
     let library;
     try {
@@ -118,8 +122,8 @@ function render({model, el}) {
       chart.textContent = `The chart could not be loaded: ${error.message}`;
       return;
     }
-    if (open !== name || !model.get(trait) || !card.isConnected) return;
-    const figure = JSON.parse(model.get(trait));
+    const figure = figureOf(name);
+    if (open !== name || !figure || !card.isConnected) return;
     const style = getComputedStyle(card);
     const layout = {
       ...figure.layout,
@@ -128,9 +132,19 @@ function render({model, el}) {
     };
     if (!drawn.has(chart)) chart.replaceChildren();
     drawn.add(chart);
-    library.react(chart, name === "monitor" ? lately(figure) : figure.data, layout, {
-      displayModeBar: false, responsive: true,
-    });
+    library.react(chart, figure.data, layout, {displayModeBar: false, responsive: true});
+  }
+
+  function figureOf(name) {
+    if (name === "scale") return replicas;
+    const figure = model.get(CHARTS[name]) && JSON.parse(model.get(CHARTS[name]));
+    return figure && name === "monitor" ? {...figure, data: lately(figure)} : figure;
+  }
+
+  function hear(message, buffers) {
+    if (message.kind !== "replicas") return;
+    replicas = JSON.parse(new TextDecoder().decode(buffers[0]));
+    draw();
   }
 
   function lately({data}) {
@@ -156,7 +170,8 @@ function render({model, el}) {
   }
 
   function payload(button) {
-    const {manner, to} = button.dataset;
+    const {manner, to, least, most} = button.dataset;
+    if (least) return {least: Number(least), most: Number(most)};
     if (manner) return {manner, to: Number(button.closest(".mlnb-add").querySelector("select").value)};
     return to ? {to: Number(to)} : {};
   }
@@ -177,14 +192,18 @@ function render({model, el}) {
     const step = {ArrowUp: "more", ArrowDown: "fewer"}[event.key];
     if (!step || !event.target.matches('[role="spinbutton"]')) return;
     event.preventDefault();
-    find(`[data-keep="${step}"]`).click();
+    event.target.parentElement.querySelector(`[data-step="${step}"]`).click();
   });
   arrowKeys(find(".mlnb-tabs"), () => [...card.querySelectorAll("[data-tab]")],
     (tab) => openTab(tab.dataset.tab, {focus: true}));
+  arrowKeys(find('[data-region="scale"]'), () => [...card.querySelectorAll(".mlnb-choice button")],
+    (choice) => choice.focus());
 
   on("change:figure", draw);
   on("change:series", draw);
   on("change:trial", draw);
+  on("change:by_load", draw);
+  on("msg:custom", hear);
   on("change:counts", count);
   on("change:shared", () => restore("traffic"));
   start();

@@ -12,17 +12,17 @@ import traitlets
 
 from mlnb.errors import MlnbError
 from mlnb.monitoring.figures import traffic_figure
-from mlnb.scaling.memory import MemoryGauge
 from mlnb.serving.dashboard import compressed_plotly, resource
 from mlnb.serving.dashboard.regions import render_regions
 from mlnb.widgets import traffic_deeds
 from mlnb.widgets.base import Panel, resources
 from mlnb.widgets.registry_render import render_card
 from mlnb.widgets.registry_snapshot import read_card
-from mlnb.widgets.render import counted, render, render_answer, render_failure, render_static
+from mlnb.widgets.render import render, render_answer, render_failure, render_static
+from mlnb.widgets.render_replicas import render_changes
 from mlnb.widgets.render_scale import render_scale
 from mlnb.widgets.render_traffic import render_counts, render_traffic
-from mlnb.widgets.scale_view import ScaleView, follow
+from mlnb.widgets.scale_tab import ScaleTab, last_changes
 from mlnb.widgets.ticker import ticker
 from mlnb.widgets.traffic_view import TrafficView, chart_of
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.metrics import Series
     from mlnb.registry.signature import Signature
-    from mlnb.widgets.scale_view import Ended
     from mlnb.widgets.traffic_deeds import Manner
     from mlnb.workspace import Deployment, DeploymentSnapshot
 
@@ -64,7 +63,9 @@ class DeploymentPanel(Panel):
     versions = traitlets.Unicode().tag(sync=True)
     activity = traitlets.Unicode().tag(sync=True)
     footer = traitlets.Unicode().tag(sync=True)
+    answering = traitlets.Unicode().tag(sync=True)
     scale = traitlets.Unicode().tag(sync=True)
+    reason = traitlets.Unicode().tag(sync=True)
     replicas = traitlets.Unicode().tag(sync=True)
     faster = traitlets.Unicode().tag(sync=True)
     traffic = traitlets.Unicode().tag(sync=True)
@@ -74,6 +75,7 @@ class DeploymentPanel(Panel):
     shadow = traitlets.Unicode().tag(sync=True)
     compared = traitlets.Unicode().tag(sync=True)
     counts = traitlets.Dict(help="What each version of a split answered, by the cell that shows it").tag(sync=True)
+    by_load = traitlets.Bool(help="Whether the replicas follow the load, so that there is a chart").tag(sync=True)
     shared = traitlets.Int(help="Times that a split was asked for, granted or not").tag(sync=True)
     trial = traitlets.Unicode(help="Plotly figure of the experiment as JSON, new while it is looked at").tag(sync=True)
     card = traitlets.Unicode(help="The live version's model card, once its tab was opened").tag(sync=True)
@@ -86,16 +88,12 @@ class DeploymentPanel(Panel):
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._drawing = threading.RLock()  # a snapshot is drawn before the next one is taken
-        self._chart_until = self._memory_until = self._compare_until = 0.0
+        self._chart_until = self._compare_until = 0.0
+        self._scale_tab = ScaleTab(deployment, redraw=self.refresh)
         self._carded = ""  # the version whose card is shown
-        self._gauge = MemoryGauge()
-        self._memory: dict[int, int] = {}
-        self._coming: int | None = None  # replicas that are on their way
         self._adding = False  # whether a version is being made ready
         self._experiment: Experiment | None = None
         self._charted: Experiment | None = None  # the one that was drawn last
-        self._last: DeploymentSnapshot | None = None
-        self._ended: Ended | None = None
         super().__init__(deployment.name, **self._regions())
         self._unsubscribe = ticker.subscribe(self.refresh)
 
@@ -112,17 +110,14 @@ class DeploymentPanel(Panel):
         with self._drawing:
             self._show(**self._regions(), **(self._monitored() if charting else {}))
             self._draw_experiment()
+            self._draw_scaling()
 
     def _regions(self) -> dict[str, Any]:
         snapshot = self._deployment.snapshot()
-        self._ended = follow(self._ended, self._last, snapshot)
-        self._last = snapshot
-        if time.monotonic() < self._memory_until:
-            self._memory = self._gauge.read(replica.pid for replica in snapshot.replicas if replica.pid is not None)
-        scale = ScaleView(wanted=self._deployment.replicas, coming=self._coming, memory=self._memory, ended=self._ended)
+        scale = self._scale_tab.view(snapshot)
         self._experiment = self._compared(snapshot)
         traffic = TrafficView(experiment=self._experiment, busy=self._adding)
-        counts = {"counts": render_counts(snapshot, traffic)}
+        counts = {"counts": render_counts(snapshot, traffic), "by_load": snapshot.scaling is not None}
         return render(snapshot) | render_scale(snapshot, scale) | render_traffic(snapshot, traffic) | counts
 
     def _monitored(self) -> dict[str, Any]:
@@ -154,6 +149,13 @@ class DeploymentPanel(Panel):
             chart, self._charted = chart_of(self._experiment), self._experiment
             self._show(trial="" if chart is None else chart.to_json())
 
+    def _draw_scaling(self) -> None:
+        """Send the chart of the replicas to the page that looks: by a message, which no notebook stores."""
+        chart = self._scale_tab.chart()
+        with self._lock:
+            if chart is not None and not self.closed:
+                self.send({"kind": "replicas"}, buffers=[chart])
+
     def close(self) -> None:
         """Stop drawing and free the widget; the deployment goes on."""
         if not self.closed:
@@ -162,15 +164,20 @@ class DeploymentPanel(Panel):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        plain = {"text/html": render_static(self._deployment.snapshot()), "text/plain": repr(self._deployment)}
+        snapshot = self._deployment.snapshot()
+        html = render_static(snapshot)
+        if snapshot.scaling is not None:
+            html += render_changes(snapshot.scaling, last_changes(self._deployment))
+        plain = {"text/html": html, "text/plain": repr(self._deployment)}
         return {key: value for key, value in data.items() if key not in plain} | plain, metadata
 
     def _deed(self, action: str, payload: dict[str, Any]) -> Callable[[], None] | None:
         if action == "plotly":
             self.send({"kind": "plotly"}, buffers=[compressed_plotly()])
             return None
-        if action == "scale":
-            return self._scaling(int(payload["to"]))
+        if action in ("bounds", "fix", "follow", "scale"):
+            deed = self._scale_tab.deed(action, payload)
+            return None if deed is None else lambda: self._say(deed)
         if action == "add":
             return self._making_ready(int(payload["to"]), payload["manner"])
         deployment = self._deployment
@@ -202,7 +209,7 @@ class DeploymentPanel(Panel):
         self.refresh()
 
     def _weigh(self, *, looked_at: bool) -> None:
-        self._memory_until = time.monotonic() + (_LOOKED_AT if looked_at else _LEFT)
+        self._scale_tab.look(_LOOKED_AT if looked_at else _LEFT)
         self.refresh()
 
     def _compare(self, *, looked_at: bool) -> None:
@@ -233,26 +240,6 @@ class DeploymentPanel(Panel):
         finally:
             self._show(shared=self.shared + 1)  # the sliders stand where they stood, if it was refused
 
-    def _scaling(self, to: int) -> Callable[[], None] | None:
-        if self._coming is not None:
-            return None  # pressed before the page heard of it
-        self._coming = to
-        return lambda: self._scale(to)
-
-    def _scale(self, to: int) -> None:
-        before = self._deployment.replicas
-        try:
-            self.refresh()
-            self._deployment.scale(to)
-        except MlnbError as error:
-            notice = error.message
-        else:
-            notice = f"Scaled from {before} to {counted(to, 'replica')}."
-        finally:
-            self._coming = None
-        self._show(notice=escape(notice))
-        self.refresh()
-
     def _predict(self, row: dict[str, str]) -> None:
         signature = self._deployment.version.signature
         try:
@@ -271,11 +258,15 @@ class DeploymentPanel(Panel):
         return f"Stopped. {self._deployment.url} answers no more."
 
     def _attempt(self, deed: Callable[[], str]) -> None:
+        self._say(deed)
+        self._show(result="")
+
+    def _say(self, deed: Callable[[], str]) -> None:
         try:
             done = deed()
         except MlnbError as error:
             done = error.message
-        self._show(notice=escape(done), result="")
+        self._show(notice=escape(done))
         self.refresh()
 
 

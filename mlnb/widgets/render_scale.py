@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from mlnb.registry.tables import format_size
+from mlnb.widgets.render_replicas import follows, in_kernel, render_count, render_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["render_scale", "what_came"]
 
-_MINUS = "\N{MINUS SIGN}"
 _NONE = '<span class="mlnb-muted">\N{EN DASH}</span>'
+_SHARED_SERVER = "This one needs none: other deployments have replicas, and they share a server."
 _SHARED = "Proportional set size: memory that several processes share is counted in part in each"
 
 
@@ -33,77 +34,29 @@ def render_scale(snapshot: DeploymentSnapshot, view: ScaleView) -> dict[str, str
     view : ScaleView
     """
     return {
-        "scale": f"<p>{_answers_from(snapshot)}{_shared_server(snapshot, view)}</p>{_stepper(snapshot, view)}",
+        "answering": f"<p>{_answers_from(snapshot, view)}</p>",
+        "scale": render_count(snapshot, view),
+        "reason": render_reason(snapshot, view),
         "replicas": f"{_table(snapshot.replicas, view)}{_trouble(snapshot, view.ended)}",
         "faster": _acceleration(snapshot.acceleration),
     }
 
 
-def _answers_from(snapshot: DeploymentSnapshot) -> str:
+def _answers_from(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
     if snapshot.state == "stopped":
         return "It is stopped: nothing answers."
-    if _in_kernel(snapshot):
+    if in_kernel(snapshot):
         return "Answers come from this kernel: a cell that computes slows them."
+    by_load = follows(snapshot, view)
+    if by_load and not snapshot.replicas:
+        return "No replica: the next request wakes one."
     ready = sum(replica.state == "ready" for replica in snapshot.replicas)
     if not ready:
         return "No replica is ready at the moment: requests wait for the next one."
     processes = "a process" if ready == 1 else f"{ready} processes"
-    return f"Answers come from {processes} beside the kernel; a busy cell does not slow them."
-
-
-def _in_kernel(snapshot: DeploymentSnapshot) -> bool:
-    return any(replica.state == "ready" and replica.pid is None for replica in snapshot.replicas)
-
-
-def _shared_server(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
-    if view.wanted or view.coming is not None or snapshot.state == "stopped" or _in_kernel(snapshot):
-        return ""
-    return " This one needs none: other deployments have replicas, and they share a server."
-
-
-def _stepper(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
-    shown = view.wanted if view.coming is None else view.coming
-    free = view.coming is None and snapshot.state == "live"
-    hint = _hint(snapshot, view)
-    disabled = "" if free else ' aria-disabled="true"'
-    value = (
-        f'<span class="mlnb-count" role="spinbutton" tabindex="0" data-keep="replicas" aria-label="Replicas" '
-        f'aria-valuenow="{shown}" aria-valuemin="0" aria-valuetext="{shown} {hint}"{disabled}>{shown}</span>'
-    )
-    fewer = _step("One replica fewer", _MINUS, "fewer", shown - 1 if free and shown else None)
-    more = _step("One replica more", "+", "more", shown + 1 if free else None)
-    return (
-        f'<div class="mlnb-scaling"><span>Replicas</span><span class="mlnb-stepper">{fewer}{value}{more}</span>'
-        f'<span class="mlnb-muted">{hint}</span></div>'
-    )
-
-
-def _step(name: str, sign: str, keep: str, to: int | None) -> str:
-    # Disabled for who uses it, yet able to keep the focus while a replica starts.
-    target = 'aria-disabled="true"' if to is None else f'data-to="{to}"'
-    return (
-        f'<button type="button" tabindex="-1" data-action="scale" data-keep="{keep}" {target} aria-label="{name}" '
-        f'title="{name}">{sign}</button>'
-    )
-
-
-def _hint(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
-    if view.coming is not None:
-        return _on_its_way(view.coming, view.wanted)
-    if snapshot.state == "stopped":
-        return "when it is live again"
-    if view.wanted == 0:
-        return "the kernel itself answers" if _in_kernel(snapshot) else ""
-    return f"process{'' if view.wanted == 1 else 'es'} beside the kernel"
-
-
-def _on_its_way(coming: int, wanted: int) -> str:
-    more = coming - wanted
-    if coming == 0:
-        return "moving into the kernel…"
-    if abs(more) == 1:
-        return f"{'starting' if more > 0 else 'stopping'} a replica…"
-    return f"starting {more} replicas…" if more > 0 else f"stopping {-more} replicas…"
+    # With none wanted, nothing on its way: others keep the server beside the kernel.
+    shared = "" if view.wanted or view.busy or by_load else f" {_SHARED_SERVER}"
+    return f"Answers come from {processes} beside the kernel; a busy cell does not slow them.{shared}"
 
 
 def _table(replicas: Sequence[ReplicaSnapshot], view: ScaleView) -> str:

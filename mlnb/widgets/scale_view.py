@@ -40,6 +40,10 @@ class ScaleView:
         Replica processes; 0: the kernel answers.
     coming : int or None
         As many are on their way to be wanted; None if nothing is on its way.
+    bounds : tuple of (int, int) or None
+        That were asked for, where the replicas follow the load; None: a fixed number.
+    switching : bool
+        Whether it is on its way to follow the load.
     memory : mapping of int to int
         Bytes by process id, of those that were measured.
     ended : Ended or None
@@ -48,8 +52,15 @@ class ScaleView:
 
     wanted: int = 0
     coming: int | None = None
+    bounds: tuple[int, int] | None = None
+    switching: bool = False
     memory: Mapping[int, int] = field(default_factory=dict)
     ended: Ended | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was asked for is on its way."""
+        return self.switching or self.coming is not None
 
 
 def follow(ended: Ended | None, before: DeploymentSnapshot | None, now: DeploymentSnapshot) -> Ended | None:

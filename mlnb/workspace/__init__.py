@@ -12,6 +12,7 @@ __all__ = [
     "Deployment",
     "DeploymentSnapshot",
     "Workspace",
+    "autoscale",
     "deploy",
     "deployments",
     "find",
@@ -24,6 +25,7 @@ __all__ = [
 
 _workspace = Workspace()
 atexit.register(_workspace.close)
+autoscale = _workspace.autoscale
 deploy = _workspace.deploy
 deployments = _workspace.deployments
 find = _workspace.find

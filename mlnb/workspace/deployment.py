@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, StoppedError
 from mlnb.monitoring.metrics import words_of
 from mlnb.registry import history
-from mlnb.workspace.monitored import Monitored
+from mlnb.workspace.scaled import Scaled
 from mlnb.workspace.snapshot import DeploymentSnapshot
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ __all__ = ["Deployment"]
 _log = logging.getLogger(__name__)
 
 
-class Deployment(Monitored):
+class Deployment(Scaled):
     """A model that is being served, under one name. As a context manager it stops at the end.
 
     :func:`mlnb.deploy` makes it. There is one for each name: deploying a name again gives the same object, live again
@@ -56,18 +56,16 @@ class Deployment(Monitored):
         ``http://127.0.0.1:PORT/models/NAME``; the same for every version.
     version : ModelVersion
         The one that is live, or was last.
-    replicas : int
-        Processes that answer; 0: the kernel does.
     acceleration : Acceleration or None
         What was found when a faster form of the model was asked for.
     """
 
     def __init__(self, workspace: Workspace, registry: ModelRegistry, version: ModelVersion) -> None:
+        super().__init__()
         self.name = version.name
         self.registry = registry
         self.version = version
         self.url = ""
-        self.replicas = 0
         self.acceleration: Acceleration | None = None
         self._workspace = workspace
         self._live = False
@@ -156,23 +154,6 @@ class Deployment(Monitored):
 
         split = self._hosted.split if self._live and self._hosted is not None else None
         return describe(self.version) | ({} if split is None else {"shares": split.shares})
-
-    def scale(self, replicas: int) -> Deployment:
-        """Answer from as many processes beside the kernel; 0: from the kernel. No request fails because of it.
-
-        Parameters
-        ----------
-        replicas : int
-            While another deployment has replicas, 0 means one as well: they share a server.
-
-        Raises
-        ------
-        InvalidInputError
-            If it is no whole number from 0.
-        MlnbError
-            If a replica does not start; then all stays as it was.
-        """
-        return self._workspace.scale(self.name, replicas)
 
     def rollback(self, *, to: int | None = None, reason: str = "") -> Deployment:
         """Make the version live, alone, that was live before, or version ``to``. No request fails because of it.
@@ -436,7 +417,8 @@ class Deployment(Monitored):
             return self
         manner, watching, callbacks = self._hosted.manner, self._hosted.watching, self._callbacks_before
         self._workspace.deploy(
-            str(self.version), registry=self.registry, replicas=manner.replicas, policy=manner.policy,
+            str(self.version), registry=self.registry, replicas=self._hosted.autoscale or manner.replicas,
+            policy=manner.policy,
             timeout=manner.timeout, accelerate=self.acceleration is not None, log=watching.log or False,
         )  # fmt: skip
         self._rewatch(watching.rules, watching.webhooks)
@@ -459,7 +441,7 @@ class Deployment(Monitored):
             previous=self._previous if self._before is None else self._before.number, metrics=self._metrics(),
             replicas=replicas, trouble="" if seen is None else seen.trouble, acceleration=self.acceleration,
             traffic=None if seen is None else seen.traffic, alerts=() if seen is None else seen.alerts,
-            log=None if seen is None else seen.log,
+            log=None if seen is None else seen.log, scaling=None if seen is None else seen.scaling,
         )  # fmt: skip
 
     def _observed(self) -> ServiceSnapshot | None:
@@ -480,11 +462,9 @@ class Deployment(Monitored):
         if not self._workspace._hosting.beside or not self._live:
             return "in kernel"
         ready = sum(replica.state == "ready" for replica in replicas)
+        if not replicas and self._served.autoscale is not None:
+            return "asleep"
         return "1 process" if ready == 1 else f"{ready} processes"
-
-    def _scaled(self, replicas: int) -> None:
-        self.replicas = replicas
-        self._hosted = self._hosted.scaled(replicas) if self._hosted else None
 
     def _go_live(
         self, hosted: Hosted, models: Mapping[int, Any], action: Action, *, about: ModelVersion | None = None,
@@ -529,7 +509,7 @@ class Deployment(Monitored):
         if not (self._live and self.version == hosted.version):
             self._since = datetime.now(UTC)
         self.registry, self.version = hosted.registry, hosted.version
-        self.replicas, self.acceleration = hosted.replicas, hosted.live.acceleration
+        self.acceleration = hosted.live.acceleration
         self._variants |= {one.version.number: one for one in hosted.variants}
         self._hosted = hosted
         self._live = True
@@ -600,6 +580,7 @@ class Deployment(Monitored):
             return False
         with suppress(MlnbError):
             self.view()  # what it shows from now on
+            self._learn_decisions()
         self._callbacks_before, self._callbacks = self._callbacks, ()
         self._live = False
         self._variants.clear()  # each holds a registry, with all that it has read

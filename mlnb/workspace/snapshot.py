@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlnb.registry import ModelVersion
     from mlnb.scaling.acceleration.acceleration import Acceleration
     from mlnb.scaling.pool import ReplicaSnapshot
+    from mlnb.scaling.scaling_snapshot import ScalingSnapshot
     from mlnb.serving.snapshots import TrafficSnapshot
 
 __all__ = ["DeploymentSnapshot"]
@@ -49,6 +50,8 @@ class DeploymentSnapshot:
     alerts : tuple of AlertState
     log : LogState or None
         None where predictions are not logged.
+    scaling : ScalingSnapshot or None
+        How the replicas follow the load; None where their number is fixed, or it is stopped.
     """
 
     name: str
@@ -68,6 +71,7 @@ class DeploymentSnapshot:
     traffic: TrafficSnapshot | None = None
     alerts: tuple[AlertState, ...] = ()
     log: LogState | None = None
+    scaling: ScalingSnapshot | None = None
 
     @property
     def dashboard_url(self) -> str:

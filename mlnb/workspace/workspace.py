@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from mlnb.registry import ModelVersion
     from mlnb.registry.history import Action
     from mlnb.scaling.acceleration.acceleration import Acceleration
+    from mlnb.scaling.autoscale import Autoscale
+    from mlnb.scaling.policies.decision import ScalingPolicy
+    from mlnb.scaling.policies.schedule import Schedule
     from mlnb.serving.canary import CanaryPlan
     from mlnb.serving.hosting import Hosted, Hosting
     from mlnb.serving.plan import Manner, Watching
@@ -68,7 +71,7 @@ class Workspace:
         registry: ModelRegistry | str | Path | None = None,
         serializer: str | None = None,
         by_value: Sequence[ModuleType] = (),
-        replicas: int | None = None,
+        replicas: int | str | tuple[int, int] | Autoscale | None = None,
         accelerate: bool | None = None,
         policy: str | None = None,
         timeout: float | None = None,
@@ -94,8 +97,9 @@ class Workspace:
         serializer : str, optional
         by_value : sequence of modules
             As :meth:`ModelRegistry.register` takes them.
-        replicas : int, optional
-            Processes beside the kernel that answer; 0: the kernel does. Default: as it is live, else 0.
+        replicas : int, str or tuple, optional
+            Processes beside the kernel that answer; 0: the kernel does. Bounds, such as ``"1:4"``, let their number
+            follow the load, as :meth:`Deployment.autoscale` does. Default: as it is live, else 0.
         accelerate : bool, optional
             Let a faster form of the model answer, if there is one that gives the same answers. Default: as
             it is live, else False.
@@ -139,7 +143,7 @@ class Workspace:
             turn = self._turns.setdefault(serving_name, threading.Lock())
         # Storing and loading take their time, on a bucket above all: other names go on meanwhile.
         with turn, self._server_on(port):  # first: a port that is taken must leave the registry as it was
-            manner = self._manner(serving_name, replicas=replicas, policy=policy, timeout=timeout)
+            manner, autoscale = self._manner(serving_name, replicas=replicas, policy=policy, timeout=timeout)
             wanted = self._watching(serving_name, where, log=log)  # which refuses what is none
             if stored:
                 version = _existing(where, model, name=name, **given)
@@ -155,7 +159,7 @@ class Workspace:
                 accelerate = before is not None and before._live and before.acceleration is not None
             return self._serve(
                 where, version, "deployed", manner=manner, accelerate=accelerate, example=example,
-                watching=wanted,
+                watching=wanted, autoscale=autoscale,
             )  # fmt: skip
 
     def scale(self, name: str, replicas: int) -> Deployment:
@@ -170,8 +174,35 @@ class Workspace:
         deployment = self.find(name)
         with self._turns[name]:
             self._hosting.scale(name, _checked_replicas(replicas))
-            deployment._scaled(replicas)
+            deployment._adopt(deployment._served.scaled(replicas))
             deployment._mark("scaled", f"scaled to {replicas}")
+        return deployment
+
+    def autoscale(
+        self, name: str, least: int = 1, most: int = 4, *, target: float | None = None,
+        policy: ScalingPolicy | str | None = None, p95: float | str | None = None, p99: float | str | None = None,
+        schedules: Sequence[Schedule] = (), idle: float | str = "5m", forecast: bool = False,
+    ) -> Deployment:  # fmt: skip
+        """Let the number of replicas follow the load; see :meth:`Deployment.autoscale`.
+
+        Raises
+        ------
+        NotDeployedError, InvalidInputError
+        MlnbError
+            If no replica starts; then all stays as it was.
+        """
+        from mlnb.scaling.autoscale import Autoscale
+
+        autoscale = Autoscale.of(
+            least, most, target=target, policy=policy, p95=p95, p99=p99, schedules=schedules, idle=idle,
+            forecast=forecast,
+        )  # fmt: skip
+        deployment = self.find(name)
+        with self._turns[name], self._server_on(None):
+            hosted = deployment._served.autoscaled(autoscale)
+            self._hosting.serve(hosted)
+            deployment._adopt(hosted)
+            deployment._mark("scaled", f"scaled by load: {autoscale.words}")
         return deployment
 
     def rollback(self, name: str, *, to: int | None = None, reason: str = "") -> Deployment:
@@ -204,8 +235,8 @@ class Workspace:
                 deployment._go_live(known, {}, "rolled back", reason=reason)
                 return deployment
             return self._serve(
-                registry, version, "rolled back", manner=self._manner(name),
-                accelerate=deployment.acceleration is not None, reason=reason,
+                registry, version, "rolled back", manner=deployment._served.manner,
+                autoscale=deployment._served.autoscale, accelerate=deployment.acceleration is not None, reason=reason,
             )  # fmt: skip
 
     def split(
@@ -420,21 +451,31 @@ class Workspace:
         return version_table(where, name, live=live, shown=shown)
 
     def _manner(
-        self, name: str, *, replicas: int | None = None, policy: str | None = None, timeout: float | None = None
-    ) -> Manner:
-        """Return how a name is to be served: as asked, else as it is."""
+        self, name: str, *, replicas: int | str | tuple[int, int] | Autoscale | None, policy: str | None,
+        timeout: float | None,
+    ) -> tuple[Manner, Autoscale | None]:  # fmt: skip
+        """Return how a name is to be served, and how its replicas follow the load: as asked, else as it is."""
+        from mlnb.scaling.autoscale import Autoscale, replicas_of
         from mlnb.scaling.balancing import policy_named
         from mlnb.serving.plan import Manner
 
         known = self._deployments.get(name)
-        before = known._hosted.manner if known and known._live and known._hosted else Manner()
+        hosted = known._hosted if known and known._live else None
+        before = hosted.manner if hosted else Manner()
         if timeout is not None and not 0 < timeout < float("inf"):
             raise InvalidInputError(f"timeout={timeout!r}: a number of seconds above 0 is needed.")
-        return Manner(
-            replicas=before.replicas if replicas is None else _checked_replicas(replicas),
+        count, autoscale = before.replicas, hosted.autoscale if hosted else None
+        if isinstance(replicas, Autoscale):
+            autoscale = replicas
+        elif replicas is not None:
+            wanted = replicas_of(replicas)
+            count, autoscale = (wanted, None) if isinstance(wanted, int) else (count, Autoscale.of(*wanted))
+        manner = Manner(
+            replicas=count,
             policy=before.policy if policy is None else policy_named(policy).name,
             timeout=before.timeout if timeout is None else timeout,
         )
+        return manner, autoscale
 
     def _watching(self, name: str, registry: ModelRegistry, *, log: Any = None) -> Watching:
         """Return how a name is to be watched: as asked, else as it is."""
@@ -453,7 +494,7 @@ class Workspace:
 
     def _serve(
         self, registry: ModelRegistry, version: ModelVersion, action: Action, *, manner: Manner, accelerate: bool,
-        example: Any = None, reason: str = "", watching: Watching | None = None,
+        autoscale: Autoscale | None, example: Any = None, reason: str = "", watching: Watching | None = None,
     ) -> Deployment:  # fmt: skip
         from mlnb.serving.hosting import Hosted, Variant, load
 
@@ -464,6 +505,8 @@ class Workspace:
             registry=registry, live=Variant(version=version, acceleration=acceleration), manner=manner,
             watching=self._watching(version.name, registry) if watching is None else watching,
         )  # fmt: skip
+        if autoscale is not None:
+            hosted = hosted.autoscaled(autoscale)
         deployment = self._deployments.get(version.name) or Deployment(self, registry, version)
         deployment._go_live(hosted, {version.number: model}, action, reason=reason)
         with self._lock:

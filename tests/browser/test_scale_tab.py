@@ -76,7 +76,7 @@ def pid_of(card: Locator, replica: int) -> int:
 
 
 def test_a_person_scales_up_and_down_again(page: Page, card: Locator) -> None:
-    header, answers = card.locator(".mlnb-header"), card.locator('[data-region="scale"] p')
+    header, answers = card.locator(".mlnb-header"), card.locator('[data-region="answering"] p')
     expect(answers).to_have_text("Answers come from this kernel: a cell that computes slows them.")
     expect(replicas(card)).to_contain_text(["the kernel"])
     expect(card.get_by_role("button", name="One replica fewer")).to_have_attribute("aria-disabled", "true")
@@ -113,6 +113,8 @@ def test_a_person_scales_up_and_down_again(page: Page, card: Locator) -> None:
 
 def test_it_is_used_by_keyboard(page: Page, card: Locator) -> None:
     card.get_by_role("tab", name="Scale").focus()
+    page.keyboard.press("Tab")
+    expect(card.get_by_role("radio", name="Fixed")).to_be_focused()
     page.keyboard.press("Tab")
     count = card.get_by_role("spinbutton", name="Replicas")
     expect(count).to_be_focused()

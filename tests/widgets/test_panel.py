@@ -111,7 +111,7 @@ def test_it_scales_and_says_so_meanwhile(panel: DeploymentPanel, monkeypatch: py
         return scale(deployment, replicas)
 
     monkeypatch.setattr(Deployment, "scale", slow)
-    assert "from this kernel" in panel.scale
+    assert "from this kernel" in panel.answering
     thread = panel.act("scale", to=2)
     assert thread is not None
     wait_until(lambda: "starting 2 replicas…" in panel.scale)
@@ -119,17 +119,17 @@ def test_it_scales_and_says_so_meanwhile(panel: DeploymentPanel, monkeypatch: py
     may_go.set()
     thread.join(60)
     assert panel.notice == "Scaled from 0 to 2 replicas."
-    assert "2 processes beside the kernel" in panel.scale
+    assert "2 processes beside the kernel" in panel.answering
     assert "v2 live · 2 processes" in panel.header
     press(panel, "scale", to=0)
     assert panel.notice == "Scaled from 2 to 0 replicas."
-    assert "from this kernel" in panel.scale
+    assert "from this kernel" in panel.answering
 
 
 def test_scaling_that_fails_leaves_all_as_it_was(panel: DeploymentPanel) -> None:
     press(panel, "scale", to=1000)
     assert panel.notice.startswith("1000 replicas: a whole number")
-    assert "from this kernel" in panel.scale
+    assert "from this kernel" in panel.answering
     assert 'data-to="1"' in panel.scale
     panel.deployment.stop()
     press(panel, "scale", to=1)

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html import unescape
 from typing import Any
 
 import pytest
-from snapshots import HOSTILE, NOW, check, snapshot
+from snapshots import HOSTILE, NOW, check, snapshot, text
 
 from mlnb.scaling.acceleration.acceleration import Acceleration
 from mlnb.scaling.pool import ReplicaSnapshot
@@ -30,12 +29,6 @@ def render_scale(shown: DeploymentSnapshot, view: ScaleView) -> str:
     return "".join(tab.render_scale(shown, view).values())
 
 
-def text(html: str) -> str:
-    """Return what one reads."""
-    check(html)
-    return " ".join(unescape(re.sub("<[^>]+>", " ", html)).split())
-
-
 def disabled(html: str) -> list[str]:
     return re.findall(r'data-keep="(fewer|more|replicas)"[^>]* aria-disabled="true"', html)
 
@@ -43,11 +36,11 @@ def disabled(html: str) -> list[str]:
 def test_in_the_kernel() -> None:
     html = render_scale(snapshot(replicas=(IN_KERNEL,)), ScaleView())
     says = text(html)
-    assert says.startswith("Answers come from this kernel: a cell that computes slows them. Replicas")
+    assert says.startswith("Answers come from this kernel: a cell that computes slows them. Replicas Fixed By load")
     assert "0 + the kernel itself answers" in says
     assert says.endswith("1 ready the kernel 3 12 \N{EN DASH}")
     assert disabled(html) == ["fewer"]
-    assert 'data-keep="more" data-to="1"' in html
+    assert 'data-keep="more" data-action="scale" data-to="1"' in html
 
 
 def test_on_two_processes() -> None:
@@ -56,8 +49,8 @@ def test_on_two_processes() -> None:
     assert says.startswith("Answers come from 2 processes beside the kernel; a busy cell does not slow them.")
     assert "2 + processes beside the kernel" in says
     assert "1 ready 811 1,200 48,000 61 MB 2 ready 812 300 900 1.3 GB together 1,500 48,900 1.4 GB" in says
-    assert 'data-keep="fewer" data-to="1"' in html
-    assert 'data-keep="more" data-to="3"' in html
+    assert 'data-keep="fewer" data-action="scale" data-to="1"' in html
+    assert 'data-keep="more" data-action="scale" data-to="3"' in html
     assert disabled(html) == []
     assert 'role="spinbutton"' in html
     assert 'aria-valuenow="2"' in html

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import orjson
 
+from mlnb.durations import seconds_of
 from mlnb.errors import InvalidInputError
 from mlnb.events import PredictionEvent
-from mlnb.durations import seconds_of
 from mlnb.monitoring.outcomes import Label
 from mlnb.monitoring.prediction_log.documents import read_document
 from mlnb.monitoring.prediction_log.keys import clean, key_of

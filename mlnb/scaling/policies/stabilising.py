@@ -1,0 +1,233 @@
+"""Keeps a number of replicas from swinging: windows that a recommendation must last, and rates of change."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import TYPE_CHECKING, NamedTuple
+
+from mlnb.durations import span_text
+from mlnb.errors import InvalidInputError
+from mlnb.scaling.policies.decision import ScalingDecision
+
+if TYPE_CHECKING:
+    from mlnb.scaling.policies.decision import ScalingSample
+
+__all__ = ["MOST", "Rate", "Settled", "Stabiliser", "hold", "in_range", "known", "late", "whole"]
+
+MOST = 1_000_000  # replicas that a rule may want; what there may be is for the bounds
+
+
+def in_range(given: float, *, what: str, least: float, most: float = math.inf, unit: str = "") -> None:
+    """Refuse what is no number from ``least`` to ``most``, infinity and NaN too.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    number = isinstance(given, Real) and not isinstance(given, bool)
+    if not (number and least <= given <= most and given < math.inf):
+        upper = "" if most == math.inf else f" to {most:g}"
+        raise InvalidInputError(
+            f"{what}={given!r:.40}: a number{unit and ' of '}{unit} from {least:g}{upper} is needed."
+        )
+
+
+def known(value: float | None) -> bool:
+    """Say whether a figure of a sample was measured."""
+    return value is not None and 0 <= value < math.inf
+
+
+def whole(replicas: float) -> int:
+    """Return as many replicas as are enough: from 1 on, since whether there are none is for the bounds to say."""
+    return max(1, math.ceil(min(replicas, MOST)))
+
+
+def hold(sample: ScalingSample, *, metric: str, target: float | None, reason: str) -> ScalingDecision:
+    """Return the decision to leave all as it is."""
+    return ScalingDecision(
+        sample=sample, metric=metric, value=None, target=target, wanted=sample.desired, desired=sample.desired,
+        rule="hold", window=0.0, reason=reason,
+    )  # fmt: skip
+
+
+def late(sample: ScalingSample, last: ScalingDecision | None) -> ScalingDecision | None:
+    """Return the last decision again for a sample that is no newer than its; None for one that is."""
+    if last is None or not sample.at <= last.sample.at:
+        return None
+    reason = "a sample that came late changes nothing"
+    return replace(last, sample=sample, wanted=last.desired, rule="hold", window=0.0, reason=reason, applied=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """How fast the number of replicas may change: by a number or a factor, whichever allows more, within some time.
+
+    Attributes
+    ----------
+    seconds : float
+    replicas : int
+        That may come, or go, within these seconds.
+    factor : float
+        As how many times as many there may be at their end, or as few.
+
+    Raises
+    ------
+    InvalidInputError
+        If one is no such number, or nothing may ever change.
+    """
+
+    seconds: float
+    replicas: int = 0
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        in_range(self.seconds, what="seconds", least=0.001, unit="seconds")
+        in_range(self.replicas, what="replicas", least=0)
+        in_range(self.factor, what="factor", least=1)
+        if not self.replicas and self.factor == 1:
+            raise InvalidInputError("replicas=0, factor=1: with this rate nothing ever changes; give one of them more.")
+
+    def highest(self, since: int) -> int:
+        """Return how many there may be, of so many when the time began."""
+        return max(since + int(self.replicas), int(since * self.factor))
+
+    def lowest(self, since: int) -> int:
+        """Return how few there may be, of so many when the time began."""
+        return min(since - int(self.replicas), math.ceil(since / self.factor))
+
+
+class Settled(NamedTuple):
+    """How many replicas there are to be after windows and rates, and which of them settled it."""
+
+    desired: int
+    rule: str  # "" if what was wanted
+    window: float
+    words: str
+
+
+class _Extreme:
+    """The largest of what came within a window; the smallest with ``sign`` -1."""
+
+    __slots__ = ("_kept", "_sign", "seconds")
+
+    def __init__(self, seconds: float, sign: int) -> None:
+        self.seconds = seconds
+        self._sign = sign
+        self._kept: deque[tuple[float, int]] = deque()  # ever smaller: the others can never be the largest again
+
+    def add(self, at: float, count: int) -> int:
+        """Take one in, and return the extreme one."""
+        kept, value = self._kept, count * self._sign
+        while kept and kept[-1][1] <= value:
+            kept.pop()
+        kept.append((at, value))
+        while kept[0][0] < at - self.seconds:
+            kept.popleft()
+        return kept[0][1] * self._sign
+
+
+class _Changes:
+    """How many replicas came and went lately."""
+
+    __slots__ = ("_current", "_kept", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._current: int | None = None
+        self._kept: deque[tuple[float, int]] = deque()
+
+    def add(self, at: float, current: int) -> None:
+        if self._current is not None and current != self._current:
+            self._kept.append((at, current - self._current))
+        self._current = current
+        while self._kept and self._kept[0][0] <= at - self._seconds:
+            self._kept.popleft()
+
+    def came(self, within: float) -> int:
+        return sum(change for at, change in self._kept if change > 0 and at > within)
+
+    def went(self, within: float) -> int:
+        return -sum(change for at, change in self._kept if change < 0 and at > within)
+
+
+class Stabiliser:
+    """Turns what a rule wants at each moment into a number that does not swing.
+
+    More than there are: the fewest that were wanted within ``up_window``. Fewer: the most within ``down_window``. So
+    after a step up none is taken back within the ``down_window``, nor one added within the ``up_window`` after a step
+    down. The Kubernetes HPA does the same:
+    https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#stabilization-window.
+
+    Parameters
+    ----------
+    up_window, down_window : float
+        Seconds.
+    up, down : Rate, optional
+        How fast it may change.
+    """
+
+    def __init__(
+        self, *, up_window: float, down_window: float, up: Rate | None = None, down: Rate | None = None
+    ) -> None:
+        self._fewest = _Extreme(up_window, -1)
+        self._most = _Extreme(down_window, 1)
+        self._up, self._down = up, down
+        self._changes = _Changes(max((rate.seconds for rate in (up, down) if rate is not None), default=0.0))
+        self._began = False
+
+    def settle(self, sample: ScalingSample, wanted: int) -> Settled:
+        """Return what is to be done of what is wanted now.
+
+        Parameters
+        ----------
+        sample : ScalingSample
+            Newer than those before.
+        wanted : int
+            Replicas.
+        """
+        at, current = sample.at, sample.desired
+        if not self._began:  # as though what there is had been wanted so far
+            self._began = True
+            self._fewest.add(at - sample.interval, current)
+            self._most.add(at - sample.interval, current)
+        fewest, most = self._fewest.add(at, wanted), self._most.add(at, wanted)
+        if self._up is not None or self._down is not None:
+            self._changes.add(at, current)
+        if fewest > current:
+            return self._more(at, current, wanted, fewest)
+        if most < current:
+            return self._fewer(at, current, wanted, most)
+        if wanted == current:
+            return Settled(current, "", 0.0, "")
+        return self._waits(current, wanted)
+
+    def _waits(self, current: int, wanted: int) -> Settled:
+        up = wanted > current
+        window = self._fewest.seconds if up else self._most.seconds
+        last = "fewer were enough" if up else "more were needed"
+        return Settled(current, "stabilised", window, f"{last} within the last {span_text(window)}")
+
+    def _more(self, at: float, current: int, wanted: int, fewest: int) -> Settled:
+        rate, window = self._up, self._fewest.seconds
+        if rate is not None:
+            limit = max(current, rate.highest(current - self._changes.came(at - rate.seconds)))
+            if limit < fewest:
+                return Settled(
+                    limit, "rate", rate.seconds, f"no faster than the rate of {span_text(rate.seconds)} allows"
+                )
+        words = f"as few as were wanted within the last {span_text(window)}" if fewest < wanted else ""
+        return Settled(fewest, words and "stabilised", window, words)
+
+    def _fewer(self, at: float, current: int, wanted: int, most: int) -> Settled:
+        rate, window = self._down, self._most.seconds
+        if rate is not None:
+            limit = min(current, rate.lowest(current + self._changes.went(at - rate.seconds)))
+            if limit > most:
+                return Settled(
+                    limit, "rate", rate.seconds, f"no faster than the rate of {span_text(rate.seconds)} allows"
+                )
+        words = f"as many as were wanted within the last {span_text(window)}" if most > wanted else ""
+        return Settled(most, words and "stabilised", window, words)
