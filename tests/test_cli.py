@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sklearn.dummy import DummyClassifier
 
 import mlnb
 from mlnb import ModelRegistry, cli
+from mlnb.scaling.autoscale import Autoscale
 
 CONSTANT = DummyClassifier().fit([[0.0], [1.0]], [1, 1])
 
@@ -184,14 +186,14 @@ def test_trust(
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Let `mlnb serve` go no further than what it is to serve; return what each was told of watching."""
+    """Let `mlnb serve` go no further than what it is to serve; return what each was told."""
     from mlnb.serving import standalone
 
     told: list[Any] = []
 
     class Stops:
-        def __init__(self, *_: Any, watching: Any, **__: Any) -> None:
-            told.append(watching)
+        def __init__(self, *_: Any, **given: Any) -> None:
+            told.append(SimpleNamespace(**given))
 
         def run(self) -> None:
             pass
@@ -214,7 +216,7 @@ def test_serve_logs_what_it_is_told_to(people: ModelRegistry, said: Any, served:
     said("serve", "people", "--log-to", str(tmp_path / "log.sqlite"), "--leave-out", "age", "--leave-out", "name",
          "--hash", "mail")  # fmt: skip
     said("serve", "people", "--log", "--no-inputs")
-    nothing, usual, hiding, answers = [watching.log for watching in served]
+    nothing, usual, hiding, answers = [given.watching.log for given in served]
     assert nothing is None
     assert usual.file == tmp_path / "models" / "predictions.sqlite"
     assert (usual.leave_out, usual.hashed, usual.inputs) == ((), (), True)
@@ -228,15 +230,32 @@ def test_serve_watches_what_it_is_told_to(people: ModelRegistry, said: Any, serv
 
     said("serve", "people")
     said("serve", "people", "--alert", "p99 > 2 s for 1 minute", "--alert", "drift > 0%", "--webhook", "http://a/b")
-    usual, own = served
+    usual, own = [given.watching for given in served]
     assert (usual.rules, usual.webhooks) == (DEFAULT_RULES, ())
     assert [rule.name for rule in own.rules] == ["p99 > 2 s for 1m", "drift > 0 %"]
     assert own.webhooks == ("http://a/b",)
 
 
+def test_serve_scales_as_it_is_told_to(people: ModelRegistry, said: Any, served: list[Any]) -> None:
+    said("serve", "people")
+    said("serve", "people", "--replicas", "1:4", "--p95", "50ms")
+    said("serve", "people", "--replicas", "0:2", "--scaling", "queue wait", "--target", "20", "--idle", "10m")
+    said("serve", "people", "--replicas", "3:4", "--forecast")
+    fixed, objective, asleep, ahead = served
+    assert (fixed.autoscale, fixed.manner.replicas) == (None, 0)
+    assert (objective.autoscale, objective.manner.replicas) == (Autoscale.of(1, 4, p95="50ms"), 1)
+    assert asleep.autoscale == Autoscale.of(0, 2, policy="queue wait", target=20, idle="10m")
+    assert asleep.manner.replicas == 1
+    assert (ahead.autoscale, ahead.manner.replicas) == (Autoscale.of(3, 4, forecast=True), 3)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (["--p95", "50ms"], "--p95 says how replicas follow the load; add bounds: --replicas 1:4.\n"),
+        (["--replicas", "2", "--scaling", "cpu"], "--scaling says how replicas follow the load; add bounds"),
+        (["--forecast"], "--forecast says how replicas follow the load; add bounds"),
+        (["--replicas", "1:4", "--scaling", "nope"], "policy='nope': there is no such policy; "),
         (["--log", "--leave-out", "agee"], "people:1 has no field 'agee' to hide; did you mean 'age'? There are: "),
         (["--log", "--hash", "Name"], "people:1 has no field 'Name' to hide; did you mean 'name'?"),
         (["--leave-out", "age"], "--leave-out, --hash and --no-inputs say what is not logged; add --log.\n"),
@@ -290,6 +309,11 @@ def test_what_is_not_there_is_one_line(iris: ModelRegistry, capsys: pytest.Captu
             ["alias", "iris", "a", "1", "--expected", "x"],
             "mlnb: argument --expected: invalid number or 'none' value: 'x'",
         ),
+        (
+            ["serve", "iris", "--replicas", "4:1"],
+            "mlnb: argument --replicas: At least 4 and at most 1 replicas cannot both hold",
+        ),
+        (["serve", "iris", "--replicas", "x"], "mlnb: argument --replicas: replicas='x': a whole number from 0 to 64 "),
         (["serve", "iris", "--log-to", ""], "mlnb: argument --log-to: invalid database value: ''; `mlnb serve -h` "),
     ],
 )

@@ -263,7 +263,6 @@ class Admission:
     def emptied(self, now: float) -> None:
         """Learn that nothing waits at ``now``."""
         self._empty_at = now
-        self._burst = _BURST
 
     def woken(self, now: float, *, wait: float) -> None:
         """Learn that the first replica is there, for a queue that will take it ``wait`` seconds.
@@ -288,7 +287,8 @@ class Admission:
         batch = times.estimate(times.most_rows)
         wait = times.wait(waiting, replicas=replicas)
         burst = times.alike or now - self._empty_at <= _STANDING  # a new queue's first batches tell nothing yet
-        allowed = self._burst if burst else min(_BURST, max(_PATIENT, _BATCHES * batch))
+        most = self._burst if now < self._empty_at else _BURST
+        allowed = most if burst else min(_BURST, max(_PATIENT, _BATCHES * batch))
         if wait <= allowed:
             return None
         return Refusal(f"{waiting:,} rows wait already, for about {wait:.2g} s", max(1, ceil(wait)))

@@ -8,7 +8,8 @@ from typing import NamedTuple
 __all__ = ["MachineLimit", "machine_limit"]
 
 _RESERVE, _RESERVED_PART = 0.5e9, 0.1  # bytes of memory that are left free, and the part of it where that is less
-_NEAR = 0.1  # of a core: what keeps 1.04 busy keeps one busy
+_WHOLE = 0.9  # of a core: what keeps as much busy keeps one busy, and 1.2 is still one
+_LEAST = 0.01  # of a core: nothing needs less than is measured
 
 
 class MachineLimit(NamedTuple):
@@ -63,8 +64,7 @@ def machine_limit(
 def _by_cores(cores: float, each: float | None) -> MachineLimit:
     if each is None or each <= 0:
         return MachineLimit()
-    whole = round(each)
-    counted = whole if abs(each - whole) <= _NEAR * whole else each
+    counted = max(1, round(each)) if each >= _WHOLE else max(each, _LEAST)
     words = f"{cores:g} core" if cores == 1 else f"{cores:g} cores"
     of_one = f"{each:.2f} of one busy" if each < 1 else f"{each:.1f} busy"
     return MachineLimit(max(1, floor(cores / counted + 1e-9)), f"{words}: each replica keeps {of_one}")

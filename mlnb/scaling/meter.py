@@ -21,7 +21,8 @@ __all__ = ["Meter", "Metered"]
 _GAP = 10.0  # intervals after which what was counted tells nothing of now: the machine slept, or this process was held
 _SHORT = 0.5  # of an interval: what was counted in less is too little to make rates of
 _MINUTE = 60.0  # seconds for which an end is remembered
-_WORKED, _KEPT = 0.5, 0.9  # busy seconds from which the cores of a replica are known, and what is kept at each sample
+_WORKED, _KEPT = 0.2, 0.95  # busy seconds from which the cores of a replica are known, and what is kept at each sample
+_STEADY = 0.1  # part by which they must seem to differ to be believed, so that the limit of a machine stays what it is
 
 
 class Metered(Protocol):
@@ -85,6 +86,7 @@ class Meter:
         self._crashes: deque[tuple[float, int]] = deque()
         self._size: int | None = None
         self._worked = self._computed = 0.0  # seconds that replicas were busy, and of CPU; the latest count most
+        self._cores: float | None = None
 
     def sample(
         self, pools: Sequence[Metered], *, desired: int | None, at: float, wall: float, p95: float | None
@@ -131,7 +133,7 @@ class Meter:
     @property
     def cores(self) -> float | None:
         """Cores that a replica keeps busy while it works; None if none has worked long enough."""
-        return self._computed / self._worked if self._worked >= _WORKED else None
+        return self._cores
 
     @property
     def sized(self) -> bool:
@@ -152,17 +154,24 @@ class Meter:
         return base if base is not None and 0 < at - base.at <= _GAP * self._interval else None
 
     def _learn(self, now: _Moment, before: _Moment, usages: Mapping[Metered, _Usage]) -> None:
-        """Learn how many cores a replica keeps busy; not counting the time in which it was given none."""
+        """Learn how many cores a replica keeps busy, as if it had not had to wait for one.
+
+        It may have waited before or after what it was asked to do, too, so this makes it one core at most.
+        """
         used = waited = 0.0
         for pid in now.cpu.keys() & before.cpu.keys():
             used += now.cpu[pid].used - before.cpu[pid].used
             waited += now.cpu[pid].waited - before.cpu[pid].waited
         busy = sum(usage.busy for usage in usages.values())
-        worked = max(busy - waited, busy * 0.1)
+        worked = max(busy - waited, min(busy, used))
         if busy > 0:
             kept = _KEPT ** min(1.0, busy / (now.at - before.at))
             self._worked = self._worked * kept + worked
             self._computed = self._computed * kept + used
+        if self._worked >= _WORKED:
+            cores, known = self._computed / self._worked, self._cores
+            if known is None or abs(cores - known) > _STEADY * known:
+                self._cores = cores
 
     def _ended(self, at: float, before: _Moment | None, readings: Mapping[Metered, PoolReading]) -> int:
         """Return how many replicas ended by themselves within the last minute."""

@@ -227,7 +227,7 @@ class ReplicaPool:
         if self._waiting_rows > self.times.most_rows:  # else the next batch takes them all
             refusal = self._admission.refusal(
                 now=self._loop.time(), waiting=self._waiting_rows, rows=job.count, times=self.times,
-                replicas=0 if self._wakes else max(1, len(self._idle) + len(self._running)),
+                replicas=0 if self._wakes or not self.desired else max(1, len(self._idle) + len(self._running)),
             )  # fmt: skip
             if refusal is not None:
                 raise OverloadedError(

@@ -81,7 +81,6 @@ class Gateway(Readings):
     def __init__(self, zygotes: Zygotes | None = None) -> None:
         super().__init__()
         self.moving = False
-        self._following.resume()
         self._entries: dict[str, _Entry] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rng = random.Random()  # noqa: S311 - shares out work, keeps no secret
@@ -504,6 +503,7 @@ class Gateway(Readings):
     async def moved(self) -> None:
         """Decide on canaries from now on: all that was known elsewhere is known here."""
         self.moving = False
+        self._following.resume()
         for one in self.served.values():
             if one.observer.rollout is not None:
                 one.observer.rollout.start()

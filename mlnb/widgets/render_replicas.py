@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 __all__ = ["follows", "in_kernel", "render_changes", "render_count", "render_reason"]
 
 _MINUS = "\N{MINUS SIGN}"
+_STOPPED = "when it is live again"
 _DISABLED = 'aria-disabled="true"'
 
 
 def render_count(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
     """Return the choice between a fixed number and the load, with the steppers of what is chosen."""
-    by_load = follows(snapshot, view)
+    by_load = follows(view)
     free = not view.busy and snapshot.state == "live"
-    steppers = _bounds(snapshot, view, free=free) if by_load else _fixed(snapshot, view, free=free)
+    steppers = _between(snapshot, view, free=free) if by_load else _fixed(snapshot, view, free=free)
     return f'<div class="mlnb-scaling"><span>Replicas</span>{_choice(by_load=by_load, free=free)}{steppers}</div>'
 
 
 def render_reason(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
     """Return in one line why there are as many replicas as there are; "" where their number is fixed."""
     scaling = snapshot.scaling
-    if scaling is None or not follows(snapshot, view) or snapshot.state == "stopped":
+    if scaling is None or not follows(view):
         return ""
     if scaling.trouble:
         return _line(f"△ {scaling.trouble}", look="warn")
@@ -58,9 +59,9 @@ def render_changes(scaling: ScalingSnapshot, changes: Sequence[tuple[float, int,
     return f"<p>{words}{f'<br>{escape(scaling.trouble)}' if scaling.trouble else ''}</p>{table}"
 
 
-def follows(snapshot: DeploymentSnapshot, view: ScaleView) -> bool:
+def follows(view: ScaleView) -> bool:
     """Say whether the replicas follow the load, or are about to."""
-    return view.coming is None and (view.bounds is not None or snapshot.scaling is not None)
+    return view.coming is None and view.bounds is not None
 
 
 def in_kernel(snapshot: DeploymentSnapshot) -> bool:
@@ -92,9 +93,8 @@ def _fixed(snapshot: DeploymentSnapshot, view: ScaleView, *, free: bool) -> str:
     return f'{stepper}<span class="mlnb-muted">{hint}</span>'
 
 
-def _bounds(snapshot: DeploymentSnapshot, view: ScaleView, *, free: bool) -> str:
-    scaling = snapshot.scaling
-    least, most = view.bounds or ((1, 1) if scaling is None else (scaling.least, scaling.most))
+def _between(snapshot: DeploymentSnapshot, view: ScaleView, *, free: bool) -> str:
+    least, most = view.bounds or (1, 1)
     lower = _stepper(
         "Replicas at least", least, words="at least", least=0, keep="least-",
         fewer=_to(least - 1, most) if free and least else "",
@@ -107,7 +107,7 @@ def _bounds(snapshot: DeploymentSnapshot, view: ScaleView, *, free: bool) -> str
     )  # fmt: skip
     return (
         f'<span class="mlnb-bounds">from {lower} to {upper}</span>'
-        f'<span class="mlnb-muted">{_rule(scaling, view, (least, most))}</span>'
+        f'<span class="mlnb-muted">{_rule(snapshot, view)}</span>'
     )
 
 
@@ -115,11 +115,14 @@ def _to(least: int, most: int) -> str:
     return f'data-action="bounds" data-least="{least}" data-most="{most}"'
 
 
-def _rule(scaling: ScalingSnapshot | None, view: ScaleView, asked: tuple[int, int]) -> str:
+def _rule(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
+    scaling = snapshot.scaling
+    if snapshot.state == "stopped":
+        return _STOPPED
     if view.switching or scaling is None:
         return "starting…"
     held = (scaling.least, scaling.most)
-    scheduled = "" if held == asked else f"; {held[0]} to {held[1]} by schedule"
+    scheduled = "" if held == view.bounds else f"; {held[0]} to {held[1]} by schedule"
     return f"{escape(scaling.policy)}{scheduled}"
 
 
@@ -147,7 +150,7 @@ def _hint(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
     if view.coming is not None:
         return _on_its_way(view.coming, view.wanted)
     if snapshot.state == "stopped":
-        return "when it is live again"
+        return _STOPPED
     if view.wanted == 0:
         return "the kernel itself answers" if in_kernel(snapshot) else ""
     return f"process{'' if view.wanted == 1 else 'es'} beside the kernel"

@@ -47,7 +47,7 @@ def _answers_from(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
         return "It is stopped: nothing answers."
     if in_kernel(snapshot):
         return "Answers come from this kernel: a cell that computes slows them."
-    by_load = follows(snapshot, view)
+    by_load = follows(view)
     if by_load and not snapshot.replicas:
         return "No replica: the next request wakes one."
     ready = sum(replica.state == "ready" for replica in snapshot.replicas)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import MlnbError
@@ -17,12 +16,11 @@ if TYPE_CHECKING:
     from mlnb.scaling.autoscale import Autoscale
     from mlnb.widgets.scale_view import Ended
     from mlnb.workspace import Deployment, DeploymentSnapshot
-    from mlnb.workspace.scaling_history import ScalingHistory
 
 __all__ = ["ScaleTab", "last_changes"]
 
-_EVERY = 2.0  # seconds between two drawings of the chart, a little less as the ticker is not exact
-_SHOWN = 600.0  # seconds that it shows
+_EVERY = 1.8  # seconds between two drawings of the chart: every other second, as the ticker is not exact
+_SHOWN = "10m"
 _CHANGES = 5
 _LINE = 18  # pixels of a line of the chart's title
 
@@ -48,39 +46,41 @@ class ScaleTab:
         self._coming: int | None = None  # replicas that are on their way
         self._switching = False  # whether it is on its way to follow the load
         self._bounds: tuple[int, int] | None = None  # that were asked for
-        self._history: ScalingHistory | None = None
         self._drawn_at = 0.0
 
     def look(self, seconds: float) -> None:
         """Keep it up to date for as long."""
+        if not self._looked_at:
+            self._drawn_at = 0.0
         self._looked_at_until = time.monotonic() + seconds
-        self._drawn_at = 0.0
 
     def view(self, snapshot: DeploymentSnapshot) -> ScaleView:
         """Return what is known beside a snapshot, the newest one."""
         self._ended, self._last = follow(self._ended, self._last, snapshot), snapshot
         if self._looked_at:
             self._memory = self._gauge.read(replica.pid for replica in snapshot.replicas if replica.pid is not None)
-        if snapshot.scaling is None and not self._switching:
+        scaling = snapshot.scaling
+        if scaling is None and snapshot.state == "live" and not self._switching:
             self._bounds = None
+        elif scaling is not None and not (self._looked_at and self._bounds):
+            self._bounds = scaling.least, scaling.most  # by a schedule, perhaps; who looks is told what was asked for
         return ScaleView(
-            wanted=self._deployment.replicas if snapshot.scaling is None else snapshot.scaling.desired,
+            wanted=self._deployment.replicas if scaling is None else scaling.desired,
             coming=self._coming, bounds=self._bounds, switching=self._switching, memory=self._memory, ended=self._ended,
         )  # fmt: skip
 
     def chart(self) -> bytes | None:
         """Return the chart of load and replicas as JSON; None if nobody looks or it was drawn a moment ago."""
-        if self._last is None or self._last.scaling is None or not self._looked_at:
-            self._history = None
-        elif time.monotonic() >= self._drawn_at + 0.9 * _EVERY:
-            self._drawn_at = time.monotonic()
-            try:
-                self._history = history = self._read()
-            except MlnbError:  # it was stopped meanwhile
-                return None
-            self._bounds = history.autoscale.least, history.autoscale.most
-            return _untitled(history.figure())
-        return None
+        by_load = self._last is not None and self._last.scaling is not None
+        if not (by_load and self._looked_at) or time.monotonic() < self._drawn_at + _EVERY:
+            return None
+        self._drawn_at = time.monotonic()
+        try:
+            history = self._deployment.scaling_history(since=_SHOWN)
+        except MlnbError:  # it was stopped meanwhile
+            return None
+        self._bounds = history.autoscale.least, history.autoscale.most
+        return _untitled(history.figure())
 
     def deed(self, action: str, payload: dict[str, Any]) -> Callable[[], str] | None:
         """Return what a control does, which says what it did; None if something is on its way already."""
@@ -97,14 +97,6 @@ class ScaleTab:
     @property
     def _looked_at(self) -> bool:
         return time.monotonic() < self._looked_at_until
-
-    def _read(self) -> ScalingHistory:
-        """Return the latest decisions; those that are known already are not asked for again."""
-        known = self._history.decisions if self._history else ()
-        new = self._deployment.scaling_history(since=known[-1].sample.wall if known else f"{_SHOWN:g}s")
-        decisions = (*known, *new.decisions)
-        begin = decisions[-1].sample.wall - _SHOWN if decisions else 0.0
-        return replace(new, decisions=tuple(one for one in decisions if one.sample.wall > begin))
 
     def _scale(self, to: int) -> str:
         before, by_load = self._deployment.replicas, self._last is not None and self._last.scaling is not None

@@ -26,10 +26,10 @@ model = RandomForestClassifier(20, random_state=0).fit(cancer.data, cancer.targe
 mlnb.deploy(model, name="tumour", example=cancer.data, accelerate=True)"""
 
 
-def open_tab(page: Page, lab: JupyterLab) -> Locator:
+def open_tab(page: Page, lab: JupyterLab, cell: str = CELL) -> Locator:
     """Deploy a forest, and return its card with the Scale tab open."""
     shutil.rmtree(lab.models, ignore_errors=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])  # type: ignore[no-untyped-call]
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, lab.folder / "scale.ipynb")  # type: ignore[no-untyped-call]
     open_notebook(page, lab, "scale.ipynb")
@@ -56,6 +56,11 @@ def picture(page: Page, card: Locator, name: str) -> None:
 
 def replicas(card: Locator) -> Locator:
     return card.locator(".mlnb-replicas tbody tr")
+
+
+def top(node: Locator) -> float:
+    """Return how far below the card's edge it begins."""
+    return float(node.evaluate("node => node.offsetTop"))
 
 
 def expect_scaled(card: Locator, *, to: int) -> None:
@@ -142,6 +147,53 @@ def test_a_replica_that_is_killed_is_explained(page: Page, card: Locator) -> Non
     expect(trouble).to_contain_text("Another took its place.")
     expect(replicas(card)).to_have_count(2)
     picture(page, card, "scale-light-killed")
+
+
+def test_replicas_follow_the_load(page: Page, card: Locator) -> None:
+    notice, chart = card.locator(".mlnb-notice"), card.locator('[data-chart="scale"]')
+    card.get_by_role("radio", name="By load").click()
+    expect(notice).to_have_text("1 to 2 replicas by load.", timeout=60_000)
+    expect(card.get_by_role("radio", name="By load")).to_be_checked()
+    expect(card.locator(".mlnb-scaling")).to_contain_text("utilisation")
+    expect(chart.locator(".main-svg").first).to_be_visible()
+    table = top(card.locator(".mlnb-replicas"))
+    expect(card.locator(".mlnb-reason")).to_contain_text("utilisation")
+
+    least, most = (card.get_by_role("spinbutton", name=f"Replicas at {which}") for which in ("least", "most"))
+    card.get_by_role("button", name="At most one more").click()
+    expect(notice).to_have_text("1 to 3 replicas by load.")
+    least.focus()
+    page.keyboard.press("ArrowUp")
+    expect(notice).to_have_text("2 to 3 replicas by load.")
+    expect(least).to_be_focused()
+    expect(most).to_have_attribute("aria-valuenow", "3")
+    expect(card.locator(".mlnb-replicas").get_by_text("ready", exact=True)).to_have_count(2, timeout=60_000)
+    assert top(card.locator(".mlnb-replicas")) == table  # nothing jumps
+    picture(page, card, "scale-light-by-load")
+
+    card.get_by_role("radio", name="By load").focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(notice).to_have_text("Fixed at 2 replicas.")
+    expect(chart).to_be_hidden()
+    expect(card.locator(".mlnb-reason")).to_have_count(0)
+
+
+def test_by_load_in_the_dark_theme_on_a_narrow_page_and_saved(page: Page, dark_jupyterlab: JupyterLab) -> None:
+    page.set_viewport_size({"width": 600, "height": 1000})
+    card = open_tab(page, dark_jupyterlab, CELL.replace("accelerate=True", 'replicas="0:2"'))
+    expect(card.locator('[data-chart="scale"] .main-svg').first).to_be_visible()
+    expect(card.get_by_role("button", name="At least one fewer")).to_have_attribute("aria-disabled", "true")
+    picture(page, card, "scale-dark-by-load")
+    path = dark_jupyterlab.folder / "scale.ipynb"
+    before = path.stat().st_mtime
+    page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+    wait_until(lambda: path.stat().st_mtime > before)
+    assert path.stat().st_size < 100_000  # the chart is no part of it
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    (output,) = notebook.cells[-1].outputs
+    assert "0 to 2 replicas by load" in output.data["text/html"]
+    stop_kernels(page, dark_jupyterlab)
 
 
 def test_in_the_dark_theme_on_a_narrow_page_and_saved(page: Page, dark_jupyterlab: JupyterLab) -> None:

@@ -7,6 +7,8 @@ from IPython.core.completer import provisionalcompleter
 
 import mlnb
 from mlnb.magics.completion import candidates
+from mlnb.scaling.autoscale import Autoscale
+from mlnb.scaling.policies.threshold import CpuThreshold
 
 
 @pytest.fixture
@@ -17,6 +19,7 @@ def stored(shell: Any) -> Any:
     registry.set_alias("tumour", "champion", 1)
     registry.set_alias("tumour", "challenger", 2)
     mlnb.deploy("tumour:2")
+    shell.push({"rule": CpuThreshold(threshold=60.0)})
     return shell
 
 
@@ -51,6 +54,10 @@ def completed(shell: Any, line: str) -> list[str]:
         ("%model_rollback tumour --to ", ["%model_rollback tumour --to 1", "%model_rollback tumour --to 2"]),
         ("%model_stop t", ["%model_stop tumour"]),
         ("%model_scale t", ["%model_scale tumour"]),
+        ("%model_scale tumour 1:4 --p", [f"%model_scale tumour 1:4 --{name}" for name in ("p95", "p99", "policy")]),
+        ("%model_scale tumour 1:4 --policy c", ["%model_scale tumour 1:4 --policy cpu"]),
+        ("%model_scale tumour 1:4 --policy 'q", ["%model_scale tumour 1:4 --policy 'queue wait'"]),
+        ("%model_scale tumour 1:4 --policy ru", ["%model_scale tumour 1:4 --policy rule"]),
         ("%model_benchmark tumour --s", ["%model_benchmark tumour --seconds"]),
         ("%deploy_model model --re", ["%deploy_model model --replicas"]),
     ],
@@ -66,6 +73,11 @@ def test_nothing_is_offered_of_a_model_that_is_not_there(stored: Any, magic: str
 
 def test_an_option_is_offered_once() -> None:
     assert candidates("model_versions", "tumour --all --", "--", {}) == []
+
+
+def test_the_policies_that_are_offered_are_those_there_are() -> None:
+    for name, _ in candidates("model_scale", "tumour 1:4 --policy ", "", {}):
+        assert Autoscale.of(1, 4, policy=name.strip("'")).policy.words
 
 
 def test_options_are_offered_after_the_model(stored: Any) -> None:

@@ -11,6 +11,7 @@ from IPython.utils.capture import capture_output
 from waiting import free_port
 
 import mlnb
+from mlnb.scaling.policies.threshold import CpuThreshold
 
 DEPLOY = "model --name tumour --input X_train"
 
@@ -85,6 +86,40 @@ def test_scaling_and_the_options_of_serving(shell: Any) -> None:
     assert run(shell, "%model_scale tumour 2") is deployment
     assert deployment.snapshot().place == "2 processes"
     assert run(shell, "%model_scale tumour 0").snapshot().place == "in kernel"
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("1:4", {}),
+        ("'0:4' --idle 10m --forecast", {"idle": "10m", "forecast": True}),
+        ("1:4 --p95 50ms", {"p95": "50ms"}),
+        ("1:4 --p99 80", {"p99": 80.0}),
+        ("1:4 --policy cpu --target 60", {"policy": "cpu", "target": 60.0}),
+        ("1:4 --policy 'queue wait' --target 20ms", {"policy": "queue wait", "target": "20ms"}),
+        ("1:4 --policy in-flight", {"policy": "in-flight"}),
+        ("1:4 --policy rule", {"policy": CpuThreshold(threshold=60.0)}),
+        ("1:4 --policy type(rule)(threshold=50.0)", {"policy": CpuThreshold(threshold=50.0)}),
+        ("1:4 --policy no-such", {"policy": "no-such"}),  # which is refused where it is named
+    ],
+)
+def test_scaling_by_load(shell: Any, monkeypatch: pytest.MonkeyPatch, typed: str, asked: dict[str, Any]) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(mlnb, "autoscale", lambda *given, **rule: calls.append((*given, rule)), raising=False)
+    shell.push({"rule": CpuThreshold(threshold=60.0)})
+    run(shell, f"%model_scale iris {typed}")
+    usual = {"target": None, "policy": None, "p95": None, "p99": None, "idle": "5m", "forecast": False}
+    least = 0 if "0:4" in typed else 1
+    assert calls == [("iris", least, 4, usual | asked)]
+
+
+def test_deploy_takes_bounds(shell: Any) -> None:
+    deployment = run(shell, f"%deploy_model {DEPLOY} --replicas 1:2")
+    scaling = deployment.snapshot().scaling
+    assert (scaling.least, scaling.most) == (1, 2)
+    assert run(shell, "%model_scale tumour 1:3 --p95 50ms") is deployment
+    assert deployment.snapshot().scaling.policy == "p95 under 50 ms"
+    assert run(shell, "%model_scale tumour 1").snapshot().scaling is None
 
 
 def test_a_benchmark_shows_a_chart_and_a_table(shell: Any) -> None:
@@ -211,6 +246,20 @@ MISTAKES = [
     ("%model_versions iris", "There is no model 'iris' in"),
     ("%model_rollback iris", "'iris' is not deployed here; there are none yet"),
     ("%model_rollback tumour --to two", "--to two: a whole number is needed."),
+    ("%model_scale iris 3 --p95 50ms", "--p95 needs MIN:MAX, as in %model_scale iris 1:4 --p95 .."),
+    ("%model_scale iris 3 --forecast", "--forecast needs MIN:MAX, as in %model_scale iris 1:4 --forecast .."),
+    ("%model_scale iris many", "replicas='many': a whole number from 0 to 64 is needed, or"),
+    ("%model_scale iris 4:1", "At least 4 and at most 1 replicas cannot both hold; did you mean 1 to 4?"),
+    ("%model_scale iris 1:4 --policy nope", "policy='nope': there is no such policy; "),
+    ("%model_scale iris 1:4 --policy nope()", "--policy nope(): name 'nope' is not defined"),
+    ("%model_scale iris 1:4 --p95 soon", "p95='soon': milliseconds above 0 are needed"),
+    ("%model_scale iris 1:4 --p95 50ms --p99 80ms", "p95 and p99 cannot be followed at once; give one"),
+    ("%model_scale iris 1:4", "'iris' is not deployed here; there are none yet"),
+    (
+        "%deploy_model model --input X_train --replicas 4:1",
+        "At least 4 and at most 1 replicas cannot both hold; did you mean 1 to 4?",
+    ),
+    ("%deploy_model model --input X_train --replicas two", "replicas='two': a whole number from 0 to 64 is needed, or"),
     ("%model_stop iris", "'iris' is not deployed here"),
     ("%model_stop a b", "unrecognized arguments: b; text of several words needs quotes. %model_stop takes: no options"),
 ]

@@ -138,6 +138,42 @@ def test_it_follows_a_change() -> None:
     assert times.estimate(1) == pytest.approx(0.010, rel=0.01)
 
 
+def test_the_service_time_with_how_much_it_varies() -> None:
+    times, steady = PredictTimes(), PredictTimes()
+    assert times.service() is None
+    rng = np.random.default_rng(3)
+    for rows in rng.integers(1, 40, 3000):
+        steady.observe(int(rows), 0.004 + 0.0005 * rows)
+        times.observe(int(rows), (0.004 + 0.0005 * rows) * rng.gamma(4.0, 0.25))
+    exact, found = steady.service(cores=0.5), times.service()
+    assert exact is not None
+    assert found is not None
+    assert [exact.fixed, exact.per_row] == pytest.approx([0.004, 0.0005])
+    assert (exact.most_rows, exact.cores) == (steady.most_rows, 0.5)
+    assert exact.spread == pytest.approx(0.0, abs=1e-5)
+    assert found.spread == pytest.approx(0.5, abs=0.15)  # over the latest fifty
+    assert found.of(20) == pytest.approx(0.014, rel=0.3)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 100)), max_size=60), st.integers(0, 9), st.integers(0, 9)
+)
+def test_service_times_and_waits_make_sense(seen: list[tuple[int, float]], rows: int, replicas: int) -> None:
+    times = PredictTimes()
+    assert times.wait(0, replicas=replicas) == 0
+    for count, seconds in seen:
+        times.observe(count, seconds)
+    service = times.service()
+    if service is not None:
+        assert service.fixed >= 0
+        assert service.per_row >= 0
+        assert isfinite(service.spread)
+        assert service.spread >= 0
+        assert service.capacity > 0
+    assert times.wait(rows, replicas=replicas) >= 0
+    assert not seen or isfinite(times.wait(rows, replicas=replicas))
+
+
 # ---- who may wait ----
 
 
@@ -180,6 +216,18 @@ def test_memory_has_its_limit_before_anything_is_measured() -> None:
     refused = Admission().refusal(now=0, waiting=200_000, rows=1, times=PredictTimes(), replicas=1)
     assert refused is not None
     assert "at most 200,000 may" in refused.reason
+
+
+def test_with_no_replicas_all_may_wait_for_the_first_and_be_answered_by_it() -> None:
+    admission = Admission()
+    assert refusal(admission, waiting=9000, now=10.0, replicas=0) is None
+    assert refusal(admission, waiting=200_000, now=10.0, replicas=0) is not None
+    admission.woken(10.0, wait=2.0)
+    assert refusal(admission, waiting=3900, now=13.9) is None
+    assert refusal(admission, waiting=4100, now=13.9) is not None
+    assert refusal(admission, waiting=3900, now=14.2) is not None
+    admission.emptied(15.0)
+    assert refusal(admission, waiting=3900, now=15.0) is not None
 
 
 def test_more_replicas_admit_more() -> None:

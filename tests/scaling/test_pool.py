@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -746,3 +748,179 @@ def test_the_snapshot_says_what_each_did() -> None:
         assert (other.key, other.batches, other.rows, other.in_flight, other.note) == (2, 1, 1, 0, "")
 
     play(story, replicas=2)
+
+
+# ---- none, and what a meter reads ----
+
+
+def test_who_asks_while_no_replica_is_wanted_wakes_one_and_is_answered() -> None:
+    async def story(scene: Scene) -> None:
+        woken: list[asyncio.Task[None]] = []
+
+        def wake() -> None:
+            woken.append(asyncio.create_task(scene.pool.scale(1)))
+
+        scene.pool.wake = wake
+        assert scene.pool.asleep
+        numbers = [scene.ask(1.0), scene.ask(2.0)]
+        assert await answers(scene, numbers) == [[2.0], [4.0]]
+        assert len(woken) == 1
+        assert not scene.pool.asleep
+        assert scene.started[0].batches == [[1.0, 2.0]]
+
+    play(story, replicas=0)
+
+
+def test_it_wakes_again_and_again_while_somebody_waits() -> None:
+    async def story(scene: Scene) -> None:
+        woken: list[int] = []
+        scene.pool.wake = lambda: woken.append(len(woken))
+        number = scene.ask(1.0)
+        await until(lambda: len(woken) > 3)
+        await scene.pool.scale(1)
+        assert await scene.said(number) == [2.0]
+        known = len(woken)
+        await answers(scene, [scene.ask(1.0) for _ in range(5)])
+        assert len(woken) == known
+
+    play(story, replicas=0)
+
+
+def test_all_who_wait_for_the_first_replica_are_let_in_and_those_behind_them_too() -> None:
+    async def story(scene: Scene) -> None:
+        for rows in (1, 10, 100):
+            scene.pool.times.observe(rows, 0.01 * rows)
+        await scene.pool.scale(0)
+        numbers = [scene.ask(float(number)) for number in range(300)]  # three seconds' worth
+        await asyncio.sleep(0.15)  # no burst any more
+        numbers += [scene.ask(1.0) for _ in range(50)]
+        await scene.pool.scale(1)
+        await asyncio.sleep(0.15)
+        numbers += [scene.ask(1.0) for _ in range(50)]
+        scene.started[-1].holds = False
+        await until(lambda: scene.started[-1].in_flight == 1)
+        scene.started[-1].go_on()
+        await answers(scene, numbers)
+        assert all(isinstance(outcome, Prediction) for outcome in scene.outcomes.values())
+
+    play(story, holds=True)
+
+
+def test_to_none_finishes_what_is_in_flight_and_wakes_for_what_waits() -> None:
+    async def story(scene: Scene) -> None:
+        woken: list[int] = []
+        first = scene.ask(1.0)
+        await until(lambda: scene.started[0].in_flight == 1)
+        await scene.pool.scale(0)
+        assert scene.states() == ["leaving"]
+        scene.pool.wake = lambda: woken.append(1)
+        last = scene.ask(2.0)
+        await until(lambda: bool(woken))
+        scene.started[0].go_on()
+        assert await scene.said(first) == [2.0]
+        assert scene.started[0].stopped
+        assert scene.states() == []
+        assert last not in scene.outcomes
+        scene.holds = False
+        await scene.pool.scale(1)
+        assert await scene.said(last) == [4.0]
+
+    play(story, holds=True)
+
+
+def test_what_waits_when_the_last_one_goes_wakes_another() -> None:
+    async def story(scene: Scene) -> None:
+        woken: list[int] = []
+        numbers = [scene.ask(1.0)]
+        await until(lambda: scene.started[0].in_flight == 1)
+        numbers.append(scene.ask(2.0))
+        scene.pool.wake = lambda: woken.append(1)
+        await scene.pool.scale(0)
+        await until(lambda: bool(woken))
+        scene.lose(scene.started[0], "killed")  # what it worked on waits, too
+        scene.holds = False
+        await scene.pool.scale(1)
+        assert await answers(scene, numbers) == [[2.0], [4.0]]
+
+    play(story, holds=True)
+
+
+def test_a_pool_that_is_drained_wakes_nobody() -> None:
+    async def story(scene: Scene) -> None:
+        scene.pool.wake = lambda: pytest.fail("woken")
+        scene.pool.enqueue(Job([[1.0]], 1, False, inf, lambda _: None, lambda: False))
+        assert not await scene.pool.drain(within=0.1)
+
+    play(story, replicas=0)
+
+
+def test_a_meter_reads_what_was_done_and_for_how_long() -> None:
+    async def story(scene: Scene) -> None:
+        started = perf_counter()
+        numbers = [scene.ask(1.0)]
+        await until(lambda: scene.started[0].in_flight == 1)
+        first = scene.pool.reading()
+        assert (first.requests, first.answered, first.waiting, first.queue_wait) == (1, 0, 0, 0.0)
+        assert (first.desired, first.ready, first.starting, first.leaving) == (1, 1, 0, 0)
+        numbers += [scene.ask(2.0), scene.ask(3.0)]
+        await asyncio.sleep(0.1)
+        now = scene.pool.reading()
+        assert (now.requests, now.answered, now.waiting, now.queue_wait) == (3, 0, 2, None)
+        passed = perf_counter() - started
+        assert 0.1 <= now.busy - first.busy <= passed
+        assert 0.3 <= now.present - first.present <= 3 * passed
+        scene.started[0].holds = False
+        scene.started[0].go_on()
+        await answers(scene, numbers)
+        await until(lambda: scene.started[0].in_flight == 0)
+        done = scene.pool.reading()
+        assert (done.requests, done.answered, done.waiting) == (3, 3, 0)
+        assert done.busy >= now.busy
+        assert done.present >= now.present
+        await asyncio.sleep(0.05)
+        assert scene.pool.reading() == done  # nothing happens
+
+    play(story, holds=True)
+
+
+def test_what_was_refused_counts_as_asked() -> None:
+    async def story(scene: Scene) -> None:
+        for rows in (1, 10, 100):
+            scene.pool.times.observe(rows, 0.01 * rows)
+        scene.ask(0.0)
+        await until(lambda: scene.started[0].in_flight == 1)
+        for _ in range(101):
+            scene.ask(1.0)
+        with pytest.raises(OverloadedError):
+            scene.ask(1.0)
+        scene._next -= 1
+        reading = scene.pool.reading()
+        assert reading.requests == reading.waiting + 2
+        assert reading.queue_wait == pytest.approx(reading.waiting * 0.01)
+
+    play(story, holds=True)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from(["ask", "bad", "lose", "up", "down", "pass"]), max_size=25))
+def test_what_is_read_never_goes_back_and_adds_up(steps: list[str]) -> None:
+    async def story(scene: Scene) -> None:
+        last = scene.pool.reading()
+        for step in steps:
+            if step in {"ask", "bad"}:
+                scene.ask(1.0 if step == "ask" else -1.0)
+            elif step == "lose" and scene.pool.crashes < 2 and scene.pool.replicas:
+                scene.lose(scene.pool.replicas[0], "killed")  # type: ignore[arg-type]
+            elif step in {"up", "down"}:
+                await scene.pool.scale(max(1, scene.pool.desired + (1 if step == "up" else -1)))
+            await asyncio.sleep(0.001)
+            now = scene.pool.reading()
+            for before, after in zip(last[:5], now[:5], strict=True):
+                assert after >= before - 1e-9
+            last = now
+        await until(lambda: len(scene.outcomes) == scene._next)
+        done = scene.pool.reading()
+        assert done.answered == sum(isinstance(outcome, Prediction) for outcome in scene.outcomes.values())
+        assert done.requests == scene._next
+
+    play(story)

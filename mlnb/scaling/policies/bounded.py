@@ -25,7 +25,8 @@ class BoundedController:
 
     A sample that comes late changes nothing, and a policy that fails holds what there is. With a minimum of 0, requests
     say whether there are none or one. Nothing goes while a replica starts or leaves, and none is added while replicas
-    keep ending by themselves. Above all that stand minimum and maximum, and above these what the machine can hold.
+    keep ending by themselves. Above all that stand minimum and maximum, and above these what the machine can hold; but
+    while a replica starts or leaves, what it can hold keeps only more from coming.
 
     Parameters
     ----------
@@ -135,9 +136,9 @@ def _unhurried(sample: ScalingSample, settled: _Settled) -> _Settled:
     if desired < now and (sample.starting or sample.leaving):
         rule = "starting" if sample.starting else "leaving"
         return now, rule, f"{desired} wanted, not down while {sample.starting or sample.leaving} {rule}"
-    if desired > now > 0 and sample.crashes >= _CRASH_LOOP:
+    if desired > max(now, 1) and sample.crashes >= _CRASH_LOOP:
         reason = f"{desired} wanted, not up: {sample.crashes} replicas ended by themselves in the last minute"
-        return now, "crash loop", reason
+        return max(now, 1), "crash loop", reason
     return settled
 
 
@@ -154,6 +155,10 @@ def _held_by_machine(sample: ScalingSample, settled: _Settled, least: int) -> _S
     desired, limit = settled[0], sample.limit
     if limit is None or desired <= limit:
         return settled
+    if sample.starting or sample.leaving:  # free memory is not steady then: nothing more comes, and nothing goes
+        limit = max(limit, min(desired, sample.desired))
+        if desired == limit:
+            return settled
     wanted = f"at least {least} asked for, but" if least > limit else f"{desired} wanted,"
     why = f": {sample.limited_by}" if sample.limited_by else ""
     return max(limit, 0), "machine", f"{wanted} this machine holds {limit}{why}"

@@ -232,7 +232,7 @@ class _Ray:
         self._told = math.inf  # when the mean was told last
         self._requests = _Mean(policy.look_back)
         self._total: float | None = None
-        self._row = 0  # decisions in a row: above 0 for more, below for fewer
+        self._row = 0.0  # decisions in a row: above 0 for more, below for fewer
         self._up = int(policy.up_delay / policy.loop)
         self._down = int(policy.down_delay / policy.loop)
 
@@ -241,7 +241,7 @@ class _Ray:
         if not self._at < sample.at < math.inf:
             return self._decision(sample, sample.desired, sample.desired, "hold", "a sample that came late")
         self._requests.add(sample.at, sample.interval, sample.in_flight)
-        turns = 1 if self._at == -math.inf else max(1, round((sample.at - self._at) / self._policy.loop))
+        turns = 1.0 if self._at == -math.inf else round((sample.at - self._at) / self._policy.loop, 3)
         self._at = sample.at
         self._hear(sample.at)
         now = sample.desired
@@ -268,18 +268,18 @@ class _Ray:
         scaled = math.ceil(ready + factor * (wanted - ready))
         return scaled - (math.ceil(wanted) < ready == scaled)
 
-    def _delayed(self, sample: ScalingSample, wanted: int, turns: int) -> ScalingDecision:
+    def _delayed(self, sample: ScalingSample, wanted: int, turns: float) -> ScalingDecision:
         now, delay = sample.desired, self._up if wanted > sample.desired else self._down
         if wanted == now:
-            self._row = 0
+            self._row = 0.0
             return self._decision(sample, wanted, now, "target tracking", f"{self._said(sample)}: stays at {now}")
         direction = 1 if wanted > now else -1
-        self._row = max(0, self._row * direction) * direction + turns * direction
+        self._row = (max(0.0, self._row * direction) + turns) * direction
         if abs(self._row) <= delay:
             left = (delay + 1 - abs(self._row)) * self._policy.loop
             reason = f"{self._said(sample)}, {wanted} wanted: stays at {now} for {left:.1f} s yet"
             return self._decision(sample, wanted, now, "stabilised", reason)
-        self._row = 0
+        self._row = 0.0
         desired = wanted if now == 1 else max(1, wanted)
         return self._decision(sample, wanted, desired, "target tracking", f"{self._said(sample)}: {now} to {desired}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlnb.scaling.policies.decision import ScalingDecision
 from mlnb.scaling.policies.queueing import latency_quantile, most_rate, replicas_for
-from mlnb.scaling.policies.stabilising import MOST, Stabiliser, hold, in_range, known, late
+from mlnb.scaling.policies.stabilising import MOST, Stabiliser, hold, in_range, known, late, whole
 from mlnb.scaling.service_time import ServiceTime
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LatencyObjective"]
 
 _METRIC = "requests/s per replica"
-_SURE = 2.0  # standard errors by which a sudden rise must be more than chance
+_SURE = 3.0  # standard errors by which a sudden rise must be more than chance
 _STEPS = 50  # of a rate, between two powers of e: what is computed once serves all that is as good as equal
 _SERVICE_STEPS = 20  # the same, of a service time
 _ROOM = 1.1  # times what one row alone takes: the least that is planned for
@@ -51,8 +51,9 @@ class LatencyObjective:
         Seconds within which requests that wait too long are to be worked off.
     fast, slow : float
         Seconds over which a sudden load and a steady one are averaged.
-    down_window : float
-        Seconds that fewer must have been enough.
+    down_window, burst_window : float
+        Seconds that fewer must have been enough; and the same after a burst, when many more were needed, for less than
+        half of that in all.
     forecast : Forecast, optional
         Act on the load to be expected.
 
@@ -65,10 +66,11 @@ class LatencyObjective:
     seconds: float
     quantile: float = 0.95
     aim: float = 0.8
-    drain: float = 2.0
-    fast: float = 1.0
+    drain: float = 3.0
+    fast: float = 0.5
     slow: float = 15.0
-    down_window: float = 60.0
+    down_window: float = 600.0
+    burst_window: float = 40.0
     forecast: Forecast | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +80,7 @@ class LatencyObjective:
         in_range(self.fast, what="fast", least=0.001, unit="seconds")
         in_range(self.slow, what="slow", least=0.001, unit="seconds")
         in_range(self.down_window, what="down_window", least=0, unit="seconds")
+        in_range(self.burst_window, what="burst_window", least=0, unit="seconds")
         in_range(self.quantile, what="quantile", least=0.001, most=0.9999)
 
     @property
@@ -92,7 +95,7 @@ class LatencyObjective:
 
 
 class _Arrivals:
-    """The arrival rate: a steady mean, and a recent one that counts as far as it is more than chance."""
+    """The arrival rate: a steady mean, which follows a recent one as soon as they differ by more than chance."""
 
     def __init__(self, policy: LatencyObjective) -> None:
         self._fast_over, self._slow_over = policy.fast, policy.slow
@@ -102,13 +105,13 @@ class _Arrivals:
 
     def add(self, at: float, rate: float, passed: float) -> float:
         """Take in the rate of the last interval, and return the one to be ready for; both in requests per second."""
-        chance = math.sqrt(max(self._slow, 1 / self._fast_over) / (2 * self._fast_over))  # as it was before this
+        chance = _SURE * math.sqrt(max(self._slow, 1 / self._fast_over) / (2 * self._fast_over))  # of a Poisson process
         self._seen += passed
         first = passed / self._seen  # a plain mean at first
         self._fast += max(first, -math.expm1(-passed / self._fast_over)) * (rate - self._fast)
-        self._slow += max(first, -math.expm1(-passed / self._slow_over)) * (rate - self._slow)
-        rise = self._holt.rise(at, rate) if self._holt is not None else 0.0
-        return max(self._slow, self._fast - _SURE * chance) + rise
+        slow = self._slow + max(first, -math.expm1(-passed / self._slow_over)) * (rate - self._slow)
+        self._slow = min(max(slow, self._fast - chance), self._fast + chance)
+        return self._slow + (self._holt.rise(at, rate) if self._holt is not None else 0.0)
 
 
 class _Correction:
@@ -134,7 +137,7 @@ class _Correction:
 class _Controller:
     def __init__(self, policy: LatencyObjective) -> None:
         self._policy = policy
-        self._stabiliser = Stabiliser(up_window=0.0, down_window=policy.down_window)
+        self._stabiliser = Stabiliser(up_window=0.0, down_window=policy.down_window, burst_window=policy.burst_window)
         self._arrivals = _Arrivals(policy)
         self._correction = _Correction(policy.seconds)
         self._service: ServiceTime | None = None  # as it was measured
@@ -173,12 +176,13 @@ class _Controller:
         alone = _alone(service, policy.quantile)
         factor = self._correction.add(sample, passed, behind=late_ones > 0)
         seconds = _round(max(policy.seconds * policy.aim / factor, alone * _ROOM))
-        load = rate + late_ones / policy.drain
-        wanted = _wanted(_round(load), service, seconds, policy.quantile) if load > 0 else 1
+        wanted = _wanted(_round(rate), service, seconds, policy.quantile) if rate > 0 else 1
+        if late_ones:
+            wanted = max(wanted, whole((rate + late_ones / policy.drain) / service.capacity))
         settled = self._stabiliser.settle(sample, wanted)
         target = _most_rate(current, service, seconds, policy.quantile) / current
         return ScalingDecision(
-            sample=sample, metric=_METRIC, value=load / current, target=target, wanted=wanted, desired=settled.desired,
+            sample=sample, metric=_METRIC, value=rate / current, target=target, wanted=wanted, desired=settled.desired,
             rule=settled.rule or "latency objective", window=settled.window,
             reason=self._reason(rate, late_ones, target, service, alone, wanted, settled),
         )  # fmt: skip

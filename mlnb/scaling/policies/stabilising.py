@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST", "Rate", "Settled", "Stabiliser", "hold", "in_range", "known", "late", "whole"]
 
+_BURST = 1.5  # times what is usual
+_NOTHING = 1e-6  # seconds
 MOST = 1_000_000  # replicas that a rule may want; what there may be is for the bounds
 
 
@@ -129,6 +131,55 @@ class _Extreme:
         return kept[0][1] * self._sign
 
 
+class _Usual:
+    """The most that was wanted within a window, bursts apart.
+
+    A burst is what was wanted for less than half of a shorter window in all, and is more than one replica and half as
+    much again above what was wanted for longer. It counts for the shorter window.
+    """
+
+    __slots__ = ("_at", "_lasted", "_longer", "_runs", "_short", "seconds")
+
+    def __init__(self, seconds: float, burst: float) -> None:
+        self.seconds = seconds
+        self._longer, self._short = _Extreme(seconds, 1), _Extreme(min(burst, seconds), 1)
+        self._runs: deque[tuple[float, float, int]] = deque()  # until, seconds, count
+        self._lasted: dict[int, float] = {}  # seconds, by what was wanted
+        self._at: float | None = None
+
+    def add(self, at: float, count: int) -> int:
+        """Take one in, and return the most."""
+        self._tally(at, count)
+        most, short = self._longer.add(at, count), self._short.add(at, count)
+        return short if most <= short else max(short, self._without_burst(most))
+
+    def _tally(self, at: float, count: int) -> None:
+        runs, lasted = self._runs, self._lasted
+        passed = 0.0 if self._at is None else at - self._at
+        self._at = at
+        runs.append((at, passed, count))
+        lasted[count] = lasted.get(count, 0.0) + passed
+        while runs[0][0] < at - self.seconds:
+            _, passed, old = runs.popleft()
+            lasted[old] -= passed
+            if lasted[old] < _NOTHING:
+                del lasted[old]
+
+    def _without_burst(self, most: int) -> int:
+        usual = self._usual()
+        if most <= max(usual + 1, _BURST * usual):
+            return most
+        return max((count for count in self._lasted if count < _BURST * usual), default=0)
+
+    def _usual(self) -> int:
+        left = self._short.seconds / 2
+        for count in sorted(self._lasted, reverse=True):
+            left -= self._lasted[count]
+            if left <= 0:
+                return count
+        return 0
+
+
 class _Changes:
     """How many replicas came and went lately."""
 
@@ -165,15 +216,19 @@ class Stabiliser:
     ----------
     up_window, down_window : float
         Seconds.
+    burst_window : float, optional
+        A shorter ``down_window`` for what was wanted only for a moment: less than a tenth of the ``down_window`` in
+        all, and is half as much again as what was wanted for longer.
     up, down : Rate, optional
         How fast it may change.
     """
 
     def __init__(
-        self, *, up_window: float, down_window: float, up: Rate | None = None, down: Rate | None = None
-    ) -> None:
+        self, *, up_window: float, down_window: float, burst_window: float | None = None, up: Rate | None = None,
+        down: Rate | None = None,
+    ) -> None:  # fmt: skip
         self._fewest = _Extreme(up_window, -1)
-        self._most = _Extreme(down_window, 1)
+        self._most = _Extreme(down_window, 1) if burst_window is None else _Usual(down_window, burst_window)
         self._up, self._down = up, down
         self._changes = _Changes(max((rate.seconds for rate in (up, down) if rate is not None), default=0.0))
         self._began = False

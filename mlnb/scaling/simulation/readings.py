@@ -170,7 +170,7 @@ def _sums(moments: Floats, place: Whole, edges: Floats) -> tuple[Whole, Floats]:
 
 
 def _sorted_sums(moments: Floats, until: Whole, edges: Floats) -> Floats:
-    """Return what :func:`_sums` does second, of moments in order; ``until`` says how many there are before each edge."""
+    """Return the second of :func:`_sums` for moments in order, of which ``until`` are before each edge."""
     total: Floats = np.concatenate([[0.0], np.cumsum(moments - edges[0])])[until]
     sums: Floats = np.diff(until) * (edges[1:] - edges[0]) - np.diff(total)
     return sums
