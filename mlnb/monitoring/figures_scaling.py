@@ -14,8 +14,8 @@ import numpy as np
 
 from mlnb.errors import MissingLibraryError
 from mlnb.monitoring.figures_dashboard import shortened
-from mlnb.monitoring.numerals import figure as figure_text
 from mlnb.monitoring.numerals import duration, milliseconds, percent
+from mlnb.monitoring.numerals import figure as figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,7 @@ def comparison_figure(pictures: Sequence[ScalingPicture], figures: Sequence[Scal
     for at, (picture, one, domain) in enumerate(zip(pictures, figures, domains, strict=False), start=1):
         traces += _policy(_columns(picture), picture.name, f"y{at}", colours[at - 1], first=at == 1)
         layout[f"yaxis{at}"] = _axis(domain, "x") | _counts(most, ticks=2)
-        layout["annotations"] += _pane(shortened(picture.name, 44), "", domain) + [_turns(one, domain)]
+        layout["annotations"] += [*_pane(shortened(picture.name, 44), "", domain), _turns(one, domain)]
     if pictures:
         layout["xaxis"] = _time_axis(pictures[0], anchor=f"y{count}")
     sides = _sides(figures)
@@ -420,8 +420,9 @@ def _time_axis(picture: ScalingPicture, *, anchor: str) -> dict[str, Any]:
         "type": "date", "anchor": anchor, "gridcolor": _GRID, "zeroline": False, "nticks": 7,
         "hoverformat": "%H:%M:%S", "showspikes": True, "spikemode": "across", "spikethickness": 1,
         "spikecolor": _GREY, "spikedash": "solid", "spikesnap": "cursor", "visible": bool(picture.at),
-        "range": [_moment(at, epoch=picture.epoch) for at in (picture.at[0], picture.at[-1])] if picture.at[1:] else None,
     }  # fmt: skip
+    if len(picture.at) > 1:
+        axis["range"] = [_moment(at, epoch=picture.epoch) for at in (picture.at[0], picture.at[-1])]
     if not picture.epoch and picture.at:  # plotly.js would name the year 1970
         axis["tickformat"] = "day %-j, %H:%M" if picture.at[-1] > _DAY else "%H:%M:%S"
     return axis

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from mlnb.workspace.traffic import Arrangement
 
 _PATIENCE = 5.0  # seconds that stopping waits for what is in flight
-_MOST_REPLICAS = 64
 _AGAIN = (0.5, 1.0, 2.0, 5.0)  # seconds between attempts to write down what a canary did
 
 __all__ = ["Workspace"]
@@ -569,9 +568,15 @@ def _faster(registry: ModelRegistry, version: ModelVersion, model: Any, example:
 
 
 def _checked_replicas(replicas: int) -> int:
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= _MOST_REPLICAS:
-        raise InvalidInputError(f"{replicas!r} replicas: a whole number from 0 to {_MOST_REPLICAS} is needed.")
-    return replicas
+    from mlnb.scaling.autoscale import replicas_of
+
+    count = replicas_of(replicas)
+    if isinstance(count, tuple):
+        least, most = count
+        raise InvalidInputError(
+            f"{replicas!r} are bounds, and scale takes a number; autoscale({least}, {most}) is meant."
+        )
+    return count
 
 
 def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **given: Any) -> ModelVersion:

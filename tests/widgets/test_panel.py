@@ -126,6 +126,29 @@ def test_it_scales_and_says_so_meanwhile(panel: DeploymentPanel, monkeypatch: py
     assert "from this kernel" in panel.answering
 
 
+def test_replicas_follow_the_load(panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(type(panel), "send", lambda _, content, buffers=None: sent.append((content, buffers)))
+    assert not panel.by_load
+    press(panel, "follow")
+    assert panel.notice == "1 to 2 replicas by load."
+    assert panel.by_load
+    wait_until(lambda: "utilisation" in panel.reason)
+    assert sent == []  # nobody looks
+    press(panel, "memory", looked_at=True)
+    ((content, (chart,)),) = sent
+    assert content == {"kind": "replicas"}
+    assert "load" in [trace["name"] for trace in json.loads(chart)["data"]]
+    assert len(json.dumps(panel.get_state(), default=str)) < 100_000
+    assert "1 to 2 replicas by load, utilisation" in panel._repr_mimebundle_()[0]["text/html"]
+    press(panel, "bounds", least=3, most=2)
+    assert panel.notice == "At least 3 and at most 2 replicas cannot both hold; did you mean 2 to 3?"
+    press(panel, "fix")
+    assert panel.notice == "Fixed at 1 replica."
+    assert not panel.by_load
+    assert panel.reason == ""
+
+
 def test_scaling_that_fails_leaves_all_as_it_was(panel: DeploymentPanel) -> None:
     press(panel, "scale", to=1000)
     assert panel.notice.startswith("1000 replicas: a whole number")

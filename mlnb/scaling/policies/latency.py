@@ -27,7 +27,7 @@ _ROOM = 1.1  # times what one row alone takes: the least that is planned for
 _LARGE = 2000  # replicas, from which formulas are not worth their time
 _LARGE_ROOM = 1.05  # replicas for each that is always busy, then
 _CALM = 10.0  # seconds without a change or a queue, after which the measured latency is that of this number
-_CORRECTED_IN, _FORGOTTEN_IN = 20.0, 600.0  # seconds in which a correction grows, or shrinks, by e
+_CORRECTED_IN, _FORGOTTEN_IN = 100.0, 100.0  # seconds in which a correction grows, or shrinks, by e
 _MOST_CORRECTION = 4.0
 
 
@@ -66,7 +66,7 @@ class LatencyObjective:
     seconds: float
     quantile: float = 0.95
     aim: float = 0.8
-    drain: float = 3.0
+    drain: float = 2.5
     fast: float = 0.5
     slow: float = 15.0
     down_window: float = 600.0

@@ -128,7 +128,7 @@ def run(
     InvalidInputError
         If a time is negative or no number, the service takes no time at all, or the load has too many requests.
     """
-    _check(service, startup=startup, overhead=overhead)
+    _check(service, startup=startup, overhead=overhead, initial=initial or 0)
     simulation = _Simulation(
         load, autoscale, service, startup=startup, overhead=overhead, initial=initial, limit=limit,
         limited_by=limited_by, start=start, seed=seed,
@@ -211,8 +211,9 @@ class _Simulation:
         edges[0] = self._now
         first = self._queue.next
         if not self._queue.free and first < len(self._arrivals) and self._now < self._arrivals[first] < edges[-1]:
-            before = edges[edges < self._arrivals[first]]
-            return np.append(before, self._arrivals[first]), len(before) - 1
+            woken = self._arrivals[first]
+            before = edges[edges < woken]
+            return np.append(before, woken), len(before) - 1 + int(woken in edges)
         return edges, span
 
     def _decide(self, readings: Readings) -> tuple[int, ScalingDecision | None]:
@@ -289,9 +290,10 @@ def _factors(spread: float, count: int, rng: np.random.Generator) -> NDArray[np.
     return rng.standard_gamma(1 / variance, count, dtype=np.float32) * np.float32(variance)
 
 
-def _check(service: ServiceTime, *, startup: float, overhead: float) -> None:
+def _check(service: ServiceTime, *, startup: float, overhead: float, initial: int) -> None:
     given = {
-        "startup": startup, "overhead": overhead, "service.fixed": service.fixed, "service.per_row": service.per_row,
+        "startup": startup, "overhead": overhead, "initial": initial, "service.fixed": service.fixed,
+        "service.per_row": service.per_row,
         "service.spread": service.spread, "service.cores": service.cores,
     }  # fmt: skip
     for name, value in given.items():

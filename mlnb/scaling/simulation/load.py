@@ -25,6 +25,7 @@ _MOST = 50_000_000  # requests: what fits in memory, and ends within a minute
 _PIECES = 60  # straight ones that make a wave
 _MOST_KNOTS = 100_000
 _DAY = 86_400.0
+_EPOCH = 366 * _DAY  # what is later than that is no time from a beginning
 _HOURS = (0, 3, 5, 7, 9, 11, 12, 12.5, 13.25, 14, 16, 18, 20, 22, 24)
 _PARTS = (0.12, 0.05, 0.06, 0.30, 0.85, 1.0, 0.80, 0.60, 0.62, 0.92, 0.95, 0.60, 0.45, 0.25, 0.12)  # of the peak
 
@@ -156,7 +157,7 @@ class Load:
         Parameters
         ----------
         times : iterable of float
-            Seconds, since the epoch or since any other moment, in any order.
+            Seconds from the beginning, or since the epoch, in any order; the first one is the beginning then.
         seconds : float or str, optional
             How long it lasts; default: until the last request.
 
@@ -166,10 +167,11 @@ class Load:
             If there are none, or one is no number.
         """
         at = _times(times)
-        first = float(at[0])
-        length = float(at[-1] - first) + 1e-3 if seconds is None else _length(seconds)
-        start = first if first > _DAY * 366 else None
-        at = at - first
+        start = float(at[0]) if at[0] > _EPOCH else None
+        at = at - (at[0] if start is not None or at[0] < 0 else 0.0)
+        length = float(at[-1]) + 1e-3 if seconds is None else _length(seconds)
+        if at[0] > length:
+            raise InvalidInputError(f"There are no requests in the first {duration_text(length)}.")
         none = np.empty(0)
         return cls(f"{len(at):,} recorded requests", length, none, none, at[at <= length], start)
 
