@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mlnb.monitoring.guards import Guard
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.registry.ensembles import Ensemble
+    from mlnb.scaling.policies.schedule import Schedule
+    from mlnb.scaling.simulation.load import Load
     from mlnb.serving.load_balancer import LoadBalancer
     from mlnb.widgets import DeploymentPanel as DeploymentPanel
     from mlnb.widgets import RegistryPanel as RegistryPanel
@@ -27,10 +29,12 @@ __all__ = [
     "Deployment",
     "Ensemble",
     "Guard",
+    "Load",
     "LoadBalancer",
     "MlnbError",
     "ModelRegistry",
     "ModelVersion",
+    "Schedule",
     "autoscale",
     "deploy",
     "deployments",
@@ -53,11 +57,13 @@ _HOMES = {
     "DeploymentPanel": "mlnb.widgets",
     "Ensemble": "mlnb.registry.ensembles",
     "Guard": "mlnb.monitoring.guards",
+    "Load": "mlnb.scaling.simulation.load",
     "LoadBalancer": "mlnb.serving.load_balancer",
     "MlnbError": "mlnb.errors",
     "ModelRegistry": "mlnb.registry",
     "ModelVersion": "mlnb.registry",
     "RegistryPanel": "mlnb.widgets",
+    "Schedule": "mlnb.scaling.policies.schedule",
     "autoscale": "mlnb.workspace",
     "deploy": "mlnb.workspace",
     "deployments": "mlnb.workspace",

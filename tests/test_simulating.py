@@ -11,6 +11,7 @@ import pytest
 from mlnb.errors import InvalidInputError
 from mlnb.scaling.autoscale import Autoscale
 from mlnb.scaling.policies.schedule import Schedule
+from mlnb.scaling.policies.threshold import CpuThreshold
 from mlnb.scaling.service_time import ServiceTime
 from mlnb.scaling.simulation.load import Load
 from mlnb.workspace.simulating import Simulation, SimulationTable, simulate
@@ -106,7 +107,8 @@ def test_none_is_there_when_nobody_asks() -> None:
 
 
 def test_many_decisions_are_shown_in_part() -> None:
-    made = one(simulate(Load.sine(5, 90, period=60, seconds=900), "ray", service="40ms", replicas="1:8"))
+    threshold = CpuThreshold(pause=5.0)
+    made = one(simulate(Load.sine(5, 90, period=60, seconds=900), threshold, service="40ms", replicas="1:8"))
     assert made.outcome.changes > 9
     assert f"{made.outcome.changes - 8} more: .decisions()" in repr(made)
 
@@ -141,7 +143,7 @@ def test_needs_are_those_of_the_same_service_and_objective() -> None:
         (lambda: simulate(STEP, service="fast"), "service='fast'"),
         (lambda: simulate(STEP, "kubernets", service=20), "did you mean 'kubernetes'"),
         (lambda: simulate(STEP, [], service=20), "no policies to compare"),
-        (lambda: simulate(STEP, True, service=20), "policy=True"),
+        (lambda: simulate(STEP, True, service=20), "True is no policy"),
         (lambda: simulate(STEP, service=20, replicas="4:1"), "did you mean 1 to 4"),
         (lambda: simulate(STEP, service=20, p95="-1ms"), "p95="),
         (lambda: simulate(STEP, service=20, interval=0), "interval=0"),
@@ -149,7 +151,7 @@ def test_needs_are_those_of_the_same_service_and_objective() -> None:
         (lambda: simulate(STEP, service=20, initial=-1), "initial=-1"),
         (lambda: simulate(STEP, service=20, limit=1.5), "limit=1.5"),  # type: ignore[arg-type]
         (lambda: simulate(STEP, service=20, start="noon"), "start='noon'"),  # type: ignore[arg-type]
-        (lambda: simulate("much", service=20), "'much' is no load"),
+        (lambda: simulate("much", service=20), "'much' is no load"),  # type: ignore[arg-type]
         (lambda: simulate(3, service=20), "3 is no load"),  # type: ignore[arg-type]
         (lambda: simulate([], service=20), "There are no requests"),
     ],

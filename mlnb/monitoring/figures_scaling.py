@@ -219,8 +219,8 @@ def _replicas(columns: _Columns) -> list[dict[str, Any]]:
 
 def _marks(picture: ScalingPicture) -> list[dict[str, Any]]:
     """Return a trace of the changes up and one of those down, whose hover says why."""
-    before = dict(zip(picture.at, (picture.desired[:1] + picture.desired)[:-1], strict=False))
-    steps = [before.get(at, picture.desired[0] if picture.desired else 0) for at, _, _ in picture.changes[:1]]
+    before = dict(zip(picture.at, (picture.ready[:1] + picture.desired)[:-1], strict=False))
+    steps = [before.get(at, picture.ready[0] if picture.ready else 0) for at, _, _ in picture.changes[:1]]
     steps += [count for _, count, _ in picture.changes]
     changes = list(zip(pairwise(steps), picture.changes, strict=True))[-_MOST_MARKS:]
     return [
@@ -366,7 +366,7 @@ def _layout(words: str, *, height: int) -> dict[str, Any]:
 def _domains(sizes: Sequence[tuple[int, int]]) -> list[list[float]]:
     """Return the bottom and the top of panes, from the uppermost, of which each has its title's height above it."""
     whole = top = sum(map(sum, sizes)) - sizes[0][0]
-    domains = []
+    domains: list[list[float]] = []
     for title, height in sizes:
         top -= title if domains else 0
         domains.append([max(0.0, (top - height) / whole), top / whole])

@@ -40,6 +40,9 @@ class ScaledPool(Protocol):
         """Return what they did so far."""
         ...
 
+    def expect(self, *, more: bool) -> None:
+        """Learn whether more of them may come."""
+
 
 class Scaled(Protocol):
     """A deployment, as an autoscaler sees it."""
@@ -170,9 +173,17 @@ class AutoScaler:
         self._measure(sample)
         decision = self._controller.step(sample)
         self._record.note(decision)
+        more = self._may_grow(decision)
+        for pool in pools:
+            pool.expect(more=more)
         if self._wanted is None:
             self._apply(decision, pools)
         return decision
+
+    def _may_grow(self, decision: ScalingDecision) -> bool:
+        sample, most = decision.sample, self._controller.bounds(decision.sample.wall)[1]
+        limit = most if sample.limit is None else min(most, sample.limit)
+        return decision.desired < limit or sample.ready < decision.desired
 
     def record(self, since: float = -inf) -> tuple[ScalingDecision, ...]:
         """Return the first decisions on samples after ``since``, of ``sample.at``, oldest first; at most 500.

@@ -196,7 +196,10 @@ class PredictTimes:
         cores : float
             That a replica keeps busy while it works.
         """
-        fixed, per_row = self._fixed, self._per_row
+        if not self.count:
+            return None
+        # While all batches had as many rows, nothing shows that more of them together would take less.
+        fixed, per_row = (0.0, self._seconds / self._rows) if self.alike else (self._fixed, self._per_row)
         if fixed + per_row <= 0:
             return None
         estimates = fixed**2 * self._weight + 2 * fixed * per_row * self._rows + per_row**2 * self._rows_rows
@@ -273,10 +276,13 @@ class Admission:
         self._empty_at = now + patience
         self._burst = max(_BURST, patience)
 
-    def refusal(self, *, now: float, waiting: int, rows: int, times: PredictTimes, replicas: int) -> Refusal | None:
+    def refusal(
+        self, *, now: float, waiting: int, rows: int, times: PredictTimes, replicas: int, more: bool = False
+    ) -> Refusal | None:
         """Return why a job of ``rows`` rows cannot wait behind ``waiting`` rows, None if it can.
 
-        With no replicas, all wait for the first one: there must be room for them, no more.
+        With no replicas, all wait for the first one: there must be room for them, no more. Where ``more`` replicas may
+        come, they wait for those, up to 5 s.
         """
         if not waiting:
             return None  # whatever is asked first is tried
@@ -288,7 +294,7 @@ class Admission:
         wait = times.wait(waiting, replicas=replicas)
         burst = times.alike or now - self._empty_at <= _STANDING  # a new queue's first batches tell nothing yet
         most = self._burst if now < self._empty_at else _BURST
-        allowed = most if burst else min(_BURST, max(_PATIENT, _BATCHES * batch))
+        allowed = _PATIENCE if more else most if burst else min(_BURST, max(_PATIENT, _BATCHES * batch))
         if wait <= allowed:
             return None
         return Refusal(f"{waiting:,} rows wait already, for about {wait:.2g} s", max(1, ceil(wait)))

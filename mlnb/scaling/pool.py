@@ -74,6 +74,8 @@ class PoolReading(NamedTuple):
         Seconds that requests waited or were being answered, added up.
     crashes : int
         Replicas that ended by themselves.
+    startup : float or None
+        Seconds that the last one took to start.
     waiting : int
         Requests, now.
     queue_wait : float or None
@@ -156,6 +158,7 @@ class ReplicaPool:
         self.desired = 0
         self.last_end = ""
         self.crashes = 0
+        self.startup: float | None = None
         self.answered: Callable[[list[Job], Prediction, Batch], None] = answer_each
         self.wake: Callable[[], None] = _nothing
         self._start = start
@@ -183,6 +186,7 @@ class ReplicaPool:
         self._busy = self._present = 0.0  # seconds of replicas that worked; of requests that waited or were answered
         self._queued, self._queued_at = 0, 0.0  # requests that waited, and since when these
         self._wakes = False  # those who wait do so for the first replica
+        self._more = False  # replicas may come
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._closed = False
@@ -228,6 +232,7 @@ class ReplicaPool:
             refusal = self._admission.refusal(
                 now=self._loop.time(), waiting=self._waiting_rows, rows=job.count, times=self.times,
                 replicas=0 if self._wakes or not self.desired else max(1, len(self._idle) + len(self._running)),
+                more=self._more,
             )  # fmt: skip
             if refusal is not None:
                 raise OverloadedError(
@@ -504,8 +509,10 @@ class ReplicaPool:
         key = self._next_key
         self._next_key += 1
         self._starting[key] = ("starting", self.last_end)
+        began = perf_counter()
         try:
             replica = await self._start(key, self.times)
+            self.startup = perf_counter() - began
         finally:
             self._starting.pop(key, None)
         if self._size >= self.desired:
@@ -515,9 +522,19 @@ class ReplicaPool:
         self._idle.append(replica)
         if self._wakes:
             self._wakes = False
-            wait = self.times.wait(self._waiting_rows, replicas=self.desired)
-            self._admission.woken(self._loop.time(), wait=wait)
+            self._forgive()
         self._pump_soon()
+
+    def _forgive(self) -> None:
+        """Let what waits be a burst: it could not be answered before, and now it can."""
+        wait = self.times.wait(self._waiting_rows, replicas=self.desired)
+        self._admission.woken(self._loop.time(), wait=wait)
+
+    def expect(self, *, more: bool) -> None:
+        """Learn whether more replicas may come: then requests wait for them instead of being refused."""
+        if self._more and not more and self._waiting:
+            self._forgive()
+        self._more = more
 
     def suspend(self, replica: Replica) -> None:
         """Give a replica nothing more to do: it has ended by itself, and :meth:`lost` will say why."""

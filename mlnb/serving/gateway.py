@@ -446,6 +446,7 @@ class Gateway(Readings):
             metrics=one.observer.monitor.snapshot(now=time.time()), replicas=pool.snapshot(), trouble=pool.last_end,
             traffic=self._traffic(one, self._entries[name]), alerts=one.observer.alerts.states(),
             log=None if one.observer.log is None else one.observer.log.state(), scaling=self._following.snapshot(name),
+            service=pool.times.service(), startup=pool.startup,
         )  # fmt: skip
 
     def _traffic(self, one: Served, entry: _Entry) -> TrafficSnapshot:

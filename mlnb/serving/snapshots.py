@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mlnb.monitoring.prediction_log import LogState
     from mlnb.scaling.pool import ReplicaSnapshot
     from mlnb.scaling.scaling_snapshot import ScalingSnapshot
+    from mlnb.scaling.service_time import ServiceTime
     from mlnb.serving.rollout import CanarySnapshot, Change
 
 __all__ = ["Handed", "ServiceSnapshot", "ShadowSnapshot", "TrafficSnapshot", "VersionCount"]
@@ -103,6 +104,10 @@ class ServiceSnapshot:
         None where predictions are not logged.
     scaling : ScalingSnapshot or None
         None where the number of replicas is fixed.
+    service : ServiceTime or None
+        That batches of the live version took lately; None before there was one.
+    startup : float or None
+        Seconds that its last replica took to start.
     """
 
     metrics: MetricsSnapshot
@@ -112,6 +117,8 @@ class ServiceSnapshot:
     alerts: tuple[AlertState, ...] = ()
     log: LogState | None = None
     scaling: ScalingSnapshot | None = None
+    service: ServiceTime | None = None
+    startup: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)

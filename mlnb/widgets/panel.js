@@ -6,11 +6,11 @@ const TABS = [
   ["card", "Card"],
 ];
 const REGIONS = [
-  "header", "address", "form", "result", "versions", "activity", "footer", "answering", "scale", "reason", "replicas", "faster", "card",
-  "traffic", "rollout", "verdict", "choices", "shadow", "compared", "alarm", "watched",
+  "header", "address", "form", "result", "versions", "activity", "footer", "answering", "scale", "reason", "replicas",
+  "faster", "card", "traffic", "rollout", "verdict", "choices", "shadow", "compared", "alarm", "watched",
 ];
 const CHARTS = {monitor: "figure", traffic: "trial"}; // tabs with a chart in a trait
-const NO_CHART = {traffic: "trial", scale: "by_load"}; // tabs whose chart is not always there, and the trait that says so
+const CHARTED = {traffic: "trial", scale: "by_load"}; // tabs whose chart is not always there: the trait that says so
 const LOOKED_AT = {monitor: "chart", scale: "memory", traffic: "compare"}; // tabs that cost something while they are looked at
 const LOOKING_EVERY = 5000; // ms between two words to the kernel that a tab is looked at
 
@@ -111,7 +111,7 @@ function render({model, el}) {
     const name = open;
     const chart = find(`[data-chart="${name}"]`);
     if (!chart) return;
-    chart.hidden = name in NO_CHART && !model.get(NO_CHART[name]);
+    chart.hidden = name in CHARTED && !model.get(CHARTED[name]);
     if (chart.hidden || !figureOf(name)) return;
     plotly ??= loadPlotly(model);
     let library;

@@ -31,7 +31,7 @@ def render_count(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
 
 
 def render_reason(snapshot: DeploymentSnapshot, view: ScaleView) -> str:
-    """Return in one line why there are as many replicas as there are; "" where their number is fixed."""
+    """Return in a line or two why there are as many replicas as there are; "" where their number is fixed."""
     scaling = snapshot.scaling
     if scaling is None or not follows(view):
         return ""

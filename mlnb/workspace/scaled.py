@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlnb.scaling.autoscale import Autoscale
     from mlnb.scaling.policies.decision import ScalingDecision, ScalingPolicy
     from mlnb.scaling.policies.schedule import Schedule
+    from mlnb.scaling.service_time import ServiceTime
     from mlnb.workspace.deployment import Deployment
     from mlnb.workspace.scaling_history import ScalingHistory
     from mlnb.workspace.simulating import Simulation, SimulationTable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Scaled"]
 
 _KEPT = 7200  # decisions: an hour of them
+_STARTUP = 1.0  # seconds, where none was measured
 
 
 class Scaled(Monitored):
@@ -144,8 +146,46 @@ class Scaled(Monitored):
         chosen = tuple(decision for decision in decisions if decision.sample.wall > after)
         return ScalingHistory(chosen, name=self.name, autoscale=self._autoscale)
 
-    def simulate(self, policy: Any = None, **given: Any) -> Simulation | SimulationTable:
-        raise NotImplementedError
+    def simulate(
+        self, policy: Any = None, *, load: Any = None, replicas: Any = None,
+        service: ServiceTime | float | str | None = None, startup: float | str | None = None,
+        p95: float | str | None = None, schedules: Sequence[Schedule] = (), idle: float | str = "5m", seed: int = 0,
+    ) -> Simulation | SimulationTable:  # fmt: skip
+        """Simulate what policies would have made of the requests that came here; see :func:`mlnb.simulate`.
+
+        Parameters
+        ----------
+        policy : ScalingPolicy, str, int, Autoscale, or a sequence or mapping of these, optional
+            Several are compared. Default: the one that holds here, if one does.
+        load : Load, DataFrame or iterable of float, optional
+            Default: the requests in :meth:`log`.
+        replicas : str or (int, int), optional
+            The least and the most. Default: as they are here, else "1:4".
+        service : ServiceTime, float or str, optional
+            What a request takes: milliseconds, or text such as "20ms". Default: as it was measured here.
+        startup : float or str, optional
+            Seconds until a new replica is ready. Default: as it was measured here.
+        p95 : float or str, optional
+            Within which 95 % of the requests are to be answered: milliseconds, or text such as "50ms".
+        schedules, idle, seed
+            As :func:`mlnb.simulate` takes them.
+
+        Raises
+        ------
+        InvalidInputError
+            If there were no requests, or an argument is none that is accepted.
+        """
+        from mlnb.workspace.simulating import simulate
+
+        now = self._served.autoscale
+        seen = self._hosting.snapshot(self.name)
+        bounds = "1:4" if now is None else (now.least, now.most)
+        return simulate(
+            self if load is None else load, now.policy if policy is None and p95 is None and now else policy,
+            replicas=bounds if replicas is None else replicas, service=seen.service if service is None else service,
+            startup=(seen.startup or _STARTUP) if startup is None else startup, p95=p95, schedules=schedules, idle=idle,
+            seed=seed,
+        )  # fmt: skip
 
     def _learn_decisions(self) -> list[ScalingDecision]:
         """Learn what was decided since the last time, as long as somebody knows it; return all that is known."""

@@ -102,9 +102,11 @@ def simulate(
     Examples
     --------
     >>> from mlnb.scaling.simulation.load import Load
-    >>> made = simulate(Load.step(20, 120, seconds=120), service="20ms", p95="60ms")
-    >>> made.outcome.requests, made.outcome.most
-    (8358, 4)
+    >>> simulate(Load.step(20, 120, seconds=120), 2, service="5ms", p95="10ms")
+    Simulated: step from 20 to 120 requests/s for 2m, 8,502 requests of 5 ms · 2 replicas
+    <BLANKLINE>
+    over 10 ms   p50      p95      p99  replicas  most  replica time  changes  turns
+        0.47 %  5 ms  7.21 ms  9.16 ms         2     2         240 s        0      0
     """
     given, takes = _load(load), _service(service)
     objective = None if p95 is None else _milliseconds(p95, what="p95")
@@ -198,6 +200,8 @@ def _autoscale(
 ) -> Autoscale:
     if isinstance(policy, Autoscale):
         return policy
+    if isinstance(policy, bool):
+        raise InvalidInputError(f"{policy} is no policy.")
     counts = replicas_of(policy if isinstance(policy, int) else replicas)
     least, most = counts if isinstance(counts, tuple) else (counts, counts)
     if isinstance(policy, int):

@@ -41,14 +41,14 @@ POLICIES: dict[str, ScalingPolicy] = {
 }
 RIVALS = ("HPA", "Ray Serve")
 
-# In parts of what all the replicas there may be can take; long enough for all to settle. The noise is drawn by the seed.
+# Of what all the replicas that there may be can take, and the seed; long enough for all to settle.
 SHAPES: dict[str, Callable[[float, int], Load]] = {
-    "step x8": lambda full, seed: Load.step(0.05 * full, 0.4 * full, at=60, seconds=600),
-    "ramp": lambda full, seed: Load.ramp(0.025 * full, 0.5 * full, seconds=600),
-    "sine 10 min": lambda full, seed: Load.sine(0.05 * full, 0.45 * full, period=600, seconds=1800),
-    "spike 10 s": lambda full, seed: Load.spike(0.05 * full, 0.4 * full, at=60, lasts=10, seconds=900),
+    "step x8": lambda full, _: Load.step(0.05 * full, 0.4 * full, at=60, seconds=600),
+    "ramp": lambda full, _: Load.ramp(0.025 * full, 0.5 * full, seconds=600),
+    "sine 10 min": lambda full, _: Load.sine(0.05 * full, 0.45 * full, period=600, seconds=1800),
+    "spike 10 s": lambda full, _: Load.spike(0.05 * full, 0.4 * full, at=60, lasts=10, seconds=900),
     "noise 20 %": lambda full, seed: Load.noise(0.2 * full, spread=0.2, every=5, seconds=600, seed=seed),
-    "day": lambda full, seed: Load.day(0.5 * full),
+    "day": lambda full, _: Load.day(0.5 * full),
 }
 ONCE = ("day",)  # long enough that one seed says it
 

@@ -69,6 +69,7 @@ class Pool:
         self.in_flight: float = 0
         self.waiting = self.crashes = 0
         self.present = 0.0
+        self.more = False
 
     def reading(self) -> PoolReading:
         return PoolReading(
@@ -76,6 +77,9 @@ class Pool:
             queue_wait=0.0, desired=self.desired, ready=self.ready, starting=self.desired - self.ready, leaving=0,
             pids=(), times=TIMES,
         )  # fmt: skip
+
+    def expect(self, *, more: bool) -> None:
+        self.more = more
 
 
 class Still(Machine):

@@ -151,7 +151,7 @@ def test_replicas_follow_the_load(panel: DeploymentPanel, monkeypatch: pytest.Mo
 
 def test_scaling_that_fails_leaves_all_as_it_was(panel: DeploymentPanel) -> None:
     press(panel, "scale", to=1000)
-    assert panel.notice.startswith("1000 replicas: a whole number")
+    assert panel.notice.startswith("replicas=1000: a whole number from 0 to 64")
     assert "from this kernel" in panel.answering
     assert 'data-to="1"' in panel.scale
     panel.deployment.stop()

@@ -51,6 +51,8 @@ class LatencyObjective:
         Seconds within which requests that wait too long are to be worked off.
     fast, slow : float
         Seconds over which a sudden load and a steady one are averaged.
+    spare : float
+        Part of the load by which it may rise again without more replicas after some have gone.
     down_window, burst_window : float
         Seconds that fewer must have been enough; and the same after a burst, when many more were needed, for less than
         half of that in all.
@@ -66,9 +68,10 @@ class LatencyObjective:
     seconds: float
     quantile: float = 0.95
     aim: float = 0.8
-    drain: float = 2.5
+    drain: float = 2.0
     fast: float = 0.5
     slow: float = 15.0
+    spare: float = 0.1
     down_window: float = 600.0
     burst_window: float = 40.0
     forecast: Forecast | None = None
@@ -79,6 +82,7 @@ class LatencyObjective:
         in_range(self.drain, what="drain", least=0.001, unit="seconds")
         in_range(self.fast, what="fast", least=0.001, unit="seconds")
         in_range(self.slow, what="slow", least=0.001, unit="seconds")
+        in_range(self.spare, what="spare", least=0)
         in_range(self.down_window, what="down_window", least=0, unit="seconds")
         in_range(self.burst_window, what="burst_window", least=0, unit="seconds")
         in_range(self.quantile, what="quantile", least=0.001, most=0.9999)
@@ -105,13 +109,18 @@ class _Arrivals:
 
     def add(self, at: float, rate: float, passed: float) -> float:
         """Take in the rate of the last interval, and return the one to be ready for; both in requests per second."""
-        chance = _SURE * math.sqrt(max(self._slow, 1 / self._fast_over) / (2 * self._fast_over))  # of a Poisson process
+        chance = self._chance()
         self._seen += passed
         first = passed / self._seen  # a plain mean at first
         self._fast += max(first, -math.expm1(-passed / self._fast_over)) * (rate - self._fast)
         slow = self._slow + max(first, -math.expm1(-passed / self._slow_over)) * (rate - self._slow)
         self._slow = min(max(slow, self._fast - chance), self._fast + chance)
         return self._slow + (self._holt.rise(at, rate) if self._holt is not None else 0.0)
+
+    def _chance(self) -> float:
+        """Return how far the recent mean of a Poisson process may be from the steady one, by Bernstein's inequality."""
+        over = 2 * self._fast_over  # a mean over as many seconds is as sure as this one
+        return _SURE * math.sqrt(self._slow / over) + _SURE**2 / (3 * over)
 
 
 class _Correction:
@@ -142,6 +151,7 @@ class _Controller:
         self._correction = _Correction(policy.seconds)
         self._service: ServiceTime | None = None  # as it was measured
         self._rounded: ServiceTime | None = None
+        self._row = self._alone = 0.0  # seconds of one row that finds a replica idle: on average, and at the quantile
         self._last: ScalingDecision | None = None
 
     def step(self, sample: ScalingSample) -> ScalingDecision:
@@ -166,6 +176,8 @@ class _Controller:
     def _measured(self, service: ServiceTime | None) -> ServiceTime | None:
         if service is not None and service != self._service and _usable(service):
             self._service, self._rounded = service, _round_service(service)
+            self._row = service.of(1)
+            self._alone = latency_quantile(0.0, 1, service, self._policy.quantile)
         return self._rounded
 
     def _planned(self, sample: ScalingSample, service: ServiceTime, rate: float, passed: float) -> ScalingDecision:
@@ -173,24 +185,21 @@ class _Controller:
         late_ones = 0.0
         if sample.waiting is not None and known(sample.waiting):
             late_ones = max(0.0, sample.waiting - current * service.capacity * policy.seconds * policy.aim)
-        alone = _alone(service, policy.quantile)
         factor = self._correction.add(sample, passed, behind=late_ones > 0)
-        seconds = _round(max(policy.seconds * policy.aim / factor, alone * _ROOM))
-        wanted = _wanted(_round(rate), service, seconds, policy.quantile) if rate > 0 else 1
+        seconds = _round(max(policy.seconds * policy.aim / factor, self._alone * _ROOM))
+        wanted = _wanted(_round(rate), service, seconds, policy.quantile)
+        kept = _wanted(_round(rate * (1 + policy.spare)), service, seconds, policy.quantile)
         if late_ones:
             wanted = max(wanted, whole((rate + late_ones / policy.drain) / service.capacity))
-        settled = self._stabiliser.settle(sample, wanted)
+        settled = self._stabiliser.settle(sample, wanted, kept=kept)
         target = _most_rate(current, service, seconds, policy.quantile) / current
         return ScalingDecision(
             sample=sample, metric=_METRIC, value=rate / current, target=target, wanted=wanted, desired=settled.desired,
             rule=settled.rule or "latency objective", window=settled.window,
-            reason=self._reason(rate, late_ones, target, service, alone, wanted, settled),
+            reason=self._reason(rate, late_ones, target, wanted, settled),
         )  # fmt: skip
 
-    def _reason(
-        self, rate: float, late_ones: float, target: float, service: ServiceTime, alone: float, wanted: int,
-        settled: Settled,
-    ) -> str:  # fmt: skip
+    def _reason(self, rate: float, late_ones: float, target: float, wanted: int, settled: Settled) -> str:
         asked = self._policy.seconds
         words = f"{rate:.3g} requests/s"
         if late_ones:
@@ -198,11 +207,10 @@ class _Controller:
         words += f", one replica takes {target:.3g}: {wanted} wanted"
         if settled.words:
             words += f", {settled.words}"
-        if alone > asked:
-            takes, which = (
-                (service.of(1), "") if service.of(1) > asked else (alone, f" at p{100 * self._policy.quantile:g}")
-            )
-            words += f"; one row alone takes {_ms(takes)}{which}; {_ms(asked)} cannot be met by any number of replicas"
+        if self._alone > asked:
+            at = "" if self._row > asked else f" at p{100 * self._policy.quantile:g}"
+            takes = _ms(self._alone if at else self._row)
+            words += f"; one row alone takes {takes}{at}; {_ms(asked)} cannot be met by any number of replicas"
         return words
 
 
@@ -225,6 +233,8 @@ def _round_service(service: ServiceTime) -> ServiceTime:
 
 @lru_cache(maxsize=4096)
 def _wanted(rate: float, service: ServiceTime, seconds: float, quantile: float) -> int:
+    if rate <= 0:
+        return 1
     if rate / service.capacity > _LARGE:
         return int(min(MOST, rate / service.capacity * _LARGE_ROOM))  # noise counts for little on so many
     return replicas_for(rate, service, seconds=seconds, quantile=quantile) or 1
@@ -235,12 +245,6 @@ def _most_rate(replicas: int, service: ServiceTime, seconds: float, quantile: fl
     if replicas > _LARGE:
         return replicas * service.capacity / _LARGE_ROOM
     return most_rate(replicas, service, seconds=seconds, quantile=quantile)
-
-
-@lru_cache(maxsize=256)
-def _alone(service: ServiceTime, quantile: float) -> float:
-    """Return the seconds of one row that finds all replicas idle."""
-    return latency_quantile(0.0, 1, service, quantile)
 
 
 def _ms(seconds: float) -> str:

@@ -233,7 +233,7 @@ class Stabiliser:
         self._changes = _Changes(max((rate.seconds for rate in (up, down) if rate is not None), default=0.0))
         self._began = False
 
-    def settle(self, sample: ScalingSample, wanted: int) -> Settled:
+    def settle(self, sample: ScalingSample, wanted: int, *, kept: int = 0) -> Settled:
         """Return what is to be done of what is wanted now.
 
         Parameters
@@ -242,20 +242,22 @@ class Stabiliser:
             Newer than those before.
         wanted : int
             Replicas.
+        kept : int
+            Replicas that are not to go, if they are there, though they need not come.
         """
         at, current = sample.at, sample.desired
         if not self._began:  # as though what there is had been wanted so far
             self._began = True
             self._fewest.add(at - sample.interval, current)
             self._most.add(at - sample.interval, current)
-        fewest, most = self._fewest.add(at, wanted), self._most.add(at, wanted)
+        fewest, most = self._fewest.add(at, wanted), self._most.add(at, max(wanted, kept))
         if self._up is not None or self._down is not None:
             self._changes.add(at, current)
         if fewest > current:
             return self._more(at, current, wanted, fewest)
         if most < current:
             return self._fewer(at, current, wanted, most)
-        if wanted == current:
+        if wanted == current or wanted < current <= kept:
             return Settled(current, "", 0.0, "")
         return self._waits(current, wanted)
 

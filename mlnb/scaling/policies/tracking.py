@@ -115,7 +115,7 @@ class _Controller:
         total = self._smooth(sample, total) * self._growth(sample)
         value = total / max(1, sample.desired)
         wanted = sample.desired
-        if abs(value / policy.target - 1) > policy.tolerance or not wanted:
+        if abs(value / policy.target - 1) > policy.tolerance + 1e-9 or not wanted:
             wanted = whole(round(total / policy.target, 9))
         settled = self._stabiliser.settle(sample, wanted)
         shown = f"{self._metric} {_shown(policy.metric, value)} of {_shown(policy.metric, policy.target)}"

@@ -229,7 +229,7 @@ class _Simulation:
                 ScalingSample(
                     at=at, wall=start + at, interval=interval, desired=count, ready=ready, starting=starting,
                     leaving=leaving, requests=requests, answered=answered, in_flight=in_flight, waiting=waiting,
-                    queue_wait=waiting / (ready * capacity) if ready else None,
+                    queue_wait=waiting / (max(1, ready) * capacity),
                     utilisation=utilisation if known else None, cpu=cores * utilisation if known else None,
                     p95=p95 if p95 == p95 else None,  # noqa: PLR0124 - not NaN
                     service=service, limit=limit, limited_by=limited_by,

@@ -157,8 +157,10 @@ def needs(
     --------
     >>> from mlnb.scaling.service_time import ServiceTime
     >>> print(needs(ServiceTime(fixed=0.004, per_row=0.0001, most_rows=64), objective=0.05, memory=150_000_000))
-    requests/s  replicas  cores  memory  machines
-        10,000         1      2  150 MB         1
+    requests/s  replicas  cores   memory  machines
+        10,000         2      3   300 MB         1
+     1,000,000       200    300  30.0 GB       100
+    Estimated for 95 % within 50 ms on machines of 16 cores and 64.0 GB, each with a gateway of its own.
     """
     box = machine or Machine()
     places = _places(service, memory, box)

@@ -88,28 +88,30 @@ class Queue:
         free, begun, ended, stops = served.free, served.begins.append, served.ends.append, served.stops.append
         first, offset, count, last = 0, self.next, len(at), self._last
         linger, several = self._linger, self._rows
-        calm = max(several, default=-inf) + linger
+        calm, alone = max(several, default=-inf) + linger, fixed + per_row
         while first < count:  # a quarter of a microsecond a batch: most of what a simulation costs
             begin, past = at[first], first + 1
-            if free[0] > begin:  # all are busy
-                answered = begin = free[0]
-                if past < count and at[past] <= begin:
-                    past = bisect_right(at, begin, past, min(count, first + most))
-            elif begin < calm:
-                answered = max((end for end in free if last < end <= begin), default=-inf)
-            else:
-                answered = -inf
-            if answered in several and past - first < several[answered]:
-                again = first + several[answered] - 1  # with this request as many wait as were answered
-                begin = max(begin, min(answered + linger, at[again] if again < count else inf))
-                past = bisect_right(at, begin, past, max(past, min(count, first + most)))
+            if free[0] > begin or begin < calm:
+                if free[0] > begin:  # all are busy
+                    answered = begin = free[0]
+                    if past < count and at[past] <= begin:
+                        past = bisect_right(at, begin, past, min(count, first + most))
+                else:
+                    answered = max((end for end in free if last < end <= begin), default=-inf)
+                if answered in several and past - first < several[answered]:
+                    again = first + several[answered] - 1  # with this request as many wait as were answered
+                    begin = max(begin, min(answered + linger, at[again] if again < count else inf))
+                    past = bisect_right(at, begin, past, max(past, min(count, first + most)))
             if begin >= until:
                 break
-            end = begin + (fixed + per_row * (past - first)) * factors[first]
+            if past - first == 1:
+                end = begin + alone * factors[first]
+            else:
+                end = begin + (fixed + per_row * (past - first)) * factors[first]
+                if linger:
+                    several[end] = past - first
+                    calm = max(calm, end + linger)
             heapreplace(free, end)
-            if linger and past - first > 1:
-                several[end] = past - first
-                calm = max(calm, end + linger)
             begun(begin)
             ended(end)
             stops(past + offset)

@@ -18,7 +18,7 @@ __all__ = ["Gauge", "Readings"]
 
 Whole = NDArray[np.int64]
 
-_LATEST = 10.0  # seconds of answers that p95 is of
+_LATEST = 5.0  # seconds of answers that p95 is of, as live
 _BINS, _SHORTEST, _GROWTH = 280, 1e-4, 1.05  # of latencies: up to 86 s, 5 % wide
 _PER_BIN = 1 / np.log(_GROWTH)
 
@@ -88,17 +88,16 @@ class Gauge:
         starting, leaving : sequence of float
             When those that start are ready, and when those that leave are gone.
         """
-        begins, batch_ends = np.array(served.begins), np.array(served.ends)
-        ends, took = (
-            np.concatenate(both) for both in zip((self._ends, self._took), self.note(served, first), strict=True)
-        )
+        begins, batch_ends, stops = _array(served.begins, float), _array(served.ends, float), _array(served.stops, int)
+        new_ends, new_took = self._note(batch_ends, stops, first)
+        ends, took = np.concatenate([self._ends, new_ends]), np.concatenate([self._took, new_took])
         place = np.searchsorted(edges, ends)
         answered, ended = _sums(ends, place, edges)
         here = np.searchsorted(self._arrivals, edges, side="right")
         came = _sorted_sums(self._arrivals[here[0] : here[-1]], here - here[0], edges)
         requests = np.diff(here)
         began = np.searchsorted(begins, edges)
-        taken = np.array([first, *served.stops])[began]
+        taken = np.concatenate([[first], stops])[began]
         busy, ready_seconds = self._work(edges, begins, began, batch_ends, free, starting)
         lengths = np.diff(edges)
         before = here[0] - first + len(self._ends) + np.concatenate([[0], np.cumsum(requests - answered)[:-1]])
@@ -114,12 +113,16 @@ class Gauge:
             p95=self._quantile(counts),
         )  # fmt: skip
 
-    def note(self, served: Served, first: int) -> tuple[Floats, Floats]:
-        """Note when each request of some batches is answered, and what it took; return both."""
-        stops = np.array([first, *served.stops])
-        ends = np.repeat(np.array(served.ends), np.diff(stops))
-        took = ends - self._arrivals[first : stops[-1]] + self._overhead
-        self.latencies[first : stops[-1]] = took
+    def note(self, served: Served, first: int) -> None:
+        """Note what each request of some batches took."""
+        self._note(_array(served.ends, float), _array(served.stops, int), first)
+
+    def _note(self, batch_ends: Floats, stops: Whole, first: int) -> tuple[Floats, Floats]:
+        """Note when each request is answered, and what it took; return both."""
+        past = int(stops[-1]) if len(stops) else first
+        ends = np.repeat(batch_ends, np.diff(stops, prepend=first))
+        took = ends - self._arrivals[first:past] + self._overhead
+        self.latencies[first:past] = took
         return ends, took
 
     def keep(self, count: int) -> None:
@@ -149,16 +152,20 @@ class Gauge:
 
     def _quantile(self, counts: NDArray[np.int32]) -> Floats:
         """Return the 95 % quantile of the latest answers after each interval, interpolated within its bin."""
-        together = np.cumsum(np.concatenate([self._counts, counts]), axis=0)
+        together = np.cumsum(np.concatenate([self._counts, counts]), axis=0, dtype=np.int32)
         together[self._kept + 1 :] -= together[: -self._kept - 1]
-        until = np.cumsum(together[self._kept :], axis=1)
+        until = np.cumsum(together[self._kept :], axis=1, dtype=np.int32)
         total = until[:, -1]
-        wanted = 0.95 * total
-        place = np.argmax(until >= wanted[:, None], axis=1)
+        wanted = np.ceil(0.95 * total).astype(np.int32)
+        place = np.minimum((until < wanted[:, None]).sum(1), _BINS - 1)
         lines = np.arange(len(until))
-        upper, lower = until[lines, place], np.where(place > 0, until[lines, place - 1], 0)
-        part = (wanted - lower) / np.maximum(upper - lower, 1)
+        lower = np.where(place > 0, until[lines, place - 1], 0)
+        part = (wanted - lower) / np.maximum(until[lines, place] - lower, 1)
         return np.where(total > 0, _SHORTEST * np.exp((place + part) / _PER_BIN), np.nan)
+
+
+def _array(values: list[Any], kind: type) -> NDArray[Any]:
+    return np.fromiter(values, kind, len(values))
 
 
 def _sums(moments: Floats, place: Whole, edges: Floats) -> tuple[Whole, Floats]:
