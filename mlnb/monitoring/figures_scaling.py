@@ -87,15 +87,17 @@ def scaling_figure(picture: ScalingPicture) -> Figure:
     words = _words(picture)
     domains = _domains([(_TITLE, height) for height in tops])
     traces = [*_load(columns), *_replicas(columns), *_marks(picture), *_latency(picture, columns)]
-    titles = zip(("requests/s", "replicas", "latency, ms"), _missing(picture, columns), domains, strict=True)
+    titles, missing = ("requests/s", "replicas", "latency, ms"), _missing(picture, columns)
     layout = _layout(words, height=sum(tops) + _TITLE * (len(tops) - 1)) | {
         "xaxis": _time_axis(picture, anchor="y3"),
         "yaxis": _axis(domains[0], "x"),
         "yaxis2": _axis(domains[1], "x") | _counts(max([1, *picture.ready, *picture.desired])),
-        "yaxis3": _axis(domains[2], "x") | _steep(columns.p95, picture.objective),
+        "yaxis3": _axis(domains[2], "x") | _room(picture.objective) | _steep(columns.p95, picture.objective),
         **{f"legend{at}": _legend(domain) for at, domain in zip(("", "2", "3"), domains, strict=True)},
     }
-    layout["annotations"] += [one for title, missing, domain in titles for one in _pane(title, missing, domain)]
+    for at, pane in enumerate(zip(titles, missing, domains, strict=True)):
+        layout["annotations"] += _pane(*pane)
+        layout[f"yaxis{at + 1 if at else ''}"]["showticklabels"] = not missing[at]
     return go.Figure(data=traces, layout=layout)
 
 
@@ -147,30 +149,31 @@ def _graph_objects() -> Any:
 
 def _columns(picture: ScalingPicture) -> _Columns:
     ready, desired = np.asarray(picture.ready, dtype=int), np.asarray(picture.desired, dtype=int)
-    starts = _starts(ready, desired)
+    even, starts = _steps(ready, desired)
+    part = np.searchsorted(even, starts, side="right") - 1  # of the even ones, where each begins
     rate, capacity = _numbers(picture.rate), _numbers(picture.capacity)
     p95 = _numbers(picture.p95 or (None,) * len(picture.at))
-    load = _by_step(np.add, rate, starts) / _by_step(np.add, np.where(np.isnan(rate), np.nan, 1.0), starts)
+    load = _by_step(np.add, rate, even) / _by_step(np.add, np.where(np.isnan(rate), np.nan, 1.0), even)
     of_one = capacity[ready > 0] / ready[ready > 0]
-    per_replica = float(np.nanmedian(of_one)) if np.isfinite(of_one).any() else np.nan
+    per_replica = float(np.nanmedian(of_one)) if np.isfinite(of_one).any() else 0.0
     return _Columns(
-        x=[_moment(picture.at[at], epoch=picture.epoch) for at in starts], load=_listed(load),
-        peak=[] if len(starts) == len(rate) else _listed(_by_step(np.maximum, rate, starts)),
-        capacity=_listed(capacity[starts]), needed=_listed(load / (per_replica or np.nan)),
+        x=[_moment(picture.at[at], epoch=picture.epoch) for at in starts], load=_listed(load[part]),
+        peak=[] if len(even) == len(rate) else _listed(_by_step(np.maximum, rate, even)[part]),
+        capacity=_listed(capacity[starts]), needed=_listed(load[part] / (per_replica or np.nan)),
         ready=ready[starts].tolist(), desired=desired[starts].tolist(),
-        p95=_listed(_by_step(np.maximum, p95, starts)),
+        p95=_listed(_by_step(np.maximum, p95, even)[part]),
     )  # fmt: skip
 
 
-def _starts(ready: NDArray[np.int_], desired: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Return where the steps begin: at each sample, or where replicas change, at even distances and at the end."""
+def _steps(ready: NDArray[np.int_], desired: NDArray[np.int_]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Return where even steps begin, and these with the end and each change of the number of replicas."""
     count = len(ready)
     if count <= _PLAIN:
-        return np.arange(count)
+        return np.arange(count), np.arange(count)
     changed = 1 + np.flatnonzero((np.diff(ready) != 0) | (np.diff(desired) != 0))
     changed = changed[:: 1 + len(changed) // _MOST_STEPS]
     even = np.linspace(0, count, _STEPS, endpoint=False).astype(int)
-    return np.unique(np.concatenate([even, changed, [count - 1]]))
+    return even, np.unique(np.concatenate([even, changed, [count - 1]]))
 
 
 def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
@@ -331,9 +334,11 @@ def _words(picture: ScalingPicture) -> str:
         return f"{picture.name}: nothing decided yet"
     least, most, count = min(picture.ready), max(picture.ready), len(picture.changes)
     replicas = f"{most} replica{'' if most == 1 else 's'}" if least == most else f"{least} to {most} replicas"
+    if picture.at[0] == picture.at[-1] and not count:
+        return f"{picture.name}: {replicas}"
     changes = f"{count:,} change{'' if count == 1 else 's'}" if count else "no change"
     marked = f" (the last {_MOST_MARKS:,} are marked)" if count > _MOST_MARKS else ""
-    return f"{picture.name}: {replicas}, {changes} in {duration(picture.at[-1] - picture.at[0])}{marked}"
+    return f"{picture.name}: {replicas}, {changes} in {duration(round(picture.at[-1] - picture.at[0]))}{marked}"
 
 
 def _missing(picture: ScalingPicture, columns: _Columns) -> tuple[str, str, str]:
@@ -407,6 +412,11 @@ def _counts(most: int, *, ticks: int = 4) -> dict[str, Any]:
     return {"range": [0, 1.12 * most], "tickvals": list(range(0, most + 1, step)), "tickformat": ",d"}
 
 
+def _room(objective: float | None) -> dict[str, Any]:
+    """Return what leaves some room above the objective's line."""
+    return {} if objective is None else {"autorangeoptions": {"include": 1.15 * objective}}
+
+
 def _steep(values: Sequence[float | None], objective: float | None) -> dict[str, Any]:
     """Return an axis of powers of ten where the highest latencies would press all others to the ground."""
     known = sorted(value for value in values if value is not None and value > 0)
@@ -421,8 +431,10 @@ def _time_axis(picture: ScalingPicture, *, anchor: str) -> dict[str, Any]:
         "hoverformat": "%H:%M:%S", "showspikes": True, "spikemode": "across", "spikethickness": 1,
         "spikecolor": _GREY, "spikedash": "solid", "spikesnap": "cursor", "visible": bool(picture.at),
     }  # fmt: skip
-    if len(picture.at) > 1:
-        axis["range"] = [_moment(at, epoch=picture.epoch) for at in (picture.at[0], picture.at[-1])]
+    if picture.at:
+        begin, end = picture.at[0], picture.at[-1]
+        aside = 0 if begin < end else 10  # seconds on both sides of one moment
+        axis["range"] = [_moment(at, epoch=picture.epoch) for at in (begin - aside, end + aside)]
     if not picture.epoch and picture.at:  # plotly.js would name the year 1970
         axis["tickformat"] = "day %-j, %H:%M" if picture.at[-1] > _DAY else "%H:%M:%S"
     return axis

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import escape
+from math import isfinite
 from typing import TYPE_CHECKING, overload
 
 from mlnb.durations import duration_text
@@ -119,7 +120,7 @@ class ScalingHistory(Sequence[ScalingDecision]):
         first, last, rule = self.decisions[0], self.decisions[-1], self.autoscale
         bounds = f"{rule.least} to {rule.most}" if rule.least < rule.most else f"{rule.least}"
         changes = _counted(len(self.changes), "change")
-        lasted = duration(max(0.0, last.sample.at - first.sample.at))
+        lasted = _lasted(max(0.0, last.sample.at - first.sample.at + last.sample.interval))
         would = "replayed, would want " if self.replayed else ""
         return (
             f"{self.name}: {would}{_counted(last.desired, 'replica')} {'at the end' if self.replayed else 'now'}, "
@@ -151,11 +152,18 @@ class ScalingHistory(Sequence[ScalingDecision]):
         except ImportError as error:
             raise MissingLibraryError("The frame needs pandas: pip install pandas.") from error
         rows = [_Row(one, one.sample) for one in self.decisions] if every else self._rows()
-        names = ["metric", "value", "target", "rule", "window", "wanted", "desired", "applied", "reason"]
-        values = [[row.begin.wall, *(getattr(row.decision, name) for name in names), row.held] for row in rows]
-        table = pd.DataFrame(values, columns=["time", *names, "held"])
+        names = ["metric", "value", "target", "rule", "window", "wanted", "desired", "applied"]
+        values = [
+            [
+                row.begin.wall,
+                *(getattr(row.decision, name) for name in names),
+                row.decision.reason if every else row.reason,
+            ]
+            for row in rows
+        ]
+        table = pd.DataFrame(values, columns=["time", *names, "reason"])
         table["time"] = pd.to_datetime(table["time"], unit="s", utc=True)
-        return table.drop(columns="held") if every else table
+        return table if every else table.assign(held=[row.held for row in rows])
 
     def picture(self) -> ScalingPicture:
         """Return the columns that :meth:`figure` draws."""
@@ -318,7 +326,7 @@ def _times(walls: list[float]) -> list[str]:
 
 
 def _measure(metric: str, value: float | None) -> str:
-    if value is None or value != value:  # noqa: PLR0124 - NaN
+    if value is None or not isfinite(value):
         return NONE
     named = metric.lower()
     return next((write for part, write in _MEASURES if part in named), figure)(value)
@@ -329,7 +337,7 @@ def _window(seconds: float) -> str:
 
 
 def _lasted(seconds: float) -> str:
-    return duration(seconds) if seconds >= 1 else f"{seconds:.1f} s"
+    return duration(round(seconds)) if seconds >= 1 else f"{seconds:.1f} s"
 
 
 def _counted(count: int, what: str) -> str:

@@ -14,7 +14,6 @@ from mlnb.registry.tables import Cell, Column, lay_out
 
 if TYPE_CHECKING:
     import pandas as pd
-    from plotly.graph_objects import Figure
 
     from mlnb.monitoring.scaling_picture import ScalingFigures, ScalingPicture
     from mlnb.scaling.autoscale import Autoscale
@@ -105,7 +104,7 @@ class Simulation:
         frame: pd.DataFrame = _pandas().DataFrame(rows, columns=names)
         return frame
 
-    def figure(self) -> Figure:
+    def figure(self) -> Any:
         """Return a chart of load, capacity and replicas, with the reason of each change on hover.
 
         Raises
@@ -221,7 +220,7 @@ class SimulationTable(Sequence[Simulation]):
         frame: pd.DataFrame = _pandas().DataFrame(rows)
         return frame
 
-    def figure(self) -> Figure:
+    def figure(self) -> Any:
         """Return a chart of replicas over time for each policy, and of what they are compared by.
 
         Raises

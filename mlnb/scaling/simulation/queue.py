@@ -78,7 +78,7 @@ class Queue:
         self._rows: dict[float, int] = {}  # of batches with several, by when they ended
 
     def serve(self, until: float) -> Served:
-        """Return the batches that begin before ``until``, if nobody adds or takes a replica; nothing changes here."""
+        """Return the batches that begin before ``until``, if nobody adds or takes a replica; see :meth:`settle`."""
         stop = self.next + int(np.searchsorted(self._arrivals[self.next :], until))
         served = Served(free=self.free.copy())
         if stop == self.next or not served.free:

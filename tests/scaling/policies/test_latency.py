@@ -136,13 +136,13 @@ def test_other_machines_and_loads_are_not_slow_to_decide() -> None:
         {"aim": 2}, {"drain": 0}, {"fast": 0}, {"slow": -1}, {"spare": -1}, {"down_window": -1}, {"burst_window": -1},
     ],
 )  # fmt: skip
-def test_figures_that_are_none(given: dict[str, float]) -> None:
+def test_figures_that_are_none(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="is needed"):
         LatencyObjective(**({"seconds": 0.1} | given))
 
 
 def test_it_is_a_value() -> None:
-    assert POLICY == LatencyObjective(seconds=0.1)
+    assert LatencyObjective(seconds=0.1) == POLICY
     assert POLICY.words == "p95 under 100 ms"
     assert LatencyObjective(seconds=0.05, quantile=0.99, forecast=Forecast()).words == "p99 under 50 ms, 15 s ahead"
 
