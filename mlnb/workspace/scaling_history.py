@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import escape
 from math import isfinite
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from mlnb.durations import duration_text
 from mlnb.errors import MissingLibraryError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pandas as pd
-    from plotly.graph_objects import Figure
 
     from mlnb.monitoring.scaling_picture import ScalingPicture
     from mlnb.scaling.policies.decision import ScalingPolicy, ScalingSample
@@ -184,8 +183,12 @@ class ScalingHistory(Sequence[ScalingDecision]):
             changes=tuple((one.sample.wall, one.desired, one.reason) for one in self.changes),
         )
 
-    def figure(self) -> Figure:
+    def figure(self) -> Any:
         """Draw load, capacity, replicas and p95 over time; each change says why when the pointer rests on it.
+
+        Returns
+        -------
+        plotly.graph_objects.Figure
 
         Raises
         ------

@@ -118,9 +118,7 @@ class BoundedController:
         desired, now, idle = settled[0], sample.desired, self._autoscale.idle
         if now == 0:
             return (1, "wake-up", "a request came: 0 to 1") if _asked(sample) else (0, "idle", "no request: stays at 0")
-        if desired > 1:
-            return settled
-        if quiet >= idle:
+        if quiet >= idle and not _asked(sample):  # whatever the policy still remembers
             return 0, "idle", f"no request for {duration_text(idle)}: {now} to 0"
         if desired < 1:
             return 1, "idle", f"{desired} wanted, the last one stays until no request came for {duration_text(idle)}"

@@ -65,7 +65,7 @@ def latency_quantile(rate: float, replicas: int, service: ServiceTime, quantile:
     --------
     >>> from mlnb.scaling.service_time import ServiceTime
     >>> round(latency_quantile(25, 1, ServiceTime(fixed=0.02, spread=1.0), 0.95), 2)
-    0.13
+    0.12
     """
     _check_quantile(quantile)
     if rate > 0 and rate >= replicas * service.capacity:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -180,7 +180,26 @@ def test_the_last_replica_stays_while_one_starts_or_leaves() -> None:
     assert controller.step(quiet(3.0, 1)).desired == 0
 
 
-def test_more_than_one_goes_only_by_the_policy() -> None:
+@dataclass(frozen=True, slots=True)
+class Remembers(Wants):
+    """A policy that wants three replicas, whatever comes."""
+
+    def controller(self) -> Remembers:
+        return self
+
+    def step(self, sample: ScalingSample) -> ScalingDecision:
+        return replace(Wants.step(self, replace(sample, in_flight=3)), sample=sample)
+
+
+def test_all_go_after_idling_whatever_the_policy_remembers() -> None:
+    controller = BoundedController(Autoscale(least=0, most=4, policy=Remembers(), idle=10.0))
+    assert controller.step(sample(1.0, 3)).desired == 3
+    assert controller.step(quiet(10.5, 3)).desired == 3
+    goes = controller.step(quiet(11.5, 3))
+    assert (goes.desired, goes.rule, goes.reason) == (0, "idle", "no request for 10s: 3 to 0")
+
+
+def test_more_than_one_goes_by_the_policy_while_requests_are_answered() -> None:
     controller = bounded(0, 4, idle=0.0)
     assert controller.step(quiet(1.0, 3, in_flight=2)).desired == 2
 
