@@ -46,8 +46,10 @@ QUICK = TargetTracking(metric="utilisation", target=0.6, smoothing=0.3, up_windo
 Record = Callable[[str, object], None]
 
 
-def paced(seconds: float = 0.01, *, number: int = 1, **options: Any) -> mlnb.Deployment:
-    return mlnb.deploy(Paced(number, seconds=seconds), name="paced", example=[[0.5]], **options)
+def paced(
+    seconds: float = 0.01, *, number: int = 1, name: str = "paced", **options: Any
+) -> mlnb.Deployment:
+    return mlnb.deploy(Paced(number, seconds=seconds), name=name, example=[[0.5]], **options)
 
 
 def quick(least: int = 1, most: int = 4, **given: Any) -> Autoscale:
@@ -462,7 +464,7 @@ def test_decisions_come_while_a_cell_computes(cell: str, record_property: Record
 
 @pytest.mark.parametrize("rule", [{"policy": QUICK}, {"p95": "60ms"}, {"target": 0.5, "forecast": True}])
 def test_a_replay_gives_the_very_same_decisions(rule: dict[str, Any]) -> None:
-    deployment = paced()
+    deployment = paced(name="replayed-" + next(iter(rule)))  # of which nothing is known yet
     deployment.autoscale(1, 4, **rule)
     with Load(deployment.url, connections=12) as load:
         load.more(300)
@@ -617,8 +619,8 @@ def left() -> dict[str, Any]:
 
 
 def test_nothing_is_left() -> None:
-    def cycle() -> None:
-        deployment = paced(replicas=quick(0, 3, idle=0.3))
+    def cycle(number: int) -> None:
+        deployment = paced(number=number, replicas=quick(0, 3, idle=0.3))
         with Load(deployment.url, connections=12) as load:
             wait_until(lambda: deployment.replicas >= 2, seconds=15)
             assert failures(load.stop()) == {}
@@ -630,9 +632,9 @@ def test_nothing_is_left() -> None:
         assert not is_open(port)
         assert deployment.scaling_history().changes
 
-    cycle()
+    cycle(1)
     before = left()
-    cycle()
+    cycle(2)
     wait_until(lambda: left()["threads"] == [])
     assert left() == before
 
