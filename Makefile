@@ -74,6 +74,8 @@ benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/observing.py
 	$(BIN)/python tests/benchmarks/prediction_log.py
 	$(BIN)/python tests/benchmarks/drift.py
+	$(BIN)/python tests/benchmarks/simulating.py
+	$(BIN)/python tests/benchmarks/autoscaling.py
 	sh tests/benchmarks/serving/install-wrk
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving
 

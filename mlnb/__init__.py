@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.registry.ensembles import Ensemble
     from mlnb.scaling.policies.schedule import Schedule
+    from mlnb.scaling.service_time import ServiceTime
     from mlnb.scaling.simulation.load import Load
     from mlnb.serving.load_balancer import LoadBalancer
     from mlnb.widgets import DeploymentPanel as DeploymentPanel
@@ -35,6 +36,7 @@ __all__ = [
     "ModelRegistry",
     "ModelVersion",
     "Schedule",
+    "ServiceTime",
     "autoscale",
     "deploy",
     "deployments",
@@ -64,6 +66,7 @@ _HOMES = {
     "ModelVersion": "mlnb.registry",
     "RegistryPanel": "mlnb.widgets",
     "Schedule": "mlnb.scaling.policies.schedule",
+    "ServiceTime": "mlnb.scaling.service_time",
     "autoscale": "mlnb.workspace",
     "deploy": "mlnb.workspace",
     "deployments": "mlnb.workspace",

@@ -181,7 +181,7 @@ class Scaled(Monitored):
         seen = self._hosting.snapshot(self.name)
         bounds = "1:4" if now is None else (now.least, now.most)
         return simulate(
-            self if load is None else load, now.policy if policy is None and p95 is None and now else policy,
+            self.log() if load is None else load, now.policy if policy is None and p95 is None and now else policy,
             replicas=bounds if replicas is None else replicas, service=seen.service if service is None else service,
             startup=(seen.startup or _STARTUP) if startup is None else startup, p95=p95, schedules=schedules, idle=idle,
             seed=seed,
