@@ -188,7 +188,7 @@ class AutoScaler:
     def record(self, since: float = -inf) -> tuple[ScalingDecision, ...]:
         """Return the first decisions on samples after ``since``, of ``sample.at``, oldest first; at most 500.
 
-        There are all of the last ten minutes, one per ten seconds of the last hour, and those that changed something.
+        There are all of the last hour, and those before that changed something.
         Their samples are the trace that another policy can be tried on.
         """
         return self._record.since(since)

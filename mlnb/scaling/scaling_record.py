@@ -1,4 +1,4 @@
-"""What was decided on the replicas of a deployment, thinned out as it gets older."""
+"""What was decided on the replicas of a deployment: all of the last hour, and before that what changed something."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ScalingRecord"]
 
-_LATELY, _MOST_LATELY = 600.0, 1500  # seconds and decisions that are kept, all of them ..
-_HOUR, _STEP, _MOST_BEFORE = 3600.0, 10.0, 300  # .. and before that for an hour, one in so many seconds ..
-_MOST_CHANGES = 700  # .. and those that changed something, however old
+_HOUR, _MOST = 3600.0, 7500  # seconds and decisions that are kept, all of them, so that they can be replayed ..
+_MOST_CHANGES = 700  # .. and those before that changed something
 _PART = 500  # decisions; so many are pickled in some milliseconds
 
 
 class ScalingRecord:
-    """The decisions of the last ten minutes, one per ten seconds of the last hour, and all that changed something.
+    """The decisions of the last hour, and those before that changed something.
 
     Attributes
     ----------
@@ -32,11 +31,10 @@ class ScalingRecord:
     def __init__(self) -> None:
         self.changed: ScalingDecision | None = None
         self._lately: deque[ScalingDecision] = deque()
-        self._before: deque[ScalingDecision] = deque(maxlen=_MOST_BEFORE)
         self._changes: deque[ScalingDecision] = deque(maxlen=_MOST_CHANGES)
 
     def __len__(self) -> int:
-        return len(self._lately) + len(self._before) + len(self._changes)
+        return len(self._lately) + len(self._changes)
 
     @property
     def last(self) -> ScalingDecision | None:
@@ -49,10 +47,10 @@ class ScalingRecord:
         self._lately.append(decision)
         if _changed(decision):
             self.changed = decision
-        while now - self._lately[0].sample.at > _LATELY or len(self._lately) > _MOST_LATELY:
-            self._thin(self._lately.popleft())
-        while self._before and now - self._before[0].sample.at > _HOUR:
-            self._before.popleft()
+        while now - self._lately[0].sample.at > _HOUR or len(self._lately) > _MOST:
+            oldest = self._lately.popleft()
+            if _changed(oldest):
+                self._changes.append(oldest)
 
     def settle(self, decision: ScalingDecision, applied: int) -> ScalingDecision:
         """Learn how many replicas there were after a decision was applied, and return it with that."""
@@ -68,8 +66,8 @@ class ScalingRecord:
     def absorb(self, decisions: Iterable[ScalingDecision]) -> None:
         """Take the decisions of a predecessor, which may be older than those that are known."""
         known = {decision.sample.at: decision for decision in [*decisions, *self._all()]}
-        for kept in (self._lately, self._before, self._changes):
-            kept.clear()
+        self._lately.clear()
+        self._changes.clear()
         for at in sorted(known):
             self.note(known[at])
 
@@ -79,13 +77,7 @@ class ScalingRecord:
         return tuple(sorted(found, key=_at)[:most])
 
     def _all(self) -> list[ScalingDecision]:
-        return [*self._changes, *self._before, *self._lately]
-
-    def _thin(self, decision: ScalingDecision) -> None:
-        if _changed(decision):
-            self._changes.append(decision)
-        elif not self._before or decision.sample.at - self._before[-1].sample.at >= _STEP:
-            self._before.append(decision)
+        return [*self._changes, *self._lately]
 
 
 def _changed(decision: ScalingDecision) -> bool:

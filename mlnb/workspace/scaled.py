@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Scaled"]
 
 _KEPT = 7200  # decisions: an hour of them
+_APPLIED = 60.0  # seconds for which it is still learnt what came of a decision
 _STARTUP = 1.0  # seconds, where none was measured
 
 
@@ -193,7 +194,10 @@ class Scaled(Monitored):
         with self._asking:
             if self._live and hosted is not None and hosted.autoscale is not None:
                 with suppress(MlnbError):
-                    last = self._decisions[-1].sample.at if self._decisions else -inf
-                    self._decisions.extend(self._hosting.scaling_record(self.name, last))
+                    since = self._decisions[-1].sample.at - _APPLIED if self._decisions else -inf
+                    newer = self._hosting.scaling_record(self.name, since)
+                    while self._decisions and self._decisions[-1].sample.at > since:
+                        self._decisions.pop()
+                    self._decisions.extend(newer)
                     self._autoscale = hosted.autoscale
             return list(self._decisions)
