@@ -195,9 +195,11 @@ class Scaled(Monitored):
             if self._live and hosted is not None and hosted.autoscale is not None:
                 with suppress(MlnbError):
                     since = self._decisions[-1].sample.at - _APPLIED if self._decisions else -inf
-                    newer = self._hosting.scaling_record(self.name, since)
+                    newer = {one.sample.at: one for one in self._hosting.scaling_record(self.name, since)}
+                    known: dict[float, ScalingDecision] = {}
                     while self._decisions and self._decisions[-1].sample.at > since:
-                        self._decisions.pop()
-                    self._decisions.extend(newer)
+                        last = self._decisions.pop()
+                        known[last.sample.at] = last
+                    self._decisions.extend(one for _, one in sorted((known | newer).items()))
                     self._autoscale = hosted.autoscale
             return list(self._decisions)
