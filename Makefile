@@ -34,7 +34,7 @@ lab: $(VENV)/.tutorials
 	$(BIN)/jupyter lab notebooks/01-quickstart.ipynb
 
 # Two halves at the same time: most tests wait for processes and pages. What is in no half by name is in the second.
-SERVERS := tests/serving tests/scaling tests/kernel tests/test_monitoring.py tests/test_traffic.py tests/test_workspace.py
+SERVERS := tests/serving tests/scaling tests/kernel tests/test_monitoring.py tests/test_traffic.py
 TOGETHER := not soak and not alone
 
 test: $(VENV)/.test

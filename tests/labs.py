@@ -62,6 +62,7 @@ def running_jupyterlab(theme: str) -> Iterator[JupyterLab]:
             "JUPYTERLAB_WORKSPACES_DIR": str(places["WORKSPACES"]),
             "IPYTHONDIR": f"{home}/ipython",
             "MLNB_HOME": f"{home}/models",
+            "MLNB_PROVE": "off",  # a proof is had by the button
         }
         command = [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",

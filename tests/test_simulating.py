@@ -33,7 +33,7 @@ def test_one_policy_shows_what_it_did_and_why() -> None:
     made = one(simulate(STEP, service="20ms", p95="60ms"))
     lines = repr(made).splitlines()
     assert lines[0].startswith("Simulated: step from 10 to 90 requests/s for 90s, ")
-    assert lines[0].endswith("of 20 ms · p95 under 60 ms")
+    assert lines[0].endswith("one takes 20 ms · p95 under 60 ms")
     assert lines[2].split("  ")[0] == "over 60 ms"
     assert "→" in repr(made)
     assert max(map(len, lines)) <= 120

@@ -188,6 +188,15 @@ class PredictTimes:
             return 0.0
         return rows / self.most_rows * self.estimate(self.most_rows) / max(1, replicas)
 
+    def share(self, rows: int, *, replicas: int) -> int:
+        """Return how many of the ``rows`` that wait one of several idle replicas is to take.
+
+        Its part of them, where that spares more time than each batch costs; else as many as a batch may have.
+        """
+        part = ceil(rows / replicas)
+        spared = self._per_row * (min(rows, self.most_rows) - part)
+        return part if spared > max(_COSTLY, self._fixed) else self.most_rows
+
     def service(self, *, cores: float = 1.0) -> ServiceTime | None:
         """Return what a batch takes, with how much that varies; None before anything was measured.
 

@@ -125,7 +125,8 @@ class _Count:
 class ReplicaPool:
     """Shares batches out to replicas, replaces those that end, and tells those that wait.
 
-    While all replicas are busy, requests that arrive join the next batch; an idle one starts at once.
+    While all replicas are busy, requests that arrive join the next batch; an idle one starts at once. Several idle ones
+    share what waits, where rows take long.
 
     Parameters
     ----------
@@ -305,7 +306,9 @@ class ReplicaPool:
         self._pump_soon()
 
     def _take(self) -> list[Job]:
-        jobs = take_batch(self._waiting, most=self.times.most_rows)
+        idle = len(self._idle)
+        most = self.times.most_rows if idle == 1 else self.times.share(self._waiting_rows, replicas=idle)
+        jobs = take_batch(self._waiting, most=most)
         self._waiting_rows -= sum(job.count for job in jobs)
         return jobs
 

@@ -506,6 +506,8 @@ class Deployment(Scaled):
         if self.registry.url != hosted.registry.url:
             self._own.clear()  # another registry has another history
             self._variants.clear()
+        if not self._live:
+            self._forget_decisions()
         if not (self._live and self.version == hosted.version):
             self._since = datetime.now(UTC)
         self.registry, self.version = hosted.registry, hosted.version

@@ -181,12 +181,20 @@ class Scaled(Monitored):
         now = self._served.autoscale
         seen = self._hosting.snapshot(self.name)
         bounds = "1:4" if now is None else (now.least, now.most)
+        last = seen.scaling.last if seen.scaling is not None else None
+        measured = seen.service if last is None else last.sample.service  # which knows the cores, too
         return simulate(
             self.log() if load is None else load, now.policy if policy is None and p95 is None and now else policy,
-            replicas=bounds if replicas is None else replicas, service=seen.service if service is None else service,
+            replicas=bounds if replicas is None else replicas, service=measured if service is None else service,
             startup=(seen.startup or _STARTUP) if startup is None else startup, p95=p95, schedules=schedules, idle=idle,
             seed=seed,
         )  # fmt: skip
+
+    def _forget_decisions(self) -> None:
+        """Begin anew: what was decided before this was stopped is another story."""
+        with self._asking:
+            self._decisions.clear()
+            self._autoscale = None
 
     def _learn_decisions(self) -> list[ScalingDecision]:
         """Learn what was decided since the last time, as long as somebody knows it; return all that is known."""

@@ -109,7 +109,9 @@ class ScalingHistory(Sequence[ScalingDecision]):
     @property
     def changes(self) -> tuple[ScalingDecision, ...]:
         """The decisions that changed the number of replicas."""
-        return tuple(one for before, one in zip(self._before(), self.decisions, strict=True) if one.desired != before)
+        return tuple(
+            one for before, one in zip(self._before(), self.decisions, strict=True) if self._changes(one, before)
+        )
 
     @property
     def words(self) -> str:
@@ -246,6 +248,10 @@ class ScalingHistory(Sequence[ScalingDecision]):
             + ([_html(_columns(shown), shown)] if shown else [])
         )
 
+    def _changes(self, decision: ScalingDecision, before: int) -> bool:
+        # What a replayed policy leaves as it was changes with what was recorded, which is none of its doing.
+        return decision.desired != before and not (self.replayed and decision.desired == decision.sample.desired)
+
     def _before(self) -> list[int]:
         """Return how many replicas were wanted before each decision."""
         return [one.sample.desired for one in self.decisions[:1]] + [one.desired for one in self.decisions[:-1]]
@@ -256,7 +262,7 @@ class ScalingHistory(Sequence[ScalingDecision]):
         held: dict[tuple[str, str], _Row] = {}
         last: _Row | None = None
         for before, one, lasts in zip(self._before(), self.decisions, self._lasted(), strict=True):
-            if one.desired != before:
+            if self._changes(one, before):
                 rows.append(_Row(one, one.sample, before))
                 held, last = {}, None
                 continue

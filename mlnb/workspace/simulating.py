@@ -103,7 +103,7 @@ def simulate(
     --------
     >>> from mlnb.scaling.simulation.load import Load
     >>> simulate(Load.step(20, 120, seconds=120), 2, service="5ms", p95="10ms")
-    Simulated: step from 20 to 120 requests/s for 2m, 8,502 requests of 5 ms · 2 replicas
+    Simulated: step from 20 to 120 requests/s for 2m, 8,502 requests, one takes 5 ms · 2 replicas
     <BLANKLINE>
     over 10 ms   p50      p95      p99  replicas  most  replica time  changes  turns
         0.47 %  5 ms  7.21 ms  9.16 ms         2     2         240 s        0      0

@@ -251,9 +251,10 @@ class SimulationTable(Sequence[Simulation]):
 
 def _heading(one: Simulation) -> str:
     made = one.outcome
+    counted = "" if "recorded" in made.load else f", {made.requests:,} requests"
     return (
-        f"Simulated: {made.load} for {span_text(made.seconds)}, {made.requests:,} requests "
-        f"of {milliseconds(one.service.of(1) * 1e3)}"
+        f"Simulated: {made.load} for {span_text(made.seconds)}{counted}, one takes "
+        f"{milliseconds(one.service.of(1) * 1e3)}"
     )
 
 

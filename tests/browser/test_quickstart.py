@@ -16,13 +16,43 @@ from waiting import wait_until
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 QUICKSTART = ROOT / "notebooks" / "01-quickstart.ipynb"
+SHORT = """%load_ext mlnb
+import mlnb
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+cancer = load_breast_cancer(as_frame=True)
+diagnosis = cancer.target_names[cancer.target]
+for strength in (0.1, 0.5):
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength)).fit(cancer.data, diagnosis)
+    deployment = mlnb.deploy(model, name="tumour", example=cancer.data)
+deployment"""
+TOTAL = """%load_ext mlnb
+class Total:
+    def predict(self, rows):
+        return rows.sum(axis=1)
+%deploy_model Total() --name total"""
 
 
 def run_quickstart(page: Page, lab: JupyterLab) -> Locator:
     """Open the quickstart, run all of it, and return the card under its last cell."""
-    shutil.rmtree(lab.models, ignore_errors=True)
     shutil.copy(QUICKSTART, lab.folder / "quickstart.ipynb")
-    open_notebook(page, lab, "quickstart.ipynb")
+    return run_notebook(page, lab, "quickstart.ipynb")
+
+
+def run_cell(page: Page, lab: JupyterLab, cell: str, name: str) -> Locator:
+    """Run a notebook of one cell, and return the card under it."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])  # type: ignore[no-untyped-call]
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, lab.folder / name)  # type: ignore[no-untyped-call]
+    return run_notebook(page, lab, name)
+
+
+def run_notebook(page: Page, lab: JupyterLab, name: str) -> Locator:
+    shutil.rmtree(lab.models, ignore_errors=True)
+    open_notebook(page, lab, name)
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     run_all(page)
     card = page.locator(".jp-Cell").last.locator(".mlnb-card")
@@ -32,8 +62,15 @@ def run_quickstart(page: Page, lab: JupyterLab) -> Locator:
 
 
 @pytest.fixture
-def card(page: Page, jupyterlab: JupyterLab) -> Iterator[Locator]:
+def quickstart(page: Page, jupyterlab: JupyterLab) -> Iterator[Locator]:
     yield run_quickstart(page, jupyterlab)
+    stop_kernels(page, jupyterlab)
+
+
+@pytest.fixture
+def card(page: Page, jupyterlab: JupyterLab) -> Iterator[Locator]:
+    """What the quickstart ends with, a card of a tumour model whose version 2 is live, without what comes before."""
+    yield run_cell(page, jupyterlab, SHORT, "short.ipynb")
     stop_kernels(page, jupyterlab)
 
 
@@ -43,7 +80,8 @@ def picture(page: Page, card: Locator, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
-def test_the_panel_does_what_it_says(page: Page, jupyterlab: JupyterLab, card: Locator) -> None:
+def test_the_panel_does_what_it_says(page: Page, quickstart: Locator) -> None:
+    card = quickstart
     header = card.locator(".mlnb-header")
     expect(header).to_contain_text("v2 live")
 
@@ -185,10 +223,10 @@ def test_the_endpoint_is_reached_through_jupyters_own_port(page: Page, jupyterla
 
 
 def test_a_saved_notebook_stays_small_and_readable_without_a_kernel(
-    page: Page, jupyterlab: JupyterLab, card: Locator
+    page: Page, jupyterlab: JupyterLab, quickstart: Locator
 ) -> None:
-    card.get_by_role("tab", name="Monitor").click()
-    expect(card.locator(".mlnb-chart .main-svg").first).to_be_visible()
+    quickstart.get_by_role("tab", name="Monitor").click()
+    expect(quickstart.locator(".mlnb-chart .main-svg").first).to_be_visible()
     path = jupyterlab.folder / "quickstart.ipynb"
     before = path.stat().st_mtime
     page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
@@ -209,13 +247,21 @@ def test_a_page_that_is_loaded_anew_shows_the_panel_again(page: Page, card: Loca
     expect(again.locator(".mlnb-answer output")).to_be_visible()
 
 
-def test_pressing_a_button_while_a_cell_runs_says_that_the_kernel_is_busy(page: Page, card: Locator) -> None:
+def test_pressing_a_button_while_a_cell_runs_says_that_the_kernel_is_busy(
+    page: Page, jupyterlab: JupyterLab, card: Locator
+) -> None:
     page.evaluate("""() => {
         const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-        kernel.requestExecute({code: "import time; time.sleep(4)"});
+        kernel.requestExecute({code: `
+import pathlib, time
+while not pathlib.Path("go").exists():
+    time.sleep(0.05)
+pathlib.Path("go").unlink()`});
     }""")
     card.get_by_role("button", name="Predict").click()
     expect(card.locator(".mlnb-notice")).to_have_text("The kernel is busy; this happens when the running cell ends.")
+    expect(card.locator(".mlnb-answer output")).to_be_hidden()
+    (jupyterlab.folder / "go").touch()
     expect(card.locator(".mlnb-answer output")).to_be_visible()
     expect(card.locator(".mlnb-notice")).to_have_text("")
 
@@ -226,17 +272,7 @@ def test_a_kernel_that_is_restarted_leaves_a_readable_page(page: Page, card: Loc
 
 
 def test_a_model_without_known_fields_is_tried_with_json(page: Page, jupyterlab: JupyterLab) -> None:
-    cell = """%load_ext mlnb
-class Total:
-    def predict(self, rows):
-        return rows.sum(axis=1)
-%deploy_model Total() --name total"""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])  # type: ignore[no-untyped-call]
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, jupyterlab.folder / "total.ipynb")  # type: ignore[no-untyped-call]
-    open_notebook(page, jupyterlab, "total.ipynb")
-    run_all(page)
-    card = page.locator(".mlnb-card")
+    card = run_cell(page, jupyterlab, TOTAL, "total.ipynb")
     card.get_by_role("button", name="Predict").click()
     expect(card.locator(".mlnb-failure").first).to_contain_text("Type one row as JSON")
     card.locator('[name="row"]').fill("[1, 2, 3]")

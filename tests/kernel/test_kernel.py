@@ -151,6 +151,7 @@ def test_after_a_restart_nothing_listens_and_the_model_is_served_again(served: t
     assert ask(int(kernel.value("deployment.url").split(":")[2].split("/")[0])) == [10.0]
 
 
+@pytest.mark.alone
 def test_after_shutdown_nothing_listens(served: tuple[Kernel, int]) -> None:
     kernel, port = served
     process = kernel.process
@@ -174,6 +175,7 @@ def test_after_a_kill_nothing_listens_though_a_forked_child_lives_on(served: tup
         child.kill()
 
 
+@pytest.mark.alone
 def test_a_predict_that_hangs_does_not_keep_the_kernel_from_shutting_down(kernel: Kernel) -> None:
     kernel.run("""
 %load_ext mlnb
@@ -193,6 +195,7 @@ threading.Thread(target=lambda: [deployment.predict([2.0]) for _ in range(3)], d
     assert not process.is_running()
 
 
+@pytest.mark.alone
 def test_loading_the_extension_is_quick(kernel: Kernel) -> None:
     kernel.run("import time\nstart = time.perf_counter()\n%load_ext mlnb\ntook = time.perf_counter() - start")
     assert float(kernel.value("took")) < 0.15

@@ -111,6 +111,7 @@ def test_a_restart_ends_all(served: Served) -> None:
     assert not {one.pid for one in again.family} & {one.pid for one in served.family}
 
 
+@pytest.mark.alone
 def test_a_shutdown_ends_all_before_jupyter_loses_patience(served: Served) -> None:
     process = served.kernel.process
     start = time.monotonic()
@@ -120,6 +121,7 @@ def test_a_shutdown_ends_all_before_jupyter_loses_patience(served: Served) -> No
     wait_until(served.is_gone, seconds=5)
 
 
+@pytest.mark.alone
 def test_a_shutdown_during_a_prediction_that_hangs_ends_all(kernel: Kernel) -> None:
     kernel.run("""
 %load_ext mlnb

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlnb.durations import duration_text, seconds_of, span_text
 from mlnb.errors import InvalidInputError
 from mlnb.monitoring.alerts import DEFAULT_RULES, AlertChange, AlertRule, Alerts, Reading
-from mlnb.durations import duration_text, seconds_of, span_text
 
 SLOW = AlertRule(metric="p99", above=50, lasting="5s")
 

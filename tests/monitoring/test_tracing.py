@@ -187,6 +187,7 @@ def test_a_process_sends_them_where_the_environment_says() -> None:
     assert [span.name for span in resource.scope_spans[0].spans] == ["queue", "predict", NAME]
 
 
+@pytest.mark.alone
 def test_a_process_ends_in_time_though_nobody_takes_them() -> None:
     began = time.perf_counter()
     environ = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}

@@ -266,3 +266,18 @@ def test_slow_rows_are_still_tried_a_few_together(per_row: float, least: int, mo
     for rows in (1, 2) * 30:
         times.observe(rows, per_row * rows)
     assert least <= times.most_rows <= most
+
+
+def test_idle_replicas_share_rows_that_take_long() -> None:
+    times = PredictTimes()
+    for rows in (1, 2, 3):
+        times.observe(rows, 0.001 + 0.03 * rows)
+    assert [times.share(rows, replicas=3) for rows in (1, 2, 3, 4, 6)] == [3, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("fixed", "per_row"), [(0.01, 0.00001), (0.02, 0.004), (0.0001, 0.00001)])
+def test_rows_stay_together_where_a_batch_costs_more_than_they_do(fixed: float, per_row: float) -> None:
+    times = PredictTimes()
+    for rows in (1, 4, 8):
+        times.observe(rows, fixed + per_row * rows)
+    assert times.share(4, replicas=2) == times.most_rows

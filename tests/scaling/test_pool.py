@@ -174,6 +174,16 @@ def test_what_arrives_in_one_turn_of_the_loop_is_one_batch() -> None:
     play(story)
 
 
+def test_idle_replicas_share_what_arrives_in_one_turn_where_rows_take_long() -> None:
+    async def story(scene: Scene) -> None:
+        for rows in (1, 2, 3):
+            scene.pool.times.observe(rows, 0.03 * rows)
+        assert await answers(scene, [scene.ask(1.0), scene.ask(2.0)]) == [[2.0], [4.0]]
+        assert [fake.batches for fake in scene.started] == [[[1.0]], [[2.0]], []]
+
+    play(story, replicas=3)
+
+
 def test_a_batch_keeps_to_the_limit_of_rows() -> None:
     async def story(scene: Scene) -> None:
         numbers = [scene.ask(*range(10)) for _ in range(20)]
@@ -889,10 +899,9 @@ def test_what_was_refused_counts_as_asked() -> None:
             scene.pool.times.observe(rows, 0.01 * rows)
         scene.ask(0.0)
         await until(lambda: scene.started[0].in_flight == 1)
-        for _ in range(101):
-            scene.ask(1.0)
         with pytest.raises(OverloadedError):
-            scene.ask(1.0)
+            for _ in range(200):
+                scene.ask(1.0)
         scene._next -= 1
         reading = scene.pool.reading()
         assert reading.requests == reading.waiting + 2

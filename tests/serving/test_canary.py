@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlnb.errors import InvalidInputError
 from mlnb.durations import seconds_of
+from mlnb.errors import InvalidInputError
 from mlnb.monitoring.guards import Guard, GuardReading
 from mlnb.serving.canary import CanaryPlan, CanaryProgress, decide
 

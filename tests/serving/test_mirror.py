@@ -193,9 +193,9 @@ def test_the_loop_is_never_kept_for_long(version: ModelVersion) -> None:
     async def watch() -> None:
         nonlocal longest
         while True:
-            before = time.perf_counter()
+            before = time.thread_time()  # not the time that others were given meanwhile
             await asyncio.sleep(0)
-            longest = max(longest, time.perf_counter() - before)
+            longest = max(longest, time.thread_time() - before)
 
     async def story(mirror: Mirror, _: Shadow) -> None:
         mirror.observe(events(range(100, 4100), answer=3.0))
@@ -209,7 +209,7 @@ def test_the_loop_is_never_kept_for_long(version: ModelVersion) -> None:
     for _ in range(3):
         longest = 0.0
         mirroring(version, story)
-    assert min(turns) < 0.02
+    assert min(turns) < 0.005
 
 
 def test_after_the_end_nothing_is_taken_or_counted(version: ModelVersion) -> None:

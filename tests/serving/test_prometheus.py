@@ -151,6 +151,7 @@ def test_promtool_finds_nothing_to_say() -> None:
     assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
 
 
+@pytest.mark.alone
 def test_a_scrape_of_ten_wide_models_is_no_burden() -> None:
     sketch = Sketch(np.random.default_rng(0).lognormal(1.0, 2.0, 20_000).tolist())
     models = [

@@ -182,6 +182,7 @@ def test_a_prediction_of_many_seconds_is_awaited_by_a_move(replicas: tuple[int, 
     assert (answers[0].status_code, answers[0].json().get("prediction")) == (200, [1e6 + 3]), answers[0].text
 
 
+@pytest.mark.alone
 def test_all_replicas_killed_at_once() -> None:
     deployment = numbered(replicas=3)
     with Load(deployment.url) as load:
@@ -200,6 +201,7 @@ def test_all_replicas_killed_at_once() -> None:
     assert "ended by SIGKILL" in deployment.snapshot().trouble
 
 
+@pytest.mark.alone
 def test_the_zygote_killed() -> None:
     deployment = numbered(replicas=2)
     with Load(deployment.url) as load:
@@ -215,6 +217,7 @@ def test_the_zygote_killed() -> None:
     assert max(one.received - one.sent for one in answers) < 4
 
 
+@pytest.mark.alone
 def test_the_gateway_killed() -> None:
     deployment = numbered(replicas=2)
     others = processes()

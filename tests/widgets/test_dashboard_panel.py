@@ -252,6 +252,7 @@ def test_1800_updates_leave_nothing_behind(hand: Hand) -> None:
     panel.close()
 
 
+@pytest.mark.alone
 def test_an_update_costs_little(tumour: Fitted, hand: Hand) -> None:
     deployment = mlnb.deploy(tumour.model, name="tumour", example=tumour.rows, replicas=0)
     for row in range(60):

@@ -39,7 +39,7 @@ class BoundedController:
     >>> controller = BoundedController(Autoscale.of(2, 4))
     >>> decision = controller.step(ScalingSample(at=0.5, wall=0.5, interval=0.5, desired=1, ready=1, utilisation=0.7))
     >>> decision.desired, decision.rule, decision.reason
-    (2, 'minimum', '1 wanted, at least 2')
+    (2, 'minimum', 'utilisation 70% of 70%: 1 wanted, at least 2')
     """
 
     def __init__(self, autoscale: Autoscale) -> None:
@@ -141,11 +141,11 @@ def _unhurried(sample: ScalingSample, settled: _Settled) -> _Settled:
 
 
 def _between(settled: _Settled, least: int, most: int, words: str) -> _Settled:
-    desired = settled[0]
+    desired, _, reason = settled
     if desired < least:
-        return least, "minimum", f"{desired} wanted, at least {least}{words}"
+        return least, "minimum", f"{reason}, at least {least}{words}"
     if desired > most:
-        return most, "maximum", f"{desired} wanted, at most {most}{words}"
+        return most, "maximum", f"{reason}, at most {most}{words}"
     return settled
 
 
@@ -157,7 +157,7 @@ def _held_by_machine(sample: ScalingSample, settled: _Settled, least: int) -> _S
         limit = max(limit, min(desired, sample.desired))
         if desired == limit:
             return settled
-    wanted = f"at least {least} asked for, but" if least > limit else f"{desired} wanted,"
+    wanted = f"at least {least} asked for, but" if least > limit else f"{settled[2]},"
     why = f": {sample.limited_by}" if sample.limited_by else ""
     return max(limit, 0), "machine", f"{wanted} this machine holds {limit}{why}"
 

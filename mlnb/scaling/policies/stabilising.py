@@ -141,7 +141,7 @@ class _Usual:
     __slots__ = ("_at", "_lasted", "_longer", "_runs", "_short", "seconds")
 
     def __init__(self, seconds: float, burst: float) -> None:
-        self.seconds = seconds
+        self.seconds = seconds  # of the window that settled it
         self._longer, self._short = _Extreme(seconds, 1), _Extreme(min(burst, seconds), 1)
         self._runs: deque[tuple[float, float, int]] = deque()  # until, seconds, count
         self._lasted: dict[int, float] = {}  # seconds, by what was wanted
@@ -151,7 +151,9 @@ class _Usual:
         """Take one in, and return the most."""
         self._tally(at, count)
         most, short = self._longer.add(at, count), self._short.add(at, count)
-        return short if most <= short else max(short, self._without_burst(most))
+        usual = self._without_burst(most)
+        self.seconds = self._short.seconds if short > usual else self._longer.seconds
+        return max(short, usual)
 
     def _tally(self, at: float, count: int) -> None:
         runs, lasted = self._runs, self._lasted
@@ -159,7 +161,7 @@ class _Usual:
         self._at = at
         runs.append((at, passed, count))
         lasted[count] = lasted.get(count, 0.0) + passed
-        while runs[0][0] < at - self.seconds:
+        while runs[0][0] < at - self._longer.seconds:
             _, passed, old = runs.popleft()
             lasted[old] -= passed
             if lasted[old] < _NOTHING:

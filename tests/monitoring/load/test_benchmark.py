@@ -36,6 +36,7 @@ def test_a_run_from_a_child_process(url: str, endpoint: Any) -> None:
     assert not psutil.Process().children()
 
 
+@pytest.mark.alone
 def test_a_slow_endpoint_is_saturated_where_it_queues(url: str, endpoint: Any) -> None:
     result = run(f"{url}/queue/0.01", b"{}", connections=[1, 2, 8], seconds=0.5)
     assert result.saturation is not None
@@ -63,6 +64,7 @@ def test_the_generator_is_a_program(url: str) -> None:
     assert all(step["good"] > 0 for step in steps)
 
 
+@pytest.mark.alone
 def test_a_rate_is_offered(url: str) -> None:
     result = run(f"{url}/", b"{}", connections=[8], seconds=0.5, rate=100)
     assert result.rate == 100

@@ -75,6 +75,7 @@ def test_what_was_asked_arrives(url: str, endpoint: object) -> None:
     assert vars(endpoint)["asked"] >= step.requests  # the warm-up is not counted
 
 
+@pytest.mark.alone
 def test_latency_is_that_of_the_answers(url: str) -> None:
     (step,) = load(f"{url}/slow/0.05", 4, seconds=0.5)
     assert step.p50 is not None
@@ -144,12 +145,14 @@ def test_answers_that_are_not_http() -> None:
     assert (step.good, step.failure) == (0, "the answer was not HTTP")
 
 
+@pytest.mark.alone
 def test_a_rate_is_kept(url: str) -> None:
     (step,) = load(url, 8, seconds=0.5, rate=200)
     assert step.throughput == pytest.approx(200, rel=0.3)
     assert (step.failed, step.unsent) == (0, 0)
 
 
+@pytest.mark.alone
 def test_with_a_rate_the_wait_for_a_free_connection_counts(url: str) -> None:
     """Coordinated omission: one connection sends 20/s at most, 100/s are due, so the queue grows all the time."""
     (step,) = load(f"{url}/slow/0.05", 1, seconds=0.6, rate=100)

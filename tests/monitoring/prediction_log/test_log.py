@@ -173,6 +173,7 @@ def test_a_database_that_cannot_be_opened_and_comes_back(tmp_path: Path, content
     assert len(ids(settings)) == 100
 
 
+@pytest.mark.alone
 def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
     blocked = tmp_path / "place"
     blocked.write_text("")
@@ -265,6 +266,7 @@ def test_a_server_that_is_not_there_is_known_at_once() -> None:
         assert log.state().words.endswith("; 3 requests wait, 0 are lost")
 
 
+@pytest.mark.alone
 def test_after_kill_9_all_but_the_last_moment_is_there(file: LogSettings) -> None:
     process = started("go_on", file.place, stdout=subprocess.PIPE)
     assert process.stdout is not None

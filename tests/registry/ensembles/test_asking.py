@@ -42,6 +42,7 @@ def ensemble(*members: Member, combine: Any = "mean", **settings: Any) -> Ensemb
     return Ensemble(list(members), combine=combine, labels=["no", "yes"], **settings)
 
 
+@pytest.mark.alone
 def test_five_members_take_as_long_as_the_slowest() -> None:
     ours = ensemble(*(Member(0.5, seconds=seconds) for seconds in (0.1, 0.02, 0.06, 0.1, 0.1)))
     seconds = []

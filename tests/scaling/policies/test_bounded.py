@@ -54,13 +54,13 @@ def test_what_is_within_bounds_is_the_policys_own_decision() -> None:
 @pytest.mark.parametrize(
     ("given", "decision"),
     [
-        ({"in_flight": 9}, (4, "maximum", "9 wanted, at most 4")),
-        ({"in_flight": 0}, (1, "minimum", "0 wanted, at least 1")),
+        ({"in_flight": 9}, (4, "maximum", "in-flight 9x target, at most 4")),
+        ({"in_flight": 0}, (1, "minimum", "in-flight 0x target, at least 1")),
         (
             {"in_flight": 3, "limit": 2, "limited_by": "2 cores"},
-            (2, "machine", "3 wanted, this machine holds 2: 2 cores"),
+            (2, "machine", "in-flight 3x target, this machine holds 2: 2 cores"),
         ),
-        ({"in_flight": 9, "limit": 2}, (2, "machine", "4 wanted, this machine holds 2")),
+        ({"in_flight": 9, "limit": 2}, (2, "machine", "in-flight 9x target, at most 4, this machine holds 2")),
         ({"in_flight": 1, "starting": 1}, (2, "starting", "1 wanted, not down while 1 starting")),
         ({"in_flight": 1, "leaving": 2}, (2, "leaving", "1 wanted, not down while 2 leaving")),
         ({"in_flight": 3, "starting": 1, "leaving": 1}, (3, "target tracking", "in-flight 3x target")),
@@ -236,7 +236,7 @@ def test_of_several_schedules_that_hold_the_last_counts() -> None:
     ]
     decision = controller.step(sample(1.0, 1, wall=day + 3600 * 9, in_flight=1))
     assert (decision.desired, decision.rule) == (2, "minimum")
-    assert decision.reason == "1 wanted, at least 2 (at least 2 on weekdays, 08:00 to 18:00 (UTC))"
+    assert decision.reason == "in-flight 1x target, at least 2 (at least 2 on weekdays, 08:00 to 18:00 (UTC))"
 
 
 def test_a_minimum_above_the_usual_maximum_raises_it() -> None:
