@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission", "Batch", "Job", "PredictTimes", "Prediction", "Refusal", "answer_each", "take_batch"]
 
+_ENOUGH = 5  # batches, from which it is known how long they take
 _DECAY = 0.98  # weight of what was measured before, at each new measurement
 _AIM = 0.025  # seconds that a batch may take, so that nobody waits long behind one ..
 _FIXED_COSTS = 4  # .. unless the model's fixed cost is that large: then as many times that cost
@@ -198,14 +199,14 @@ class PredictTimes:
         return part if spared > max(_COSTLY, self._fixed) else self.most_rows
 
     def service(self, *, cores: float = 1.0) -> ServiceTime | None:
-        """Return what a batch takes, with how much that varies; None before anything was measured.
+        """Return what a batch takes, with how much that varies; None before some were measured.
 
         Parameters
         ----------
         cores : float
             That a replica keeps busy while it works.
         """
-        if not self.count:
+        if self.count < _ENOUGH:
             return None
         # While all batches had as many rows, nothing shows that more of them together would take less.
         fixed, per_row = (0.0, self._seconds / self._rows) if self.alike else (self._fixed, self._per_row)

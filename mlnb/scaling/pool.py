@@ -376,7 +376,8 @@ class ReplicaPool:
             if isinstance(outcome, BaseException):
                 self._failed(running, outcome)
                 return
-            self.times.observe(running.rows, perf_counter() - started)
+            if count.batches:  # a replica's first one takes what it has never done before
+                self.times.observe(running.rows, perf_counter() - started)
             if self._spoilt(running, outcome):
                 self._again(running.jobs)
                 return

@@ -155,6 +155,17 @@ def test_the_service_time_with_how_much_it_varies() -> None:
     assert found.of(20) == pytest.approx(0.014, rel=0.3)
 
 
+def test_what_together_would_take_is_not_known_of_rows_that_came_one_by_one() -> None:
+    times = PredictTimes()
+    for _ in range(5):
+        assert times.service() is None  # a few batches tell nothing
+        times.observe(1, 0.02)
+    service = times.service()
+    assert service is not None
+    assert (service.fixed, service.per_row) == pytest.approx((0.0, 0.02))
+    assert service.capacity == pytest.approx(50.0)
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 100)), max_size=60), st.integers(0, 9), st.integers(0, 9)
 )

@@ -91,7 +91,7 @@ def test_the_service_time_with_the_cores_that_a_replica_keeps_busy() -> None:
     times = scene.pools[0].now.times
     scene.compute(0.0)
     scene.sample()
-    for rows in (1, 10, 100):
+    for rows in (1, 10, 20, 50, 100):
         times.observe(rows, 0.004 + 0.0001 * rows)
     service = scene.sample().service
     assert service is not None

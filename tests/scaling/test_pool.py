@@ -184,6 +184,17 @@ def test_idle_replicas_share_what_arrives_in_one_turn_where_rows_take_long() -> 
     play(story, replicas=3)
 
 
+def test_what_a_replica_takes_for_its_first_batch_is_not_what_it_takes() -> None:
+    async def story(scene: Scene) -> None:
+        counts = []
+        for _ in range(3):
+            assert await answers(scene, [scene.ask(1.0)]) == [[2.0]]
+            counts.append(scene.pool.times.count)
+        assert counts == [0, 1, 2]
+
+    play(story)
+
+
 def test_a_batch_keeps_to_the_limit_of_rows() -> None:
     async def story(scene: Scene) -> None:
         numbers = [scene.ask(*range(10)) for _ in range(20)]
