@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -400,6 +401,7 @@ class Gateway(Readings):
             one.observer.rollout.stop()
         await self._following.forget(name)
         async with entry.lock:
+            await self._wake(one.service, within=within)
             done = await one.service.close(within=within)
             if one.observer.mirror is not None:
                 await one.observer.mirror.close()
@@ -408,6 +410,13 @@ class Gateway(Readings):
         self._tell(entry)
         await self._rest()
         return done
+
+    async def _wake(self, service: ModelService, *, within: float) -> None:
+        """Have a replica for those who wait for the first one: they are still answered."""
+        for line in service.lines.values():
+            if line.pool.asleep and line.pool.waiting:
+                with suppress(MlnbError, TimeoutError):
+                    await asyncio.wait_for(line.pool.scale(1), within)
 
     async def answer(self, name: str, query: Query) -> Answer:
         """Return the live version's answer.

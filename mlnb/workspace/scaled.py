@@ -115,6 +115,7 @@ class Scaled(Monitored):
         >>> deployment.autoscale(1, 4, p95="50ms")  # doctest: +SKIP
         <Deployment iris:1, live at http://127.0.0.1:8000/models/iris>
         """
+        self._served  # noqa: B018 - raises
         return self._workspace.autoscale(
             self.name, least, most, target=target, policy=policy, p95=p95, p99=p99, schedules=schedules, idle=idle,
             forecast=forecast,

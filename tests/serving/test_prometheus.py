@@ -29,6 +29,7 @@ FULL = Exposed(
     alerts={"p99 > 50 ms": True, "drift > 10 % for 5m": False},
     in_flight=4,
     replicas={"ready": 2, "starting": 1},
+    desired=3,
     log_written=180,
     log_dropped=0,
 )
@@ -68,6 +69,7 @@ def test_everything_is_told(accept: str) -> None:
         ("mlnb_in_flight_requests",): 4,
         ("mlnb_replicas", "state=ready"): 2,
         ("mlnb_replicas", "state=starting"): 1,
+        ("mlnb_replicas_desired",): 3,
         ("mlnb_model_info", "type=RandomForestClassifier", "version=3"): 1,
         ("mlnb_predictions_total", "label=setosa", "version=3"): 170,
         ("mlnb_predictions_total", 'label=a "quoted"\nclass\\', "version=3"): 10,
