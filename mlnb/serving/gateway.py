@@ -31,7 +31,7 @@ from mlnb.serving.traffic import Split
 from mlnb.serving.watching import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from mlnb.monitoring.alerts import AlertChange
     from mlnb.monitoring.drift import DriftReport
@@ -354,34 +354,39 @@ class Gateway(Readings):
         """
         self._find(name)
         entry = self._entries[name]
-        autoscale = entry.plan.autoscale
-        self._following.follow(name, None)
-        try:
-            await self._resize(name, replicas)
-        except BaseException:
-            self._following.follow(name, autoscale)
-            raise
-        entry.plan = replace(entry.plan, autoscale=None)
+        async with entry.lock:
+            self._following.pause(name)
+            try:
+                await self._resize(name, replicas)
+            except BaseException:
+                self._following.resume(name)
+                raise
+            entry.plan = replace(entry.plan, autoscale=None)
+            await self._following.forget(name)
 
     async def _resize(self, name: str, replicas: int) -> None:
-        """Have as many replica processes of each version that answers; none: the next request waits for one."""
-        one = self._find(name)
-        entry = self._entries[name]
-        async with entry.lock:
-            lines = list(one.service.lines.values())
-            before = [line.pool.desired for line in lines]
-            try:
-                for line in lines:
-                    await self._scale(one.service, line, replicas)
-            except BaseException:
-                for line, desired in zip(lines, before, strict=True):
-                    await self._scale(one.service, line, min(desired, line.pool.desired))
-                raise
-            pools = [line.pool for line in one.service.lines.values()]
-            entry.plan = entry.plan.scaled(max(1, replicas))  # without one it is ready to have one again
-            entry.specs = {spec.version.number: spec for spec in entry.plan.specs}
-            for pool in pools:
-                share_cores(pool.replicas, versions=len(pools))
+        """Have as many replica processes of each version that answers; none: the next request waits for one.
+
+        A deployment may change meanwhile, and more replicas may be asked for.
+        """
+        one, entry = self._find(name), self._entries[name]
+        lines = list(one.service.lines.values())
+        before = [line.pool.desired for line in lines]
+        self._planned(entry, replicas)
+        try:
+            await _all(self._scale(one.service, line, replicas) for line in lines)
+        except BaseException:
+            for line, desired in zip(lines, before, strict=True):
+                await self._scale(one.service, line, min(desired, line.pool.desired))
+            self._planned(entry, one.service.live.pool.desired)
+            raise
+        pools = [line.pool for line in one.service.lines.values()]
+        for pool in pools:
+            share_cores(pool.replicas, versions=len(pools))
+
+    def _planned(self, entry: _Entry, replicas: int) -> None:
+        entry.plan = entry.plan.scaled(max(1, replicas))  # where there is none, all is ready to have one again
+        entry.specs = {spec.version.number: spec for spec in entry.plan.specs}
 
     async def _scale(self, service: ModelService, line: Line, replicas: int) -> None:
         """Scale a line as long as it answers: a canary may be taken back meanwhile."""
@@ -513,7 +518,7 @@ class Gateway(Readings):
     async def moved(self) -> None:
         """Decide on canaries from now on: all that was known elsewhere is known here."""
         self.moving = False
-        self._following.resume()
+        self._following.resume_all()
         for one in self.served.values():
             if one.observer.rollout is not None:
                 one.observer.rollout.start()
@@ -540,6 +545,13 @@ class Gateway(Readings):
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _all(coroutines: Iterable[Awaitable[None]]) -> None:
+    """Do all at once, and raise the first failure when the others are over, too."""
+    outcomes = await asyncio.gather(*coroutines, return_exceptions=True)
+    if (failure := next(filter(None, outcomes), None)) is not None:
+        raise failure
 
 
 def _copied(rows: Any) -> Any:

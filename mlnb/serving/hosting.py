@@ -139,7 +139,8 @@ class Hosted:
 
     def autoscaled(self, autoscale: Autoscale) -> Hosted:
         """Return the same with replicas that follow the load."""
-        first = min(max(1, autoscale.least, self.replicas), max(1, autoscale.most))
+        before = self.replicas if self.autoscale is None else 0  # what the load had brought is not known here
+        first = min(max(1, autoscale.least, before), autoscale.most)
         return replace(self, manner=replace(self.manner, replicas=first), autoscale=autoscale)
 
 

@@ -53,7 +53,7 @@ class LoadFollowing:
         name : str
         autoscale : Autoscale or None
         paused : bool
-            Whether to wait for :meth:`resume`.
+            Whether to wait for :meth:`resume_all`.
         """
         before = self._scalers.get(name)
         if before is not None and before.autoscale == autoscale:
@@ -79,10 +79,15 @@ class LoadFollowing:
         if name in self._scalers:
             self._scalers[name].pause()
 
-    def resume(self) -> None:
+    def resume(self, name: str) -> None:
         """Decide from now on."""
-        for scaler in self._scalers.values():
-            scaler.start()
+        if name in self._scalers:
+            self._scalers[name].start()
+
+    def resume_all(self) -> None:
+        """Decide from now on, about all that was handed over."""
+        for name in self._scalers:
+            self.resume(name)
 
     async def forget(self, name: str) -> None:
         """End what there is for a deployment. Again is harmless."""

@@ -179,16 +179,17 @@ class Scaled(Monitored):
         """
         from mlnb.workspace.simulating import simulate
 
-        now = self._served.autoscale
-        seen = self._hosting.snapshot(self.name)
+        now, seen = self._served.autoscale, self._hosting.snapshot(self.name)
+        last = None if seen.scaling is None or seen.scaling.last is None else seen.scaling.last.sample
+        measured = seen.service if last is None or last.service is None else last.service  # which knows the cores, too
+        if policy is None and p95 is None and now is not None:
+            policy = now if replicas is None else now.policy
         bounds = "1:4" if now is None else (now.least, now.most)
-        last = seen.scaling.last if seen.scaling is not None else None
-        measured = seen.service if last is None else last.sample.service  # which knows the cores, too
         return simulate(
-            self.log() if load is None else load, now.policy if policy is None and p95 is None and now else policy,
-            replicas=bounds if replicas is None else replicas, service=measured if service is None else service,
+            self.log() if load is None else load, policy, replicas=bounds if replicas is None else replicas,
+            service=measured if service is None else service,
             startup=(seen.startup or _STARTUP) if startup is None else startup, p95=p95, schedules=schedules, idle=idle,
-            seed=seed,
+            limit=None if last is None else last.limit, seed=seed,
         )  # fmt: skip
 
     def _forget_decisions(self) -> None:

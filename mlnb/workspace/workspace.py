@@ -468,7 +468,7 @@ class Workspace:
             autoscale = replicas
         elif replicas is not None:
             wanted = replicas_of(replicas)
-            count, autoscale = (wanted, None) if isinstance(wanted, int) else (count, Autoscale.of(*wanted))
+            count, autoscale = (wanted, None) if isinstance(wanted, int) else (count, _within(wanted, autoscale))
         manner = Manner(
             replicas=count,
             policy=before.policy if policy is None else policy_named(policy).name,
@@ -577,6 +577,14 @@ def _checked_replicas(replicas: int) -> int:
             f"{replicas!r} are bounds, and scale takes a number; autoscale({least}, {most}) is meant."
         )
     return count
+
+
+def _within(bounds: tuple[int, int], autoscale: Autoscale | None) -> Autoscale:
+    """Return how replicas follow the load within other bounds: by the rule that holds, if one does."""
+    from mlnb.scaling.autoscale import Autoscale
+
+    wanted = Autoscale.of(*bounds)
+    return wanted if autoscale is None else replace(autoscale, least=wanted.least, most=wanted.most)
 
 
 def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **given: Any) -> ModelVersion:
