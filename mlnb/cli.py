@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import re
 import shlex
 import sys
 import unicodedata
@@ -17,6 +18,7 @@ from mlnb.errors import InvalidInputError, MlnbError, UntrustedError, nearest
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Sequence
+    from re import Match
 
     from mlnb.monitoring.prediction_log import LogSettings
     from mlnb.registry import ModelRegistry, ModelVersion
@@ -27,6 +29,7 @@ __all__ = ["main"]
 _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141  # as a shell numbers them: 128 + the signal
 _NOTHING = "none"
 _DATABASES = "give the path of an SQLite file, or postgresql://USER:PASSWORD@HOST/DATABASE"
+_RULE = re.compile(r"\b(?:forecast=True|(?:p95|p99|policy|target|idle)(?==|(?: and \w+)* cannot\b))")  # in a refusal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,7 +233,15 @@ def _autoscale(given: Namespace) -> Autoscale | None:
         return None
     from mlnb.scaling.autoscale import Autoscale
 
-    return Autoscale.of(*given.replicas, policy=given.scaling, forecast=given.forecast, **rule)
+    try:
+        return Autoscale.of(*given.replicas, policy=given.scaling, forecast=given.forecast, **rule)
+    except InvalidInputError as error:  # which names the arguments of Python
+        raise InvalidInputError(_RULE.sub(_option, error.message)) from error
+
+
+def _option(argument: Match[str]) -> str:
+    name = {"policy": "scaling", "forecast=True": "forecast"}.get(argument[0], argument[0])
+    return f"--{name}"
 
 
 def _log_settings(given: Namespace, version: ModelVersion) -> LogSettings | None:

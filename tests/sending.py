@@ -19,6 +19,7 @@ import orjson
 from loading import Numbered
 
 _SOON = 0.5  # seconds until a process is there
+_RESTED = 2.0  # seconds after which a connection is not used again
 
 
 class Paced(Numbered):
@@ -102,7 +103,7 @@ class _Sender:
         self.port = int(port)
         lines = [f"POST /{path}/predict HTTP/1.1", f"Host: {host}", "Content-Type: application/json"]
         self.head = "\r\n".join([*lines, "Content-Length: %d\r\n\r\n"]).encode()
-        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
 
     async def send(self, number: int, due: float) -> Sent:
         await asyncio.sleep(due - time.monotonic())
@@ -118,20 +119,29 @@ class _Sender:
         right = document["prediction"] == [first + 1e6 * version]
         return Sent(due, sent, received, status, version, right, "" if right else repr(document))
 
+    async def connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a connection that was used a moment ago, or a new one: servers close those that rest."""
+        while self.idle:
+            reader, writer, used = self.idle.pop()
+            if time.monotonic() - used < _RESTED:
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self.host, self.port)
+
     async def ask(self, body: bytes) -> tuple[int, Any]:
-        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection(self.host, self.port)
+        reader, writer = await self.connected()
         writer.write(self.head % len(body) + body)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r", 1)[0])
         document = orjson.loads(await reader.readexactly(length))
-        self.idle.append((reader, writer))
+        self.idle.append((reader, writer, time.monotonic()))
         return int(head.split(b" ", 2)[1]), document
 
 
 async def _send(url: str, began: float, times: Sequence[float]) -> list[Sent]:
     sender = _Sender(url)
     answers = await asyncio.gather(*(sender.send(number, began + at) for number, at in enumerate(times)))
-    for _, writer in sender.idle:
+    for _, writer, _ in sender.idle:
         writer.close()
     return answers
 

@@ -13,6 +13,7 @@ from mlnb.errors import InvalidInputError, MissingLibraryError
 from mlnb.scaling.autoscale import Autoscale
 from mlnb.scaling.policies.bounded import BoundedController
 from mlnb.scaling.policies.decision import ScalingDecision, ScalingSample
+from mlnb.scaling.policies.schedule import Schedule
 from mlnb.scaling.service_time import ServiceTime
 from mlnb.workspace.scaling_history import ScalingHistory
 
@@ -150,6 +151,23 @@ def test_the_table_as_text() -> None:
     assert title.split() == ["time", "utilisation", "target", "rule", "desired", "applied", "reason"]
     assert held.endswith("held 10 s: 1.5 wanted")
     assert "91 %    70 %  target tracking    1 → 2        2  91 % of 70 %: 2 wanted" in change
+
+
+def test_a_rule_that_ended_holds_no_more() -> None:
+    ended = replace(history(decided(0.0, 1), decided(10.0, 2)), ended=True)
+    assert ended.words == "iris: 2 replicas when that ended, 1 to 4 by load (p95 under 80 ms); 1 change in 10 s"
+    assert "when that ended" not in ended.replay("ray").words
+    assert "2 replicas when that ended" in ended._repr_html_()
+
+
+def test_schedules_and_idle_are_named() -> None:
+    office = Schedule(2, days="weekdays", start="08:00", end="18:00", zone="UTC")
+    rule = Autoscale.of(0, 4, p95="80ms", schedules=[office], idle="5m")
+    shown = replace(history(decided(0.0, 1)), autoscale=rule)
+    assert (
+        "0 to 4 by load (p95 under 80 ms, at least 2 on weekdays, 08:00 to 18:00 (UTC), "
+        "none after 5m without a request); "
+    ) in shown.words
 
 
 def test_several_metrics_have_a_column() -> None:

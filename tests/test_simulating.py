@@ -126,6 +126,32 @@ def test_a_log_is_a_load() -> None:
     assert one(simulate(log, service="20ms")).outcome.requests == 600
 
 
+def test_a_deployment_knows_itself_what_requests_take() -> None:
+    class Deployment:
+        def simulate(self) -> None: ...
+
+        def log(self) -> pd.DataFrame: ...
+
+    given: Any = Deployment()
+    with pytest.raises(InvalidInputError, match=r"use deployment\.simulate\(\.\.\.\)"):
+        simulate(given)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    three: Any = np.int64(3)
+    assert one(simulate(STEP, three, service=20)).name == "3 replicas"
+    assert one(simulate(STEP, service=20, replicas=three)).outcome.most == 3
+    assert one(simulate(STEP, service=20, replicas=(np.int64(1), three), initial=three, limit=three, seed=three))
+    assert Load.noise(5, seed=three).seconds == 600
+    assert Load.day(5, days=three).seconds == 3 * 86_400
+
+
+def test_an_objective_may_be_as_far_as_it_likes() -> None:
+    for policy in (None, 1):
+        made = one(simulate(Load.steady(90, seconds=20), policy, service="20ms", p95=1e300))
+        assert made.outcome.over == 0
+
+
 def test_needs_are_those_of_the_same_service_and_objective() -> None:
     made = simulate(STEP, ["ray"], service="20ms", p95="60ms")
     assert "95 % within 60 ms" in repr(made.needs())
@@ -154,6 +180,10 @@ def test_needs_are_those_of_the_same_service_and_objective() -> None:
         (lambda: simulate("much", service=20), "'much' is no load"),  # type: ignore[arg-type]
         (lambda: simulate(3, service=20), "3 is no load"),  # type: ignore[arg-type]
         (lambda: simulate([], service=20), "There are no requests"),
+        (lambda: simulate(STEP, service=20, seed=-1), "seed=-1: a whole number from 0"),
+        (lambda: simulate(STEP, service=20, seed="x"), "seed='x'"),  # type: ignore[arg-type]
+        (lambda: simulate(STEP, service=20, initial=np.bool_(1)), "initial="),  # type: ignore[arg-type]
+        (lambda: simulate(Load.steady(0.1, seconds=20 * 86_400), service=20), "interval=1, or"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_simulated_is_refused_in_words(call: Callable[[], Any], said: str) -> None:

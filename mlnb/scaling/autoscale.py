@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mlnb.durations import duration_text, seconds_of
 from mlnb.errors import InvalidInputError, nearest
-from mlnb.scaling.policies.schedule import Schedule, checked_bounds
+from mlnb.scaling.policies.schedule import Schedule, checked_bounds, whole_number
+from mlnb.scaling.policies.stabilising import in_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ __all__ = ["MOST_REPLICAS", "Autoscale", "replicas_of"]
 MOST_REPLICAS = 64  # that one machine is asked for
 _RANGE = re.compile(r"\s*([0-9]+)\s*(?::\s*([0-9]+)\s*)?", re.ASCII)
 _PAIR = 2
+_SHORTEST = 0.05  # seconds between two samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +41,14 @@ class Autoscale:
     schedules : tuple of Schedule
         Other bounds at certain times; of several that hold, the last one.
     interval : float
-        Seconds between two samples.
+        Seconds between two samples; 0.05 or more.
     idle : float
         Seconds without a request after which the last replica goes, where ``least`` is 0.
 
     Raises
     ------
     InvalidInputError
-        If the bounds are no whole numbers, or the wrong way round.
+        If the bounds are no whole numbers, or the wrong way round, or another one is none that is accepted.
 
     Examples
     --------
@@ -62,7 +64,15 @@ class Autoscale:
     idle: float = 300.0
 
     def __post_init__(self) -> None:
-        checked_bounds(self.least, self.most)
+        least, most = checked_bounds(self.least, self.most)
+        object.__setattr__(self, "least", least)
+        object.__setattr__(self, "most", most)
+        if not _is_policy(self.policy):
+            raise InvalidInputError(
+                f"policy={self.policy!r:.60}: a ScalingPolicy is needed; Autoscale.of takes names too."
+            )
+        in_range(self.interval, what="interval", least=_SHORTEST, unit="seconds")
+        in_range(self.idle, what="idle", least=0, unit="seconds")
 
     @classmethod
     def of(
@@ -105,7 +115,9 @@ class Autoscale:
         InvalidInputError
             If one of them is none that is accepted, or does not go together with another.
         """
-        checked_bounds(least, most, highest=MOST_REPLICAS)
+        if isinstance(least, (str, tuple, list)):
+            _refuse_pair(least)
+        least, most = checked_bounds(least, most, highest=MOST_REPLICAS)
         objectives = {name: given for name, given in (("p95", p95), ("p99", p99)) if given is not None}
         others = {name: given for name, given in (("target", target), ("policy", policy)) if given is not None}
         if objectives and len(objectives) + len(others) > 1:
@@ -154,13 +166,22 @@ def replicas_of(given: Any) -> int | tuple[int, int]:
     if found is not None:
         read = int(found[1]) if found[2] is None else (int(found[1]), int(found[2]))
     if isinstance(read, (tuple, list)) and len(read) == _PAIR:
-        checked_bounds(*read, highest=MOST_REPLICAS)
-        return read[0], read[1]
-    if isinstance(read, bool) or not isinstance(read, int) or not 0 <= read <= MOST_REPLICAS:
+        return checked_bounds(*read, highest=MOST_REPLICAS)
+    count = whole_number(read)
+    if count is None or not 0 <= count <= MOST_REPLICAS:
         raise InvalidInputError(
             f'replicas={given!r:.40}: a whole number from 0 to {MOST_REPLICAS} is needed, or least and most: "1:4".'
         )
-    return read
+    return count
+
+
+def _refuse_pair(given: Any) -> None:
+    """Refuse both bounds in one, as :func:`replicas_of` reads them."""
+    read: Any = None
+    with suppress(InvalidInputError):
+        read = replicas_of(given)
+    if isinstance(read, tuple):
+        raise InvalidInputError(f"least={given!r:.40}: two numbers are meant: autoscale({read[0]}, {read[1]}).")
 
 
 def _objective(name: str, given: Any, *, forecast: bool) -> ScalingPolicy:
@@ -173,7 +194,7 @@ def _objective(name: str, given: Any, *, forecast: bool) -> ScalingPolicy:
 def _policy(policy: Any, target: Any, *, forecast: bool) -> ScalingPolicy:
     if policy is None or isinstance(policy, str):
         return _named(policy or "utilisation", target, forecast=forecast)
-    if isinstance(policy, type) or not (hasattr(policy, "controller") and hasattr(policy, "words")):
+    if not _is_policy(policy):
         names = ", ".join((*_METRICS, *_OTHERS))
         raise InvalidInputError(f"policy={policy!r:.60} is none; give a ScalingPolicy, or the name of one: {names}.")
     if target is not None or forecast:
@@ -181,7 +202,13 @@ def _policy(policy: Any, target: Any, *, forecast: bool) -> ScalingPolicy:
     return cast("ScalingPolicy", policy)
 
 
+def _is_policy(given: Any) -> bool:
+    return not isinstance(given, type) and hasattr(given, "controller") and hasattr(given, "words")
+
+
 def _named(name: str, target: Any, *, forecast: bool) -> ScalingPolicy:
+    if name in _OBJECTIVES:
+        raise InvalidInputError(f'policy={name!r}: it is an objective of its own; give {name}="50ms" instead.')
     if name not in _METRICS and name not in _OTHERS:
         raise InvalidInputError(
             f"policy={name!r:.40}: there is no such policy; {nearest(name, (*_METRICS, *_OTHERS))}."
@@ -223,6 +250,7 @@ def _threshold(target: float | None) -> ScalingPolicy:
     return CpuThreshold() if target is None else CpuThreshold(threshold=target)
 
 
+_OBJECTIVES = ("p95", "p99")
 _METRICS = {"utilisation": 0.7, "in-flight": 2.0, "queue wait": 0.02, "cpu": 70.0}  # and what each is to be
 _OTHERS: dict[str, Callable[[float | None], ScalingPolicy]] = {
     "cpu threshold": _threshold,
@@ -235,8 +263,9 @@ def _number(policy: str, given: Any) -> float:
     number = isinstance(given, Real) and not isinstance(given, bool)
     most = 1.0 if policy == "utilisation" else sys.float_info.max
     if not (number and 0 < given <= most):
-        accepted = "a share above 0, up to 1, such as 0.7" if policy == "utilisation" else "a number above 0"
-        raise InvalidInputError(f"target={given!r:.40}: {accepted}, is needed for {policy!r}.")
+        share = policy == "utilisation"
+        accepted, example = ("a share above 0 and up to 1", ", such as 0.7") if share else ("a number above 0", "")
+        raise InvalidInputError(f"target={given!r:.40}: {accepted} is needed for {policy!r}{example}.")
     return float(given)
 
 

@@ -78,6 +78,8 @@ class ScalingHistory(Sequence[ScalingDecision]):
         Bounds and rule; those that hold last, where they were changed meanwhile.
     replayed : bool
         Whether nothing of this was applied: see :meth:`replay`.
+    ended : bool
+        Whether the rule holds no more: the number of replicas does not follow the load any longer.
 
     Examples
     --------
@@ -92,6 +94,7 @@ class ScalingHistory(Sequence[ScalingDecision]):
     name: str = field(kw_only=True)
     autoscale: Autoscale = field(kw_only=True)
     replayed: bool = field(default=False, kw_only=True)
+    ended: bool = field(default=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.decisions)
@@ -120,12 +123,14 @@ class ScalingHistory(Sequence[ScalingDecision]):
             return f"{self.name}: nothing decided yet, {self.autoscale.words}"
         first, last, rule = self.decisions[0], self.decisions[-1], self.autoscale
         bounds = f"{rule.least} to {rule.most}" if rule.least < rule.most else f"{rule.least}"
+        asked = rule.words.partition(", ")[2]  # beside the bounds
         changes = _counted(len(self.changes), "change")
         lasted = _lasted(max(0.0, last.sample.at - first.sample.at + last.sample.interval))
         would = "replayed, would want " if self.replayed else ""
+        when = "at the end" if self.replayed else "when that ended" if self.ended else "now"
         return (
-            f"{self.name}: {would}{_counted(last.desired, 'replica')} {'at the end' if self.replayed else 'now'}, "
-            f"{bounds} by load ({rule.policy.words}); {changes} in {lasted}"
+            f"{self.name}: {would}{_counted(last.desired, 'replica')} {when}, "
+            f"{bounds} by load ({asked}); {changes} in {lasted}"
         )
 
     def frame(self, *, every: bool = False) -> pd.DataFrame:

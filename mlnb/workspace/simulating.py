@@ -16,7 +16,7 @@ from mlnb.errors import InvalidInputError
 from mlnb.scaling.autoscale import Autoscale, replicas_of
 from mlnb.scaling.service_time import ServiceTime
 from mlnb.scaling.simulation.engine import run
-from mlnb.scaling.simulation.load import Load
+from mlnb.scaling.simulation.load import Load, whole_of
 from mlnb.scaling.simulation.outcome import outcome_of
 from mlnb.workspace.simulations import Simulation, SimulationTable
 
@@ -64,7 +64,8 @@ def simulate(
     replicas : str or (int, int)
         The least and the most: "1:4".
     service : ServiceTime, float or str
-        What a request takes without waiting: milliseconds, or text such as "20ms".
+        What a request takes without waiting: milliseconds, or text such as "20ms". ``deployment.simulate`` takes it
+        as it was measured.
     startup : float or str
         Seconds until a new replica is ready.
     overhead : float or str
@@ -108,7 +109,7 @@ def simulate(
     over 10 ms   p50      p95      p99  replicas  most  replica time  changes  turns
         0.47 %  5 ms  7.21 ms  9.16 ms         2     2         240 s        0      0
     """
-    given, takes = _load(load), _service(service)
+    takes, given = _service(service, load), _load(load)
     objective = None if p95 is None else _milliseconds(p95, what="p95")
     simulated = partial(
         run, given, service=takes, startup=seconds_of(startup, what="startup"),
@@ -120,7 +121,7 @@ def simulate(
     for name, one in _policies(policy):
         autoscale = replace(_autoscale(one, replicas, p95=p95, schedules=schedules, idle=idle), interval=step)
         trace = simulated(autoscale)
-        label = name or (f"{one} replicas" if isinstance(one, int) else autoscale.policy.words)
+        label = name or (f"{one} replicas" if whole_of(one) is not None else autoscale.policy.words)
         simulations.append(Simulation(label, outcome_of(trace, objective=objective), autoscale, takes))
     return SimulationTable(_distinct(simulations)) if _several(policy) else simulations[0]
 
@@ -142,9 +143,14 @@ def _load(given: Any) -> Load:
     )
 
 
-def _service(given: Any) -> ServiceTime:
+def _service(given: Any, load: Any) -> ServiceTime:
     if isinstance(given, ServiceTime):
         return given
+    if given is None and callable(getattr(load, "simulate", None)):
+        raise InvalidInputError(
+            "What one request takes is measured by the deployment: use deployment.simulate(...), which knows it, "
+            'or give service="20ms".'
+        )
     if given is None:
         raise InvalidInputError('What one request takes is not known; give it: service="20ms", or a ServiceTime.')
     return ServiceTime(fixed=_milliseconds(given, what="service"))
@@ -166,9 +172,10 @@ def _positive(given: float | str, *, what: str) -> float:
 
 
 def _count(given: Any, *, what: str) -> int | None:
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 0):
+    count = whole_of(given)
+    if given is not None and (count is None or count < 0):
         raise InvalidInputError(f"{what}={given!r:.40}: a whole number of replicas is needed.")
-    return None if given is None else int(given)
+    return count
 
 
 def _start(load: Load, given: Any) -> float:
@@ -202,11 +209,20 @@ def _autoscale(
         return policy
     if isinstance(policy, bool):
         raise InvalidInputError(f"{policy} is no policy.")
-    counts = replicas_of(policy if isinstance(policy, int) else replicas)
+    fixed = whole_of(policy)
+    counts = replicas_of(_plain(replicas if fixed is None else fixed))
     least, most = counts if isinstance(counts, tuple) else (counts, counts)
-    if isinstance(policy, int):
+    if fixed is not None:
         return Autoscale.of(least, most)
     return Autoscale.of(least, most, policy=policy, p95=p95 if policy is None else None, schedules=schedules, idle=idle)
+
+
+def _plain(replicas: Any) -> Any:
+    """Turn whole numbers of other libraries into those of Python."""
+    if isinstance(replicas, (tuple, list)):
+        return tuple(map(_plain, replicas))
+    count = whole_of(replicas)
+    return replicas if count is None else count
 
 
 def _distinct(simulations: Iterable[Simulation]) -> list[Simulation]:

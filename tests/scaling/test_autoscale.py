@@ -4,6 +4,7 @@ import math
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlnb.errors import InvalidInputError
@@ -65,6 +66,12 @@ def test_every_name_has_a_target_of_its_own(name: str) -> None:
         ((1, "4"), "most='4'"),
         ((None, 4), "least=None"),
         ((1, None), "most=None"),
+        (("1:4", 4), "least='1:4': two numbers are meant: autoscale(1, 4)."),
+        (((0, 3), 4), "least=(0, 3): two numbers are meant: autoscale(0, 3)."),
+        (([1, 70], 4), "least=[1, 70] replicas: a whole number from 0 to 64"),
+        (("3", 4), "least='3' replicas: a whole number from 0 to 64"),
+        ((np.True_, 4), "least=np.True_"),
+        ((1, np.float64(2)), "most=np.float64(2.0)"),
     ],
 )
 def test_bounds_that_cannot_be_are_refused(bounds: tuple[Any, Any], says: str) -> None:
@@ -76,13 +83,13 @@ def test_bounds_that_cannot_be_are_refused(bounds: tuple[Any, Any], says: str) -
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"target": -1}, "target=-1: a share above 0, up to 1, such as 0.7, is needed"),
+        ({"target": -1}, "target=-1: a share above 0 and up to 1 is needed for 'utilisation', such as 0.7."),
         ({"target": 0}, "target=0"),
         ({"target": 70}, "target=70: a share"),
         ({"target": True}, "target=True"),
         ({"target": math.nan}, "target=nan"),
         ({"target": "0.7"}, "target='0.7'"),
-        ({"policy": "in-flight", "target": -2}, "target=-2: a number above 0, is needed for 'in-flight'"),
+        ({"policy": "in-flight", "target": -2}, "target=-2: a number above 0 is needed for 'in-flight'."),
         ({"policy": "ray", "target": math.inf}, "target=inf"),
         ({"policy": "queue wait", "target": "20"}, "target='20': milliseconds above 0 are needed"),
         ({"p95": 0}, "p95=0: milliseconds above 0"),
@@ -94,6 +101,8 @@ def test_bounds_that_cannot_be_are_refused(bounds: tuple[Any, Any], says: str) -
         ({"p95": 50, "policy": "ray"}, "p95 and policy cannot be followed at once"),
         ({"p95": 50, "p99": 90}, "p95 and p99 cannot be followed at once"),
         ({"policy": "utilization"}, "did you mean 'utilisation'?"),
+        ({"policy": "p95"}, "policy='p95': it is an objective of its own; give p95=\"50ms\" instead."),
+        ({"policy": "p99", "forecast": True}, 'give p99="50ms" instead'),
         ({"policy": "hpa"}, "there is no such policy; there are: cpu, cpu threshold, in-flight"),
         ({"policy": 5}, "policy=5 is none; give a ScalingPolicy, or the name of one: utilisation, in-flight"),
         ({"policy": RayServe}, "RayServe'> is none"),
@@ -118,6 +127,39 @@ def test_bounds_of_the_value_itself_are_checked_and_may_go_beyond_one_machine() 
     assert Autoscale(least=1, most=10_000, policy=RayServe()).most == 10_000
     with pytest.raises(InvalidInputError, match="did you mean 1 to 2"):
         Autoscale(least=2, most=1, policy=RayServe())
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"interval": 0}, "interval=0: a number of seconds from 0.05 is needed"),
+        ({"interval": 0.04}, "interval=0.04"),
+        ({"interval": -1}, "interval=-1"),
+        ({"interval": math.nan}, "interval=nan"),
+        ({"interval": "1s"}, "interval='1s'"),
+        ({"idle": math.nan}, "idle=nan: a number of seconds from 0 is needed"),
+        ({"idle": -1}, "idle=-1"),
+        ({"idle": math.inf}, "idle=inf"),
+        ({"idle": "5m"}, "idle='5m': a number of seconds from 0 is needed"),
+        ({"policy": "utilisation"}, "policy='utilisation': a ScalingPolicy is needed; Autoscale.of takes names too."),
+        ({"policy": RayServe}, "RayServe'>: a ScalingPolicy is needed"),
+        ({"policy": None}, "policy=None: a ScalingPolicy is needed"),
+    ],
+)
+def test_the_rest_of_the_value_itself_is_checked(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        Autoscale(**({"least": 1, "most": 2, "policy": RayServe()} | given))
+    assert says in str(caught.value)
+
+
+def test_whole_numbers_of_any_kind_are_bounds() -> None:
+    least, most = np.int64(1), np.uint8(4)
+    autoscale = Autoscale.of(least, most, schedules=Schedule(np.int32(2), np.int64(3)))  # type: ignore[arg-type]
+    counts = autoscale.least, autoscale.most, autoscale.schedules[0].least, autoscale.schedules[0].most
+    assert counts == (1, 4, 2, 3)
+    assert {type(count) for count in counts} == {int}
+    assert autoscale == Autoscale.of(1, 4, schedules=Schedule(2, 3))
+    assert Autoscale(least=np.int64(2), most=np.int64(2), policy=RayServe()).words.startswith("2 replicas")  # type: ignore[arg-type]
 
 
 def test_schedules_and_idle_times() -> None:
@@ -166,9 +208,37 @@ def test_replicas_are_a_number_or_a_range(given: Any, read: int | tuple[int, int
     assert replicas_of(given) == read
 
 
+def test_replicas_are_plain_numbers_afterwards() -> None:
+    one, pair = replicas_of(np.int64(3)), replicas_of((np.int64(1), np.int64(4)))
+    assert (one, pair) == (3, (1, 4))
+    assert isinstance(pair, tuple)
+    assert {type(count) for count in (one, *pair)} == {int}
+
+
 @pytest.mark.parametrize(
     "given",
-    [-1, 65, True, 2.0, None, "", "x", "-1", "1:", ":4", "1:4:2", "1-4", "65", (1,), (1, 2, 3), {1, 4}, "٣"],
+    [
+        -1,
+        65,
+        True,
+        np.True_,
+        2.0,
+        np.float64(3),
+        np.int64(65),
+        None,
+        "",
+        "x",
+        "-1",
+        "1:",
+        ":4",
+        "1:4:2",
+        "1-4",
+        "65",
+        (1,),
+        (1, 2, 3),
+        {1, 4},
+        "٣",
+    ],
 )
 def test_what_is_neither_is_refused(given: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"replicas=.*whole number from 0 to 64 is needed, or least and most"):

@@ -911,8 +911,7 @@ def test_what_was_refused_counts_as_asked() -> None:
         scene.ask(0.0)
         await until(lambda: scene.started[0].in_flight == 1)
         with pytest.raises(OverloadedError):
-            for _ in range(200):
-                scene.ask(1.0)
+            [scene.ask(1.0) for _ in range(200)]
         scene._next -= 1
         reading = scene.pool.reading()
         assert reading.requests == reading.waiting + 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlnb.scaling.policies.decision import ScalingDecision
 from mlnb.scaling.policies.queueing import latency_quantile, most_rate, replicas_for
-from mlnb.scaling.policies.stabilising import MOST, Stabiliser, hold, in_range, known, late, whole
+from mlnb.scaling.policies.stabilising import MOST, Decider, Stabiliser, hold, in_range, known, whole
 from mlnb.scaling.service_time import ServiceTime
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _ROOM = 1.1  # times what one row alone takes: the least that is planned for
 _LARGE = 2000  # replicas, from which formulas are not worth their time
 _LARGE_ROOM = 1.05  # replicas for each that is always busy, then
 _CALM = 10.0  # seconds without a change or a queue, after which the measured latency is that of this number
+_GAP = 10.0  # seconds: what passed beyond that since the last sample tells nothing of how calm it was
 _CORRECTED_IN, _FORGOTTEN_IN = 100.0, 100.0  # seconds in which a correction grows, or shrinks, by e
 _MOST_CORRECTION = 4.0
 
@@ -133,6 +134,7 @@ class _Correction:
 
     def add(self, sample: ScalingSample, passed: float, *, behind: bool) -> float:
         """Take in a sample, and return the factor."""
+        passed = min(passed, _GAP)
         busy = behind or sample.starting or sample.leaving or sample.ready != sample.desired
         self._calm = 0.0 if busy else self._calm + passed
         if self._calm > _CALM and sample.p95 is not None and known(sample.p95):
@@ -143,8 +145,9 @@ class _Correction:
         return self.factor
 
 
-class _Controller:
+class _Controller(Decider):
     def __init__(self, policy: LatencyObjective) -> None:
+        super().__init__()
         self._policy = policy
         self._stabiliser = Stabiliser(up_window=0.0, down_window=policy.down_window, burst_window=policy.burst_window)
         self._arrivals = _Arrivals(policy)
@@ -152,14 +155,6 @@ class _Controller:
         self._service: ServiceTime | None = None  # as it was measured
         self._rounded: ServiceTime | None = None
         self._row = self._alone = 0.0  # seconds of one row that finds a replica idle: on average, and at the quantile
-        self._last: ScalingDecision | None = None
-
-    def step(self, sample: ScalingSample) -> ScalingDecision:
-        """Decide."""
-        decision = late(sample, self._last)
-        if decision is None:
-            decision = self._last = self._decide(sample)
-        return decision
 
     def _decide(self, sample: ScalingSample) -> ScalingDecision:
         requests = sample.requests
@@ -201,7 +196,7 @@ class _Controller:
 
     def _reason(self, rate: float, late_ones: float, target: float, wanted: int, settled: Settled) -> str:
         asked = self._policy.seconds
-        words = f"{rate:.3g} requests/s"
+        words = _load(rate)
         if late_ones:
             words += f" and {late_ones:.0f} that wait too long"
         words += f", one replica takes {target:.3g}: {wanted} wanted"
@@ -245,6 +240,10 @@ def _most_rate(replicas: int, service: ServiceTime, seconds: float, quantile: fl
     if replicas > _LARGE:
         return replicas * service.capacity / _LARGE_ROOM
     return most_rate(replicas, service, seconds=seconds, quantile=quantile)
+
+
+def _load(rate: float) -> str:
+    return "no requests" if rate < 0.1 else f"{rate:.{0 if rate >= 10 else 1}f} requests/s on average"  # noqa: PLR2004
 
 
 def _ms(seconds: float) -> str:

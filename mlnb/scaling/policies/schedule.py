@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from functools import lru_cache
+from operator import index
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from mlnb.errors import InvalidInputError, nearest
 
-__all__ = ["Schedule", "checked_bounds"]
+__all__ = ["Schedule", "checked_bounds", "whole_number"]
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _GROUPS = {"every day": _DAYS, "weekdays": _DAYS[:5], "weekends": _DAYS[5:]}
@@ -66,7 +67,9 @@ class Schedule:
     zone: str | None = None
 
     def __post_init__(self) -> None:
-        checked_bounds(self.least, sys.maxsize if self.most is None else self.most)
+        least, most = checked_bounds(self.least, sys.maxsize if self.most is None else self.most)
+        object.__setattr__(self, "least", least)
+        object.__setattr__(self, "most", None if self.most is None else most)
         days = self.days if isinstance(self.days, Iterable) else (self.days,)
         object.__setattr__(self, "days", days if isinstance(days, str) else tuple(days))  # a list could change
         for given in (*days, self.start, self.end, self.zone or ""):
@@ -107,8 +110,8 @@ class Schedule:
         return " ".join(said) + times + (f" ({self.zone})" if self.zone else "")
 
 
-def checked_bounds(least: Any, most: Any, *, highest: int | None = None) -> None:
-    """Refuse bounds that cannot hold.
+def checked_bounds(least: Any, most: Any, *, highest: int | None = None) -> tuple[int, int]:
+    """Return bounds, of whatever kind of whole number, and refuse those that cannot hold.
 
     Parameters
     ----------
@@ -122,18 +125,29 @@ def checked_bounds(least: Any, most: Any, *, highest: int | None = None) -> None
     InvalidInputError
         If one is no whole number, or out of its range, or they are the wrong way round.
     """
-    _check_count("least", least, lowest=0, highest=highest)
-    _check_count("most", most, lowest=1, highest=highest)
+    least = _checked_count("least", least, lowest=0, highest=highest)
+    most = _checked_count("most", most, lowest=1, highest=highest)
     if least > most:
         raise InvalidInputError(
             f"At least {least} and at most {most} replicas cannot both hold; did you mean {most} to {least}?"
         )
+    return least, most
 
 
-def _check_count(what: str, given: Any, *, lowest: int, highest: int | None) -> None:
-    if isinstance(given, bool) or not isinstance(given, int) or given < lowest or (highest and given > highest):
+def whole_number(given: Any) -> int | None:
+    """Return a whole number of any kind, numpy's too; None if it is none."""
+    try:
+        return None if isinstance(given, bool) else index(given)
+    except TypeError:
+        return None
+
+
+def _checked_count(what: str, given: Any, *, lowest: int, highest: int | None) -> int:
+    count = whole_number(given)
+    if count is None or count < lowest or (highest and count > highest):
         accepted = f"from {lowest} to {highest}" if highest else f"of {lowest} or more"
         raise InvalidInputError(f"{what}={given!r:.40} replicas: a whole number {accepted} is needed.")
+    return count
 
 
 @lru_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -15,10 +16,11 @@ from mlnb.scaling.policies.decision import ScalingDecision
 if TYPE_CHECKING:
     from mlnb.scaling.policies.decision import ScalingSample
 
-__all__ = ["MOST", "Rate", "Settled", "Stabiliser", "hold", "in_range", "known", "late", "whole"]
+__all__ = ["MOST", "Decider", "Rate", "Settled", "Stabiliser", "hold", "in_range", "known", "whole"]
 
 _BURST = 1.5  # times what is usual
 _NOTHING = 1e-6  # seconds
+_EDGE = 0.25  # of the time between two samples: as exact a window is, since timers are not
 MOST = 1_000_000  # replicas that a rule may want; what there may be is for the bounds
 
 
@@ -55,12 +57,24 @@ def hold(sample: ScalingSample, *, metric: str, target: float | None, reason: st
     )  # fmt: skip
 
 
-def late(sample: ScalingSample, last: ScalingDecision | None) -> ScalingDecision | None:
-    """Return the last decision again for a sample that is no newer than its; None for one that is."""
-    if last is None or not sample.at <= last.sample.at:
-        return None
-    reason = "a sample that came late changes nothing"
-    return replace(last, sample=sample, wanted=last.desired, rule="hold", window=0.0, reason=reason, applied=None)
+class Decider(ABC):
+    """A controller that takes each sample once, in its order."""
+
+    def __init__(self) -> None:
+        self._last: ScalingDecision | None = None
+
+    def step(self, sample: ScalingSample) -> ScalingDecision:
+        """Decide; for a sample that is no newer than the last one, the same again."""
+        last = self._last
+        if last is not None and sample.at <= last.sample.at:
+            reason = "a sample that came late changes nothing"
+            return replace(last, sample=sample, wanted=last.desired, rule="hold", window=0.0, reason=reason)
+        decision = self._last = self._decide(sample)
+        return decision
+
+    @abstractmethod
+    def _decide(self, sample: ScalingSample) -> ScalingDecision:
+        """Decide on a sample that is newer than those before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +134,13 @@ class _Extreme:
         self._sign = sign
         self._kept: deque[tuple[float, int]] = deque()  # ever smaller: the others can never be the largest again
 
-    def add(self, at: float, count: int) -> int:
+    def add(self, at: float, count: int, edge: float) -> int:
         """Take one in, and return the extreme one."""
         kept, value = self._kept, count * self._sign
         while kept and kept[-1][1] <= value:
             kept.pop()
         kept.append((at, value))
-        while kept[0][0] < at - self.seconds:
+        while kept[0][0] < at - self.seconds - edge:
             kept.popleft()
         return kept[0][1] * self._sign
 
@@ -147,21 +161,21 @@ class _Usual:
         self._lasted: dict[int, float] = {}  # seconds, by what was wanted
         self._at: float | None = None
 
-    def add(self, at: float, count: int) -> int:
+    def add(self, at: float, count: int, edge: float) -> int:
         """Take one in, and return the most."""
-        self._tally(at, count)
-        most, short = self._longer.add(at, count), self._short.add(at, count)
+        self._tally(at, count, edge)
+        most, short = self._longer.add(at, count, edge), self._short.add(at, count, edge)
         usual = self._without_burst(most)
         self.seconds = self._short.seconds if short > usual else self._longer.seconds
         return max(short, usual)
 
-    def _tally(self, at: float, count: int) -> None:
+    def _tally(self, at: float, count: int, edge: float) -> None:
         runs, lasted = self._runs, self._lasted
         passed = 0.0 if self._at is None else at - self._at
         self._at = at
         runs.append((at, passed, count))
         lasted[count] = lasted.get(count, 0.0) + passed
-        while runs[0][0] < at - self._longer.seconds:
+        while runs[0][0] < at - self._longer.seconds - edge:
             _, passed, old = runs.popleft()
             lasted[old] -= passed
             if lasted[old] < _NOTHING:
@@ -192,11 +206,11 @@ class _Changes:
         self._current: int | None = None
         self._kept: deque[tuple[float, int]] = deque()
 
-    def add(self, at: float, current: int) -> None:
+    def add(self, at: float, current: int, edge: float) -> None:
         if self._current is not None and current != self._current:
             self._kept.append((at, current - self._current))
         self._current = current
-        while self._kept and self._kept[0][0] <= at - self._seconds:
+        while self._kept and self._kept[0][0] <= at - self._seconds + edge:
             self._kept.popleft()
 
     def came(self, within: float) -> int:
@@ -219,8 +233,8 @@ class Stabiliser:
     up_window, down_window : float
         Seconds.
     burst_window : float, optional
-        A shorter ``down_window`` for what was wanted only for a moment: less than a tenth of the ``down_window`` in
-        all, and is half as much again as what was wanted for longer.
+        A shorter ``down_window`` for what was wanted only for a moment: less than half of the ``burst_window``
+        in all, and is half as much again as what was wanted for longer.
     up, down : Rate, optional
         How fast it may change.
     """
@@ -248,17 +262,18 @@ class Stabiliser:
             Replicas that are not to go, if they are there, though they need not come.
         """
         at, current = sample.at, sample.desired
+        edge = _EDGE * sample.interval if known(sample.interval) else 0.0
         if not self._began:  # as though what there is had been wanted so far
             self._began = True
-            self._fewest.add(at - sample.interval, current)
-            self._most.add(at - sample.interval, current)
-        fewest, most = self._fewest.add(at, wanted), self._most.add(at, max(wanted, kept))
+            self._fewest.add(at - sample.interval, current, edge)
+            self._most.add(at - sample.interval, current, edge)
+        fewest, most = self._fewest.add(at, wanted, edge), self._most.add(at, max(wanted, kept), edge)
         if self._up is not None or self._down is not None:
-            self._changes.add(at, current)
+            self._changes.add(at, current, edge)
         if fewest > current:
-            return self._more(at, current, wanted, fewest)
+            return self._more(at + edge, current, wanted, fewest)
         if most < current:
-            return self._fewer(at, current, wanted, most)
+            return self._fewer(at + edge, current, wanted, most)
         if wanted == current or wanted < current <= kept:
             return Settled(current, "", 0.0, "")
         return self._waits(current, wanted)

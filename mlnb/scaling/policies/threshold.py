@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlnb.durations import span_text
 from mlnb.scaling.policies.decision import ScalingDecision
-from mlnb.scaling.policies.stabilising import hold, in_range, known, late
+from mlnb.scaling.policies.stabilising import Decider, hold, in_range, known
 
 if TYPE_CHECKING:
     from mlnb.scaling.policies.decision import ScalingSample
@@ -51,18 +51,11 @@ class CpuThreshold:
         return _Controller(self)
 
 
-class _Controller:
+class _Controller(Decider):
     def __init__(self, policy: CpuThreshold) -> None:
+        super().__init__()
         self._policy = policy
         self._changed: float | None = None
-        self._last: ScalingDecision | None = None
-
-    def step(self, sample: ScalingSample) -> ScalingDecision:
-        """Decide."""
-        decision = late(sample, self._last)
-        if decision is None:
-            decision = self._last = self._decide(sample)
-        return decision
 
     def _decide(self, sample: ScalingSample) -> ScalingDecision:
         cpu, policy = sample.cpu, self._policy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from mlnb.errors import InvalidInputError
 from mlnb.scaling.policies.decision import ScalingDecision
-from mlnb.scaling.policies.stabilising import Stabiliser, hold, in_range, known, late, whole
+from mlnb.scaling.policies.stabilising import Decider, Stabiliser, hold, in_range, known, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class TargetTracking:
     target: float = 0.7
     tolerance: float = 0.1
     smoothing: float = 1.0
-    up_window: float = 0.5
+    up_window: float = 0.0
     down_window: float = 120.0
     up: Rate | None = None
     down: Rate | None = None
@@ -87,8 +87,9 @@ class TargetTracking:
         return _Controller(self)
 
 
-class _Controller:
+class _Controller(Decider):
     def __init__(self, policy: TargetTracking) -> None:
+        super().__init__()
         self._policy = policy
         self._read = _READ[policy.metric]
         self._metric = _WORDS[policy.metric]
@@ -97,14 +98,6 @@ class _Controller:
         )
         self._holt = policy.forecast.start() if policy.forecast else None
         self._mean: float | None = None
-        self._last: ScalingDecision | None = None
-
-    def step(self, sample: ScalingSample) -> ScalingDecision:
-        """Decide."""
-        decision = late(sample, self._last)
-        if decision is None:
-            decision = self._last = self._decide(sample)
-        return decision
 
     def _decide(self, sample: ScalingSample) -> ScalingDecision:
         policy = self._policy

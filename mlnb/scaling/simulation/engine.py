@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, fields, replace
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlnb.durations import span_text
 from mlnb.errors import InvalidInputError
 from mlnb.scaling.policies.bounded import BoundedController
 from mlnb.scaling.policies.decision import ScalingSample
+from mlnb.scaling.simulation.load import rng_of
 from mlnb.scaling.simulation.queue import Queue
 from mlnb.scaling.simulation.readings import Gauge, Readings
 
@@ -27,7 +30,11 @@ __all__ = ["Timeline", "Trace", "run"]
 _MONDAY = 1_767_571_200.0  # 2026-01-05, 00:00 UTC
 _SHORTEST, _LONGEST = 8, 128  # intervals that are simulated at a time, in the hope that nothing changes
 _COSTLY, _LINGER = 0.001, 0.2  # as PredictTimes.linger has them
-_MOST_INTERVALS = 20_000_000
+_MOST_INTERVALS = 2_500_000  # two weeks of half seconds: under a minute
+_MOST_INITIAL = 10_000
+_LONGEST_TIME = 1_000_000_000  # seconds
+_MOST_SPREAD, _MOST_CORES = 100, 100_000
+_LEAST_FACTOR = np.float32(1e-6)  # of a service time
 _SAMPLED = (
     "at", "interval", "ready", "starting", "leaving", "requests", "answered", "in_flight", "waiting", "utilisation",
     "p95",
@@ -113,7 +120,7 @@ def run(
     overhead : float
         Seconds of each request beside waiting and service: HTTP, the way to the replica and back.
     initial : int, optional
-        Replicas at the beginning, ready. Default: the least there may be, 1 where that is 0.
+        Replicas at the beginning, ready: up to 10,000. Default: the least there may be, 1 where that is 0.
     limit : int, optional
         Replicas that the machine can hold.
     limited_by : str
@@ -122,13 +129,16 @@ def run(
         When the load begins, in seconds since the epoch: schedules depend on it. Default: when it was recorded, else on
         a Monday at midnight, UTC.
     seed : int
+        From 0.
 
     Raises
     ------
     InvalidInputError
-        If a time is negative or no number, the service takes no time at all, or the load has too many requests.
+        If a time is negative or no number, the service takes no time at all, the load has too many requests, or is so
+        long that there would be too many decisions.
     """
     _check(service, startup=startup, overhead=overhead, initial=initial or 0)
+    _check_length(load.seconds, autoscale.interval)
     simulation = _Simulation(
         load, autoscale, service, startup=startup, overhead=overhead, initial=initial, limit=limit,
         limited_by=limited_by, start=start, seed=seed,
@@ -150,7 +160,7 @@ class _Simulation:
         self._load, self._autoscale, self._service, self._startup = load, autoscale, service, startup
         self._limit, self._limited_by = limit, limited_by
         self._start = next(one for one in (start, load.start, _MONDAY) if one is not None)
-        rng = np.random.default_rng(seed)
+        rng = rng_of(seed)
         self._arrivals = load.arrivals(rng)
         factors = _factors(service.spread, len(self._arrivals), rng)
         self._queue = Queue(self._arrivals, factors, service, linger=_linger(service))
@@ -161,8 +171,6 @@ class _Simulation:
         self._starting: list[float] = []
         self._leaving: list[float] = []
         self._now, self._tick, self._ticks = 0.0, 0, ceil(load.seconds / autoscale.interval - 1e-9)
-        if self._ticks > _MOST_INTERVALS:
-            raise InvalidInputError(f"{load.words}: too long for a sample every {autoscale.interval:g} s.")
         self._readings: list[tuple[Readings, int]] = []
         self._desired: list[NDArray[np.int64]] = []
         self._decisions: list[ScalingDecision] = []
@@ -246,16 +254,25 @@ class _Simulation:
         coming = [now + self._startup] * more
         self._queue.add(coming)
         self._starting += [moment for moment in coming if moment > now]
-        for _ in range(-more):
-            gone = max(self._starting) if self._starting else min(free) if min(free) <= now else max(free)
-            self._queue.remove(gone)
-            if self._starting:
-                self._starting.remove(gone)
-            elif gone > now:
-                self._leaving.append(gone)
-                self._replica_seconds += max(0.0, min(gone, self._ticks * self._autoscale.interval) - now)
+        self._dismiss(-more)
         self._desired[-1][-1] = decision.desired
         self._decisions.append(replace(decision, applied=decision.desired))
+
+    def _dismiss(self, count: int) -> None:
+        if count <= 0:
+            return
+        now, end = self._now, self._ticks * self._autoscale.interval
+        kept = max(0, len(self._starting) - count)
+        coming = sorted(self._starting)
+        self._starting = coming[:kept]
+        self._queue.remove(coming[kept:])
+        free = sorted(self._queue.free)
+        idle = bisect_right(free, now)
+        gone = (free[:idle] + free[idle:][::-1])[: count - len(coming[kept:])]
+        self._queue.remove(gone)
+        leaving = [moment for moment in gone if moment > now]
+        self._leaving += leaving
+        self._replica_seconds += sum(max(0.0, min(moment, end) - now) for moment in leaving)
 
     def _without_a_replica(self, until: float) -> int:
         """Return how many requests have arrived since the last change while no replica was ready."""
@@ -287,19 +304,29 @@ def _factors(spread: float, count: int, rng: np.random.Generator) -> NDArray[np.
     if not spread:
         return np.ones(count, np.float32)
     variance = spread**2
-    return rng.standard_gamma(1 / variance, count, dtype=np.float32) * np.float32(variance)
+    drawn = rng.standard_gamma(1 / variance, count, dtype=np.float32)
+    return np.maximum(drawn * np.float32(variance), _LEAST_FACTOR, out=drawn)
 
 
 def _check(service: ServiceTime, *, startup: float, overhead: float, initial: int) -> None:
     given = {
-        "startup": startup, "overhead": overhead, "initial": initial, "service.fixed": service.fixed,
-        "service.per_row": service.per_row,
-        "service.spread": service.spread, "service.cores": service.cores,
+        "startup": (startup, _LONGEST_TIME), "overhead": (overhead, _LONGEST_TIME), "initial": (initial, _MOST_INITIAL),
+        "service.fixed": (service.fixed, _LONGEST_TIME), "service.per_row": (service.per_row, _LONGEST_TIME),
+        "service.spread": (service.spread, _MOST_SPREAD), "service.cores": (service.cores, _MOST_CORES),
     }  # fmt: skip
-    for name, value in given.items():
-        if not 0 <= value < inf:
-            raise InvalidInputError(f"{name}={value!r:.40}: a number from 0 is needed.")
+    for name, (value, most) in given.items():
+        if not 0 <= value <= most:
+            raise InvalidInputError(f"{name}={value!r:.40}: a number from 0 to {most:,} is needed.")
     if service.most_rows < 1:
         raise InvalidInputError(f"service.most_rows={service.most_rows!r:.40}: a batch has one row at least.")
     if service.of(1) <= 0:
         raise InvalidInputError("A service time of 0 would need no replicas; give what one request takes.")
+
+
+def _check_length(seconds: float, interval: float) -> None:
+    if seconds > _MOST_INTERVALS * interval:
+        raise InvalidInputError(
+            f"{span_text(seconds)} with a decision every {interval:g} s: {seconds / interval:,.0f} decisions, and a "
+            f"simulation makes {_MOST_INTERVALS:,}. Let it decide less often, interval="
+            f"{ceil(seconds / _MOST_INTERVALS)}, or take a shorter load."
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil, inf, isfinite, pi
+from operator import index
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Floats", "Load"]
+__all__ = ["Floats", "Load", "rng_of", "whole_of"]
 
 Floats = NDArray[np.float64]
 
@@ -125,7 +127,7 @@ class Load:
         """
         length, step = _length(seconds), _length(every, what="every")
         count = _count(length / step, "every", every)
-        drawn = np.random.default_rng(seed).normal(1.0, _rate(spread, what="spread"), count) * _rate(level)
+        drawn = rng_of(seed).normal(1.0, _rate(spread, what="spread"), count) * _rate(level)
         knots = np.minimum(np.repeat(np.arange(count + 1) * step, 2)[1:-1], length)
         words = f"noise of {100 * spread:g} % around {level} requests/s"
         return cls._of(words, knots, np.repeat(np.maximum(drawn, 0.0), 2))
@@ -142,11 +144,12 @@ class Load:
         lasts : float or str
             How long a day is: less than 24 hours for one that is told quickly.
         """
-        if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= 366:  # noqa: PLR2004 - a year
+        count = whole_of(days)
+        if count is None or not 1 <= count <= 366:  # noqa: PLR2004 - a year
             raise InvalidInputError(f"days={days!r:.40}: a whole number from 1 to 366 is needed.")
-        hours = (np.arange(days)[:, None] * 24 + np.array(_HOURS)).ravel()
+        hours = (np.arange(count)[:, None] * 24 + np.array(_HOURS)).ravel()
         knots = hours / 24 * _length(lasts, what="lasts")
-        return cls._of(f"day with a peak of {peak} requests/s", knots, np.tile(_PARTS, days) * _rate(peak))
+        return cls._of(f"day with a peak of {peak} requests/s", knots, np.tile(_PARTS, count) * _rate(peak))
 
     # ---- what was ----
 
@@ -244,6 +247,27 @@ class Load:
             raise InvalidInputError(f"{words}: there would be no requests at all.")
         at = np.asarray(knots, dtype=float)
         return cls(words, float(at[-1]), at, checked, np.empty(0))
+
+
+def rng_of(seed: int) -> np.random.Generator:
+    """Return the random numbers of a seed.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is no whole number from 0.
+    """
+    number = whole_of(seed)
+    if number is None or number < 0:
+        raise InvalidInputError(f"seed={seed!r:.40}: a whole number from 0 is needed.")
+    return np.random.default_rng(number)
+
+
+def whole_of(given: Any) -> int | None:
+    """Return a whole number of any library as an int; None if it is none."""
+    with suppress(TypeError):
+        return None if isinstance(given, bool) else index(given)
+    return None
 
 
 def _poisson(mean: float, rng: np.random.Generator) -> Floats:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "outcome_of"]
 
+_LONGEST = 1e38  # seconds, in 32 bits
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
@@ -96,7 +98,7 @@ def outcome_of(trace: Trace, *, objective: float | None = None) -> Outcome:
         policy=trace.autoscale.policy.words, load=trace.load.words, seconds=trace.load.seconds,
         requests=len(trace.latencies), p50=p50, p95=p95, p99=p99,
         objective=None if objective is None else objective * 1e3,
-        over=None if objective is None else int(np.count_nonzero(trace.latencies > objective)),
+        over=None if objective is None else int(np.count_nonzero(trace.latencies > min(objective, _LONGEST))),
         replica_seconds=trace.replica_seconds, most=max(counts), changes=len(trace.decisions),
         flaps=_reversals(counts), woken=trace.woken, unanswered=int(np.count_nonzero(trace.latencies == inf)),
         decisions=trace.decisions, timeline=trace.timeline,

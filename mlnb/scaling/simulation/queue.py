@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from dataclasses import dataclass, field
-from heapq import heapify, heappush, heapreplace
+from heapq import heappush, heapreplace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Queue", "Served"]
 
+_PIECE = 4096  # requests that are looked at together
+
 
 @dataclass(slots=True)
 class Served:
@@ -33,12 +36,18 @@ class Served:
         The request after the last one of each batch.
     free : list of float
         When each replica can take its next batch after all of these: a heap.
+    past : int
+        The request up to which these were looked for.
+    calm : float
+        Seconds, after which nobody is waited for.
     """
 
     begins: list[float] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
     stops: list[int] = field(default_factory=list)
     free: list[float] = field(default_factory=list)
+    past: int = 0
+    calm: float = -inf
 
 
 class Queue:
@@ -80,16 +89,22 @@ class Queue:
     def serve(self, until: float) -> Served:
         """Return the batches that begin before ``until``, if nobody adds or takes a replica; see :meth:`settle`."""
         stop = self.next + int(np.searchsorted(self._arrivals[self.next :], until))
-        served = Served(free=self.free.copy())
-        if stop == self.next or not served.free:
-            return served
-        at, factors = self._arrivals[self.next : stop].tolist(), self._factors[self.next : stop].tolist()
+        served = Served(free=self.free.copy(), past=self.next, calm=max(self._rows, default=-inf) + self._linger)
+        while served.free and served.past < stop and self._serve_more(served, stop, until):
+            pass  # piece by piece: of a long queue no more is looked at than can be served
+        return served
+
+    def _serve_more(self, served: Served, stop: int, until: float) -> bool:
+        """Add the batches of some of the requests before ``stop``; say whether all of them begin before ``until``."""
         fixed, per_row, most = self._service.fixed, self._service.per_row, self._service.most_rows
         free, begun, ended, stops = served.free, served.begins.append, served.ends.append, served.stops.append
-        first, offset, count, last = 0, self.next, len(at), self._last
-        linger, several = self._linger, self._rows
-        calm, alone = max(several, default=-inf) + linger, fixed + per_row
-        while first < count:  # a quarter of a microsecond a batch: most of what a simulation costs
+        offset, first, last = served.past, 0, served.begins[-1] if served.begins else self._last
+        linger, several, calm, alone = self._linger, self._rows, served.calm, fixed + per_row
+        known = min(stop, offset + _PIECE + most)
+        at, factors = self._arrivals[offset:known].tolist(), self._factors[offset:known].tolist()
+        count = len(at)
+        piece = count if known == stop else _PIECE
+        while first < piece:  # a quarter of a microsecond a batch: most of what a simulation costs
             begin, past = at[first], first + 1
             if free[0] > begin or begin < calm:
                 if free[0] > begin:  # all are busy
@@ -103,7 +118,7 @@ class Queue:
                     begin = max(begin, min(answered + linger, at[again] if again < count else inf))
                     past = bisect_right(at, begin, past, max(past, min(count, first + most)))
             if begin >= until:
-                break
+                return False
             if past - first == 1:
                 end = begin + alone * factors[first]
             else:
@@ -116,7 +131,8 @@ class Queue:
             ended(end)
             stops(past + offset)
             first, last = past, begin
-        return served
+        served.past, served.calm = offset + first, calm
+        return True
 
     def settle(self, served: Served, moment: float) -> int:
         """Let the batches that began before a moment be, and forget the others; say how many were kept."""
@@ -136,7 +152,8 @@ class Queue:
         for moment in moments:
             heappush(self.free, moment)
 
-    def remove(self, free: float) -> None:
-        """Take away the replica that is free at that moment."""
-        self.free.remove(free)
-        heapify(self.free)
+    def remove(self, moments: Iterable[float]) -> None:
+        """Take away the replicas that are free at the given moments."""
+        left = Counter(self.free)
+        left.subtract(moments)
+        self.free = sorted(left.elements())

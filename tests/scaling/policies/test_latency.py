@@ -45,7 +45,7 @@ def test_what_waits_too_long_is_worked_off() -> None:
     assert followed(controller, _steady(60, 30))[-1].desired == 2
     found = controller.step(sample(31, requests=30, waiting=300, desired=2))
     assert found.desired == 5  # 60 requests/s and those 292 in 2 s, at 50 requests/s each
-    assert "and 292 that wait too long" in found.reason
+    assert "60 requests/s on average and 292 that wait too long" in found.reason
 
 
 def test_noise_changes_nothing_for_ten_minutes() -> None:
@@ -79,6 +79,15 @@ def test_where_reality_is_worse_more_are_wanted() -> None:
     assert found[-1].desired > found[10].desired
 
 
+@pytest.mark.parametrize("p95", [0.01, 0.15])
+def test_a_long_gap_corrects_nothing_by_itself(p95: float) -> None:
+    controller = POLICY.controller()
+    before = followed(controller, _steady(100, 60, p95=p95))[-1]
+    after = controller.step(sample(1e6, requests=50, waiting=0, p95=p95, desired=before.desired))
+    assert after.wanted in {before.wanted, before.wanted + 1}
+    assert controller.step(sample(1e300, requests=50, p95=p95, desired=3)).desired >= 3
+
+
 def test_a_slow_queue_is_no_worse_reality() -> None:
     found = followed(POLICY.controller(), _steady(100, 120, p95=0.15, starting=1, ready=1))
     assert found[-1].desired == found[10].desired
@@ -98,7 +107,20 @@ def test_what_it_says() -> None:
     assert (decision.metric, decision.rule) == ("requests/s per replica", "latency objective")
     assert decision.value == pytest.approx(30, rel=0.01)
     assert decision.target == pytest.approx(35.8, rel=0.1)
-    assert decision.reason == "60 requests/s, one replica takes 35.8: 2 wanted"
+    assert decision.reason == "60 requests/s on average, one replica takes 35.8: 2 wanted"
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (1200, "1200 requests/s on average"), (62.6, "63 requests/s on average"), (10, "10 requests/s on average"),
+        (6.22, "6.2 requests/s on average"), (0.1, "0.1 requests/s on average"), (0.09, "no requests"),
+        (0, "no requests"),
+    ],
+)  # fmt: skip
+def test_it_says_the_load_in_sensible_digits(rate: float, words: str) -> None:
+    decision = POLICY.controller().step(sample(1, requests=rate / 2, waiting=0))
+    assert decision.reason.startswith(f"{words}, one replica takes ")
 
 
 @pytest.mark.parametrize("missing", ["requests", "service"])

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scaling.policies.samples import sample
 
 from mlnb.errors import InvalidInputError
-from mlnb.scaling.policies.stabilising import Rate, Stabiliser, hold, late
+from mlnb.scaling.policies.decision import ScalingDecision, ScalingSample
+from mlnb.scaling.policies.stabilising import Decider, Rate, Stabiliser, hold
 
 
 def _settled(stabiliser: Stabiliser, wanted: list[int], *, desired: int = 1, every: float = 1.0) -> list[int]:
@@ -91,6 +92,27 @@ def test_it_says_what_settled_it() -> None:
     assert waits.words == "more were needed within the last 2m"
 
 
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=60), st.lists(st.floats(-0.1, 0.1), min_size=60, max_size=60),
+    st.integers(0, 6), st.integers(0, 6), st.integers(0, 4), st.sampled_from([None, 1, 3]),
+)  # fmt: skip
+def test_a_timer_that_is_not_exact_changes_nothing(
+    wanted: list[int], jitter: list[float], up: int, down: int, burst: int, rate: int | None
+) -> None:
+    found = []
+    for errors in ([0.0] * len(wanted), jitter):
+        rates = None if rate is None else Rate(seconds=rate / 2, replicas=1)
+        stabiliser = Stabiliser(up_window=up / 2, down_window=down / 2, burst_window=burst / 2, up=rates, down=rates)
+        desired, last, counts = 1, 0.0, []
+        for number, (count, error) in enumerate(zip(wanted, errors, strict=False), start=1):
+            at = (number + error / 2) / 2
+            desired = stabiliser.settle(sample(at, interval=at - last, desired=desired), count).desired
+            last = at
+            counts.append(desired)
+        found.append(counts)
+    assert found[0] == found[1]
+
+
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=60), st.integers(0, 8), st.integers(0, 8))
 def test_no_direction_changes_inside_its_window(wanted: list[int], up_window: int, down_window: int) -> None:
     counts = [1, *_settled(Stabiliser(up_window=up_window, down_window=down_window), wanted)]
@@ -136,11 +158,15 @@ def test_rates_that_are_none(given: dict[str, Any]) -> None:
         Rate(**given)
 
 
+class Holds(Decider):
+    def _decide(self, sample: ScalingSample) -> ScalingDecision:
+        return hold(sample, metric="CPU", target=70, reason="so")
+
+
 def test_a_late_sample_gets_the_last_decision_again() -> None:
-    last = hold(sample(5, desired=3), metric="CPU", target=70, reason="so")
-    assert late(sample(5.5), last) is None
-    assert late(sample(1), None) is None
-    again = late(sample(5, desired=2), last)
-    assert again is not None
+    holds = Holds()
+    assert holds.step(sample(1, desired=2)).reason == holds.step(sample(5, desired=3)).reason == "so"
+    again = holds.step(sample(5, desired=2))
     assert (again.desired, again.rule, again.sample.desired) == (3, "hold", 2)
     assert again.reason == "a sample that came late changes nothing"
+    assert holds.step(sample(5.5, desired=2)).reason == "so"

@@ -85,6 +85,12 @@ def test_a_step_is_acted_on_within_two_seconds() -> None:
     assert late[-1] == 2
 
 
+def test_more_come_at_the_first_sample_that_wants_them() -> None:
+    controller = TargetTracking(smoothing=0).controller()
+    assert controller.step(sample(0.5, utilisation=0.6)).desired == 1
+    assert controller.step(sample(1, utilisation=1.0)).desired == 2
+
+
 def test_noise_changes_nothing() -> None:
     rng = np.random.default_rng(3)
     figures = [{"utilisation": float(value)} for value in np.clip(rng.normal(0.6, 0.12, 1200), 0, 1)]

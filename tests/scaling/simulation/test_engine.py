@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -232,14 +233,37 @@ def test_a_real_policy_follows_a_step() -> None:
         (SLOW, {"startup": -1.0}, "startup=-1.0"),
         (SLOW, {"overhead": float("inf")}, "overhead=inf"),
         (SLOW, {"initial": -2}, "initial=-2"),
+        (SLOW, {"initial": 10_001}, "initial=10001: a number from 0 to 10,000"),
+        (ServiceTime(fixed=1e300), {}, r"service.fixed=1e\+300"),
+        (ServiceTime(fixed=0.1, spread=1e6), {}, "service.spread=1000000.0"),
+        (SLOW, {"seed": -1}, "seed=-1: a whole number from 0"),
+        (SLOW, {"seed": "x"}, "seed='x'"),
+        (SLOW, {"seed": None}, "seed=None"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(service: ServiceTime, given: dict[str, float], said: str) -> None:
+def test_what_cannot_be_simulated_is_refused(service: ServiceTime, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
-        run(Load.steady(1), Autoscale(least=1, most=1, policy=Listed()), service=service, **given)  # type: ignore[arg-type]
+        run(Load.steady(1), Autoscale(least=1, most=1, policy=Listed()), service=service, **given)
 
 
 def test_too_many_intervals_are_refused() -> None:
-    autoscale = Autoscale(least=1, most=1, policy=Listed(), interval=1e-6)
-    with pytest.raises(InvalidInputError, match="too long"):
-        run(Load.steady(1, seconds=60), autoscale, service=SLOW)
+    quiet = Load.steady(0.1, seconds=20 * 86_400)
+    with pytest.raises(InvalidInputError, match="480h with a decision every 0.5 s: .* less often, interval=1, or"):
+        run(quiet, Autoscale.of(0, 2), service=SLOW)
+
+
+@pytest.mark.parametrize("spread", [2.0, 5.0, 50.0])
+def test_services_that_vary_much_take_some_time_each(spread: float) -> None:
+    service = ServiceTime(fixed=0.001, spread=spread)
+    latencies = held(Load.steady(1000, seconds=60), 4, service).latencies
+    assert latencies.min() > 0
+    assert np.isfinite(latencies).all()
+
+
+def test_many_replicas_at_the_beginning_are_gone_at_once() -> None:
+    began = time.process_time()
+    trace = run(Load.steady(10, seconds=60), Autoscale.of(1, 4), service=SLOW, initial=10_000)
+    assert time.process_time() - began < 2  # 0.1, and 6 where they go one by one
+    assert trace.decisions[0].desired == 4
+    assert trace.timeline.desired[0] == 4
+    assert trace.timeline.leaving[1:].max() <= 4

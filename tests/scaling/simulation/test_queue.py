@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from math import factorial
 
 import numpy as np
@@ -62,20 +63,47 @@ def test_one_replica_follows_lindley(times: list[float], fixed: float) -> None:
 @given(
     gaps=st.lists(st.floats(0.001, 0.2), min_size=1, max_size=80), replicas=st.integers(1, 4), most=st.integers(1, 6),
     fixed=st.floats(0.005, 0.3), per_row=st.floats(0.001, 0.1), cuts=st.lists(st.floats(0.1, 15), max_size=6),
+    piece=st.sampled_from([1, 3, 4096]),
 )  # fmt: skip
 def test_batches_are_those_of_a_queue_that_is_simulated_event_by_event(
-    gaps: list[float], replicas: int, most: int, fixed: float, per_row: float, cuts: list[float]
+    gaps: list[float], replicas: int, most: int, fixed: float, per_row: float, cuts: list[float], piece: int
 ) -> None:
     arrivals = np.cumsum(gaps)
     service = ServiceTime(fixed=fixed, per_row=per_row, most_rows=most)
     queue = Queue(arrivals, np.ones(len(arrivals)), service)
     queue.add([0.0] * replicas)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlnb.scaling.simulation.queue._PIECE", piece)
+        batches = part_by_part(queue, cuts)
+    assert batches == event_by_event(arrivals.tolist(), replicas, service)
+
+
+def part_by_part(queue: Queue, cuts: list[float]) -> list[tuple[float, int]]:
+    """Return when batches begin and where they stop."""
     batches: list[tuple[float, int]] = []
     for until in [*sorted(cuts), 1e9]:  # part by part, each of which was begun in vain too far before
         served = queue.serve(until + 3.0)
         kept = queue.settle(served, until)
         batches += zip(served.begins[:kept], served.stops[:kept], strict=True)
-    assert batches == event_by_event(arrivals.tolist(), replicas, service)
+    return batches
+
+
+def test_a_queue_that_grows_takes_no_longer_to_serve() -> None:
+    arrivals = np.linspace(0, 10, 2_000_000)
+    queue = Queue(arrivals, np.ones(len(arrivals)), ServiceTime(fixed=0.01))
+    queue.add([0.0])
+    began = time.process_time()
+    for second in range(100):
+        queue.settle(queue.serve(second + 1.0), second + 1.0)
+    assert queue.next == pytest.approx(10_000, abs=5)
+    assert time.process_time() - began < 1  # 0.02, and 10 where all that waits is looked at each time
+
+
+def test_replicas_are_taken_away_however_many_are_free_at_once() -> None:
+    queue = Queue(np.array([]), np.array([]), ServiceTime(fixed=0.01))
+    queue.add([0.0, 0.0, 2.0, 1.0, 0.0, 2.0])
+    queue.remove([0.0, 2.0, 0.0])
+    assert queue.free == [0.0, 1.0, 2.0]
 
 
 def event_by_event(arrivals: list[float], replicas: int, service: ServiceTime) -> list[tuple[float, int]]:
