@@ -16,7 +16,7 @@ from mlnb.scaling.scaling_record import ScalingRecord
 from mlnb.scaling.scaling_snapshot import ScalingSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from mlnb.scaling.autoscale import Autoscale
     from mlnb.scaling.policies.decision import ScalingDecision, ScalingSample
@@ -26,8 +26,8 @@ __all__ = ["AutoScaler", "Scaled", "ScaledPool"]
 
 _log = logging.getLogger(__name__)
 
-_MEASURED, _UNMEASURED = 10.0, 1.0  # seconds between two looks at the memory: as usual, and until a replica's is known
-_REPLAYED = 600  # samples of a predecessor that a controller is shown, in some 10 ms
+_USUALLY, _SOON = 10.0, 1.0  # seconds between two looks at the memory: until replicas come or go, and then
+_REPLAYED = 120  # samples of a predecessor that another policy is shown, in at most some 10 ms
 
 
 class ScaledPool(Protocol):
@@ -68,6 +68,10 @@ class Scaled(Protocol):
 
 def _ignore(_: ScalingDecision) -> None:
     """Tell nobody."""
+
+
+def _sleep_on() -> None:
+    """Do nothing for those who wait."""
 
 
 class AutoScaler:
@@ -114,8 +118,10 @@ class AutoScaler:
         self._backoff = Backoff()
         self._due: asyncio.TimerHandle | asyncio.Handle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wanted: int | None = None  # what is being applied
-        self._woken_at = self._measured_at = self._retry_at = -inf
+        self._pools: Sequence[ScaledPool] = ()  # at the last step
+        self._applying: list[ScalingDecision] = []  # each wants more than those before it
+        self._woken_at = self._measured_at = self._retry_at = self._failed_at = -inf
+        self._measured_pids: list[int] = []
         self._measuring = False
         self._trouble = self._failure = ""
 
@@ -134,13 +140,19 @@ class AutoScaler:
         if self._due is not None:
             self._due.cancel()
             self._due = None
+        for pool in self._followed():
+            pool.expect(more=False)
 
     async def stop(self) -> None:
         """Decide nothing more, and give up what is being done. Again is harmless."""
         self.pause()
+        for pool in self._followed():
+            pool.wake = _sleep_on
+        self._pools = ()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._applying.clear()
 
     def wake(self) -> None:
         """Decide at once: requests wait, and there is no replica for them."""
@@ -165,6 +177,7 @@ class AutoScaler:
         pools = self._target.pools
         if not pools:
             return None
+        self._pools = pools
         for pool in pools:
             pool.wake = self.wake
         sample = self._meter.sample(
@@ -176,9 +189,18 @@ class AutoScaler:
         more = self._may_grow(decision)
         for pool in pools:
             pool.expect(more=more)
-        if self._wanted is None:
+        if self._wanted is None or decision.desired > self._wanted:
             self._apply(decision, pools)
         return decision
+
+    @property
+    def _wanted(self) -> int | None:
+        """What is being applied, the newest of it."""
+        return self._applying[-1].desired if self._applying else None
+
+    def _followed(self) -> list[ScaledPool]:
+        """Return the pools that no successor follows yet."""
+        return [pool for pool in self._pools if pool.wake == self.wake]
 
     def _may_grow(self, decision: ScalingDecision) -> bool:
         sample, most = decision.sample, self._controller.bounds(decision.sample.wall)[1]
@@ -188,17 +210,18 @@ class AutoScaler:
     def record(self, since: float = -inf) -> tuple[ScalingDecision, ...]:
         """Return the first decisions on samples after ``since``, of ``sample.at``, oldest first; at most 500.
 
-        There are all of the last hour, and those before that changed something.
+        There are all of the last hour, 7,500 of them at most, and 700 before these that changed something.
         Their samples are the trace that another policy can be tried on.
         """
         return self._record.since(since)
 
-    def absorb(self, record: Iterable[ScalingDecision]) -> None:
-        """Go on from what a predecessor decided, before this is started."""
-        decisions = tuple(record)
-        self._record.absorb(decisions)
-        for decision in decisions[-_REPLAYED:]:
-            self._controller.step(decision.sample)
+    def take_over(self, before: AutoScaler) -> None:
+        """Go on from what a predecessor on the same deployment decided, which decides no more; before this starts."""
+        self._record.take_over(before._record)
+        samples = (decision.sample for decision in self._record.newest(_REPLAYED))
+        self._controller.take_over(before._controller, samples)
+        if before.autoscale.interval == self.autoscale.interval:
+            self._meter = before._meter  # so that nothing has to be learnt again
 
     def snapshot(self) -> ScalingSnapshot:
         """Return how the deployment follows its load now."""
@@ -218,7 +241,7 @@ class AutoScaler:
             self._trouble = ""
             self._record.settle(decision, decision.sample.ready)
         elif now >= self._retry_at:
-            self._wanted = desired
+            self._applying.append(decision)
             self._spawn(self._scale(decision))
 
     async def _scale(self, decision: ScalingDecision) -> None:
@@ -227,16 +250,23 @@ class AutoScaler:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again later, and shown
             self._failed(decision, error)
         else:
-            self._trouble = ""
-            settled = self._record.settle(decision, decision.desired)
-            if settled.desired != settled.sample.desired:
-                self._tell(settled)
+            self._succeeded(decision)
         finally:
-            self._wanted = None
+            self._applying.remove(decision)
+
+    def _succeeded(self, decision: ScalingDecision) -> None:
+        if decision.sample.at >= self._failed_at:
+            self._trouble = ""
+        there = [pool.desired for pool in self._target.pools]
+        if there and max(there) < decision.desired:
+            return  # an earlier step failed meanwhile, and took its part of it away
+        settled = self._record.settle(decision, decision.desired)
+        if settled.desired != settled.sample.desired:
+            self._tell(settled)
 
     def _failed(self, decision: ScalingDecision, error: Exception) -> None:
         now = self._clock()
-        self._retry_at = now + self._backoff.ended(now)
+        self._retry_at, self._failed_at = now + self._backoff.ended(now), decision.sample.at
         if not self._trouble:
             _log.warning("%s cannot have %s replicas: %s", self._name, decision.desired, error)
         self._trouble = f"{decision.desired} replicas cannot be had: {error}"
@@ -244,14 +274,14 @@ class AutoScaler:
     # ---- the machine ----
 
     def _measure(self, sample: ScalingSample) -> None:
-        lacking = sample.ready > 0 and not self._meter.sized
-        every = _UNMEASURED if lacking else _MEASURED
-        if (lacking or sample.requests != 0) and not self._measuring and not sample.at - self._measured_at < every:
-            self._measuring, self._measured_at = True, sample.at
-            self._spawn(self._look())
+        pids = self._meter.pids
+        soon = pids != self._measured_pids or (sample.ready > 0 and not self._meter.sized)
+        every = _SOON if soon else _USUALLY
+        if (soon or sample.requests != 0) and not self._measuring and not sample.at - self._measured_at < every:
+            self._measuring, self._measured_at, self._measured_pids = True, sample.at, pids
+            self._spawn(self._look(pids))
 
-    async def _look(self) -> None:
-        pids = [pid for pool in self._target.pools for pid in pool.reading().pids]
+    async def _look(self, pids: list[int]) -> None:
         try:
             self._meter.measured(await asyncio.to_thread(self._machine.read, pids))
         except Exception:  # noqa: BLE001 - as it was measured last

@@ -21,7 +21,7 @@ class MachineLimit(NamedTuple):
 
 def machine_limit(
     *, cores: float, cores_each: float | None, memory: int | None, memory_each: int | None, total: int | None,
-    ready: int, versions: int = 1,
+    ready: int, measured: int, versions: int = 1,
 ) -> MachineLimit:  # fmt: skip
     """Return how many replicas of each version a machine can hold, at least 1.
 
@@ -37,22 +37,24 @@ def machine_limit(
         That a replica keeps busy while it works; None if that was not measured.
     memory, memory_each, total : int or None
         Bytes that are free, that one replica takes, and that the machine has.
-    ready : int
-        Replicas that are there, of all versions.
+    ready, measured : int
+        Replicas that are there, and that were when memory was measured, of all versions.
     versions : int
         That have as many replicas each.
 
     Examples
     --------
-    >>> machine_limit(cores=2, cores_each=0.97, memory=None, memory_each=None, total=None, ready=1)
+    >>> machine_limit(cores=2, cores_each=0.97, memory=None, memory_each=None, total=None, ready=1, measured=1)
     MachineLimit(replicas=2, reason='2 cores: each replica keeps 0.97 of one busy')
-    >>> limit = machine_limit(cores=8, cores_each=0.1, memory=8 * 10**8, memory_each=10**8, total=4 * 10**9, ready=1)
+    >>> limit = machine_limit(
+    ...     cores=8, cores_each=0.1, memory=8 * 10**8, memory_each=10**8, total=4 * 10**9, ready=3, measured=1
+    ... )
     >>> limit.replicas, limit.reason
     (5, '0.8 GB of memory is free, a replica takes 0.1 GB')
     """
     found = [
         limit
-        for limit in (_by_cores(cores, cores_each), _by_memory(memory, memory_each, total, ready))
+        for limit in (_by_cores(cores, cores_each), _by_memory(memory, memory_each, total, ready, measured))
         if limit.replicas is not None
     ]
     if not found:
@@ -70,12 +72,12 @@ def _by_cores(cores: float, each: float | None) -> MachineLimit:
     return MachineLimit(max(1, floor(cores / counted + 1e-9)), f"{words}: each replica keeps {of_one}")
 
 
-def _by_memory(free: int | None, each: int | None, total: int | None, ready: int) -> MachineLimit:
+def _by_memory(free: int | None, each: int | None, total: int | None, ready: int, measured: int) -> MachineLimit:
     if free is None or not each:
         return MachineLimit()
     reserve = _RESERVE if total is None else min(_RESERVE, _RESERVED_PART * total)
     more = max(0, floor((free - reserve) / each))
-    return MachineLimit(ready + more, f"{_gb(free)} of memory is free, a replica takes {_gb(each)}")
+    return MachineLimit(max(ready, measured + more), f"{_gb(free)} of memory is free, a replica takes {_gb(each)}")
 
 
 def _gb(size: float) -> str:

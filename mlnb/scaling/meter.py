@@ -105,7 +105,7 @@ class Meter:
             Seconds.
         """
         readings = {pool: pool.reading() for pool in pools}
-        moment = _Moment(at, readings, self._cpu.read([pid for one in readings.values() for pid in one.pids]))
+        moment = _Moment(at, readings, self._cpu.read(_pids(readings)))
         before = self._base(at)
         if self._last is None or at > self._last.at:
             self._before, self._last = self._last, moment
@@ -134,6 +134,11 @@ class Meter:
     def cores(self) -> float | None:
         """Cores that a replica keeps busy while it works; None if none has worked long enough."""
         return self._cores
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the replicas that were ready at the last sample, of all pools."""
+        return [] if self._last is None else sorted(_pids(self._last.pools))
 
     @property
     def sized(self) -> bool:
@@ -189,8 +194,13 @@ class Meter:
             return MachineLimit()
         return machine_limit(
             cores=machine.cores, cores_each=self.cores, memory=machine.free, memory_each=self._size,
-            total=machine.total, ready=sum(one.ready for one in readings), versions=len(readings),
+            total=machine.total, ready=sum(one.ready for one in readings), measured=len(machine.sizes),
+            versions=len(readings),
         )  # fmt: skip
+
+
+def _pids(readings: Mapping[Metered, PoolReading]) -> list[int]:
+    return [pid for one in readings.values() for pid in one.pids]
 
 
 def _usages(now: _Moment, before: _Moment) -> dict[Metered, _Usage]:

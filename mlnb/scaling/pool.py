@@ -74,8 +74,6 @@ class PoolReading(NamedTuple):
         Seconds that requests waited or were being answered, added up.
     crashes : int
         Replicas that ended by themselves.
-    startup : float or None
-        Seconds that the last one took to start.
     waiting : int
         Requests, now.
     queue_wait : float or None
@@ -191,6 +189,7 @@ class ReplicaPool:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._closed = False
+        self._unanswered = False  # those who waited when it was closed, as no replica started
 
     @property
     def replicas(self) -> list[Replica]:
@@ -275,13 +274,21 @@ class ReplicaPool:
                 self._dispatch(jobs)
         if not self._waiting:
             self._rested()
-        elif not self.desired and not self._closed:
-            self._wakes = True
-            self.wake()
+        elif not self.desired:
+            self._call_one()
         if self._waiting or self._queued:
             self._queues()
         if (self._waiting or self._running) and self._ticking is None:
             self._ticking = self._loop.call_later(_TICK, self._tick)
+
+    def _call_one(self) -> None:
+        """Have a replica come for those who wait, as none is desired."""
+        self._wakes = True
+        if self._closed:  # those who decide on it have gone
+            self.desired = 1
+            self._spawn(self._start_last())
+        else:
+            self.wake()
 
     def _queues(self) -> None:
         """Count how long requests waited."""
@@ -475,6 +482,8 @@ class ReplicaPool:
     async def scale(self, count: int) -> None:
         """Have ``count`` replicas: return when those that are new are ready; those too many finish what they do.
 
+        More can be asked for while others start. Where one of those that are new does not start, none of them stays.
+
         Raises
         ------
         MlnbError
@@ -484,8 +493,9 @@ class ReplicaPool:
             raise InvalidInputError(f"{count} replicas: a whole number from 0 is needed.")
         if self._closed:
             raise StoppedError("These replicas answer no more.")
-        before, self.desired = self.desired, count
-        tasks = [self._spawn(self._add()) for _ in range(count - self._size)]
+        self.desired = count
+        keys = [self._announce() for _ in range(count - self._size)]
+        tasks = [self._spawn(self._add(key)) for key in keys]
         while self._size > count:
             self._dismiss_one()
         if self._waiting:
@@ -497,28 +507,36 @@ class ReplicaPool:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                self.desired = min(before, self.desired)
-                while self._size > self.desired:
-                    self._dismiss_one()
+                self._undo(keys)
                 if self._closed:
                     raise StoppedError("These replicas answer no more.") from None
                 raise
+
+    def _undo(self, keys: list[int]) -> None:
+        """Want as many fewer as there are of these, come or announced; not those that were too many meanwhile."""
+        there = {replica.key for replica in self.replicas}
+        undone = sum(self._starting.pop(key, None) is not None or key in there for key in keys)
+        self.desired = max(0, self.desired - undone)
+        while self._size > self.desired:
+            self._dismiss_one()
 
     @property
     def _size(self) -> int:
         staying = sum(replica not in self._leaving for replica in self._running)
         return len(self._idle) + staying + len(self._starting)
 
-    async def _add(self) -> None:
-        key = self._next_key
-        self._next_key += 1
-        self._starting[key] = ("starting", self.last_end)
+    def _announce(self, *, waits: str = "") -> int:
+        """Return the number of a replica that is to start, at once or after it ``waits``."""
+        key, self._next_key = self._next_key, self._next_key + 1
+        self._starting[key] = ("waiting", waits) if waits else ("starting", self.last_end)
+        return key
+
+    async def _add(self, key: int) -> None:
+        """Start a replica that was announced; it stays announced if that fails."""
         began = perf_counter()
-        try:
-            replica = await self._start(key, self.times)
-            self.startup = perf_counter() - began
-        finally:
-            self._starting.pop(key, None)
+        replica = await self._start(key, self.times)
+        self.startup = perf_counter() - began
+        self._starting.pop(key, None)
         if self._size >= self.desired:
             replica.stop()
             return
@@ -587,18 +605,34 @@ class ReplicaPool:
                 await self._wait_to_start(wait, reason)
                 if self._size >= self.desired:
                     return
-            try:
-                await self._add()
-            except Exception as error:  # noqa: BLE001 - it is tried again, and shown
-                reason = self.last_end = f"{type(error).__name__}: {error}"
-                _log.warning("A replica did not start: %s", reason)
-            else:
+            reason = await self._try_to_add()
+            if not reason:
                 return
 
+    async def _try_to_add(self) -> str:
+        """Start a replica, and return why that failed, "" if it did not."""
+        key = self._announce()
+        try:
+            await self._add(key)
+        except Exception as error:  # noqa: BLE001 - it is tried again or given up, and shown
+            self.last_end = f"{type(error).__name__}: {error}"
+            _log.warning("A replica did not start: %s", self.last_end)
+            return self.last_end
+        finally:
+            self._starting.pop(key, None)
+        return ""
+
+    async def _start_last(self) -> None:
+        """Start a replica for those who wait, or tell them that it cannot be."""
+        reason = await self._try_to_add()
+        if reason:
+            self._unanswered = True
+            for job in self.give_up_waiting():
+                job.tell(StoppedError(f"The model was stopped before it answered: no replica started, {reason}"))
+            self.desired = 0
+
     async def _wait_to_start(self, seconds: float, reason: str) -> None:
-        key = self._next_key
-        self._next_key += 1
-        self._starting[key] = ("waiting", f"{reason}; the next start is in {seconds:g} s")
+        key = self._announce(waits=f"{reason}; the next start is in {seconds:g} s")
         try:
             await asyncio.sleep(seconds)
         finally:
@@ -626,7 +660,7 @@ class ReplicaPool:
     async def drain(self, *, within: float) -> bool:
         """Answer what waits and take no more; say whether that was done ``within`` as many seconds.
 
-        What was not gets a StoppedError.
+        Where there is no replica for what waits, one is started. What was not answered gets a StoppedError.
         """
         self._closed = True
         self._pump_soon()
@@ -635,7 +669,7 @@ class ReplicaPool:
         except TimeoutError:
             pass
         finally:
-            done = not self._waiting and not self._running
+            done = not self._waiting and not self._running and not self._unanswered
             self._end()
         return done
 
@@ -652,6 +686,7 @@ class ReplicaPool:
         self._waiting.clear()
         self._running.clear()
         self._idle.clear()
+        self._starting.clear()
         for job in jobs:
             job.tell(StoppedError("The model was stopped before it answered."))
         for replica in replicas:

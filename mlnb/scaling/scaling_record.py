@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import replace
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mlnb.scaling.policies.decision import ScalingDecision
 
 __all__ = ["ScalingRecord"]
@@ -42,8 +42,10 @@ class ScalingRecord:
         return self._lately[-1] if self._lately else None
 
     def note(self, decision: ScalingDecision) -> None:
-        """Take a decision, which is newer than all others."""
+        """Take a decision; one that is not newer than all others is not kept."""
         now = decision.sample.at
+        if self._lately and now <= self._lately[-1].sample.at:
+            return
         self._lately.append(decision)
         if _changed(decision):
             self.changed = decision
@@ -63,21 +65,24 @@ class ScalingRecord:
             self.changed = settled
         return settled
 
-    def absorb(self, decisions: Iterable[ScalingDecision]) -> None:
-        """Take the decisions of a predecessor, which may be older than those that are known."""
-        known = {decision.sample.at: decision for decision in [*decisions, *self._all()]}
-        self._lately.clear()
-        self._changes.clear()
-        for at in sorted(known):
-            self.note(known[at])
+    def take_over(self, before: ScalingRecord) -> None:
+        """Let the decisions of a predecessor come before those that are known; it stays as it is."""
+        own = [*self._changes, *self._lately]
+        self._changes, self._lately, self.changed = before._changes.copy(), before._lately.copy(), before.changed
+        for decision in own:
+            self.note(decision)
+
+    def newest(self, count: int) -> list[ScalingDecision]:
+        """Return so many of the last hour, in order."""
+        return list(islice(reversed(self._lately), count))[::-1]
 
     def since(self, at: float = -inf, *, most: int = _PART) -> tuple[ScalingDecision, ...]:
         """Return the first ones on samples after ``at``, in order."""
-        found = [decision for decision in self._all() if decision.sample.at > at]
-        return tuple(sorted(found, key=_at)[:most])
-
-    def _all(self) -> list[ScalingDecision]:
-        return [*self._changes, *self._lately]
+        found: list[ScalingDecision] = []
+        for part in (self._changes, self._lately):
+            begin = bisect_right(part, at, key=_at)
+            found += islice(part, begin, begin + most - len(found))
+        return tuple(found)
 
 
 def _changed(decision: ScalingDecision) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import pickle
 import random
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -371,15 +370,16 @@ class Gateway(Readings):
         """
         one, entry = self._find(name), self._entries[name]
         lines = list(one.service.lines.values())
-        before = [line.pool.desired for line in lines]
         self._planned(entry, replicas)
         try:
             await _all(self._scale(one.service, line, replicas) for line in lines)
-        except BaseException:
-            for line, desired in zip(lines, before, strict=True):
-                await self._scale(one.service, line, min(desired, line.pool.desired))
-            self._planned(entry, one.service.live.pool.desired)
+        except BaseException:  # those that could not be had are wanted no more; the others are to have no more of them
+            fewest = min(line.pool.desired for line in lines)
+            for line in lines:
+                await self._scale(one.service, line, fewest)
             raise
+        finally:
+            self._planned(entry, one.service.live.pool.desired)
         pools = [line.pool for line in one.service.lines.values()]
         for pool in pools:
             share_cores(pool.replicas, versions=len(pools))
@@ -404,10 +404,10 @@ class Gateway(Readings):
         entry = self._entries[name]  # until its replicas have ended, so that their zygote lives on
         if one.observer.rollout is not None:
             one.observer.rollout.stop()
-        await self._following.forget(name)
+        self._following.pause(name)
         async with entry.lock:
-            await self._wake(one.service, within=within)
             done = await one.service.close(within=within)
+            await self._following.forget(name)
             if one.observer.mirror is not None:
                 await one.observer.mirror.close()
             del self._entries[name]
@@ -415,13 +415,6 @@ class Gateway(Readings):
         self._tell(entry)
         await self._rest()
         return done
-
-    async def _wake(self, service: ModelService, *, within: float) -> None:
-        """Have a replica for those who wait for the first one: they are still answered."""
-        for line in service.lines.values():
-            if line.pool.asleep and line.pool.waiting:
-                with suppress(MlnbError, TimeoutError):
-                    await asyncio.wait_for(line.pool.scale(1), within)
 
     async def answer(self, name: str, query: Query) -> Answer:
         """Return the live version's answer.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING
 
 from mlnb.monitoring.metrics import Mark
@@ -13,7 +12,7 @@ from mlnb.scaling.autoscaler import AutoScaler
 from mlnb.scaling.machine import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from mlnb.scaling.autoscale import Autoscale
     from mlnb.scaling.policies.decision import ScalingDecision
@@ -59,6 +58,7 @@ class LoadFollowing:
         if before is not None and before.autoscale == autoscale:
             return
         if before is not None:
+            before.pause()
             del self._scalers[name]
             task = asyncio.get_running_loop().create_task(before.stop())
             self._ending.add(task)
@@ -70,7 +70,7 @@ class LoadFollowing:
             target, autoscale, name=name, machine=self._machine, changed=partial(self._changed, name)
         )
         if before is not None:
-            scaler.absorb(_all_of(before))
+            scaler.take_over(before)
         if not paused:
             scaler.start()
 
@@ -143,10 +143,3 @@ class _Target:
         one = self._served.get(self._name)
         found = None if one is None else one.observer.monitor.snapshot(now=time.time(), window=_LATELY).p95
         return None if found is None else found / _MS
-
-
-def _all_of(scaler: AutoScaler) -> Iterator[ScalingDecision]:
-    since = -inf
-    while part := scaler.record(since):
-        yield from part
-        since = part[-1].sample.at

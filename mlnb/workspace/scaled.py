@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scaled"]
 
-_KEPT = 7200  # decisions: an hour of them
+_KEPT = 8200  # decisions: as many as the server keeps
 _APPLIED = 60.0  # seconds for which it is still learnt what came of a decision
 _STARTUP = 1.0  # seconds, where none was measured
 
@@ -151,7 +151,8 @@ class Scaled(Monitored):
     def simulate(
         self, policy: Any = None, *, load: Any = None, replicas: Any = None,
         service: ServiceTime | float | str | None = None, startup: float | str | None = None,
-        p95: float | str | None = None, schedules: Sequence[Schedule] = (), idle: float | str = "5m", seed: int = 0,
+        p95: float | str | None = None, schedules: Sequence[Schedule] = (), idle: float | str = "5m",
+        interval: float | str = 0.5, seed: int = 0,
     ) -> Simulation | SimulationTable:  # fmt: skip
         """Simulate what policies would have made of the requests that came here; see :func:`mlnb.simulate`.
 
@@ -169,7 +170,7 @@ class Scaled(Monitored):
             Seconds until a new replica is ready. Default: as it was measured here.
         p95 : float or str, optional
             Within which 95 % of the requests are to be answered: milliseconds, or text such as "50ms".
-        schedules, idle, seed
+        schedules, idle, interval, seed
             As :func:`mlnb.simulate` takes them.
 
         Raises
@@ -189,7 +190,7 @@ class Scaled(Monitored):
             self.log() if load is None else load, policy, replicas=bounds if replicas is None else replicas,
             service=measured if service is None else service,
             startup=(seen.startup or _STARTUP) if startup is None else startup, p95=p95, schedules=schedules, idle=idle,
-            limit=None if last is None else last.limit, seed=seed,
+            limit=None if last is None else last.limit, interval=interval, seed=seed,
         )  # fmt: skip
 
     def _forget_decisions(self) -> None:

@@ -148,7 +148,7 @@ def test_bounds_of_the_value_itself_are_checked_and_may_go_beyond_one_machine() 
 )
 def test_the_rest_of_the_value_itself_is_checked(given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        Autoscale(**({"least": 1, "most": 2, "policy": RayServe()} | given))
+        Autoscale(**{"least": 1, "most": 2, "policy": RayServe(), **given})
     assert says in str(caught.value)
 
 

@@ -197,7 +197,6 @@ def test_samples_go_on_while_a_replica_starts() -> None:
         assert scene.scaler.snapshot().desired == 2
         waiting = [await scene.go(in_flight=2) for _ in range(4)]
         assert [(one.sample.desired, one.sample.ready, one.sample.starting) for one in waiting] == [(2, 1, 1)] * 4
-        assert (await scene.go(in_flight=4)).desired == 4
         assert (await scene.go(in_flight=0)).rule == "starting"
         assert scene.scaled == [2]
         assert scene.changed == []
@@ -208,6 +207,84 @@ def test_samples_go_on_while_a_replica_starts() -> None:
         assert scene.scaled == [2, 4]
 
     play(story)
+
+
+def test_more_are_had_while_others_start_and_fewer_are_not() -> None:
+    async def story(scene: Scene) -> None:
+        ready = {2: asyncio.Event(), 4: asyncio.Event()}
+        scene.may_scale = lambda replicas: _wait(ready[replicas])
+        await scene.go()
+        for in_flight, scaled in ((2, [2]), (2, [2]), (1, [2]), (4, [2, 4]), (4, [2, 4]), (3, [2, 4])):
+            await scene.go(in_flight=in_flight)
+            assert scene.scaled == scaled
+        assert scene.scaler.snapshot().desired == 4
+        ready[4].set()
+        await until(lambda: len(scene.changed) == 1)
+        assert scene.scaler.snapshot().desired == 2  # which is not over
+        ready[2].set()
+        await until(lambda: len(scene.changed) == 2)
+        assert [(one.applied, one.sample.desired) for one in scene.changed] == [(4, 2), (2, 1)]
+        assert [one.applied for one in scene.scaler.record()] == [1, 2, None, None, 4, None, None]
+
+    play(story)
+
+
+def test_a_second_step_that_fails_leaves_the_first_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(scene: Scene) -> None:
+        ready = asyncio.Event()
+
+        async def scale(replicas: int) -> None:
+            if replicas > 2:
+                raise MlnbError("no memory")
+            await ready.wait()
+
+        scene.may_scale = scale
+        await scene.go()
+        await scene.go(in_flight=2)
+        for _ in range(20):
+            decision = await scene.go(in_flight=4)
+            assert (decision.desired, decision.sample.desired) == (4, 2)
+        tried = len(scene.scaled)
+        assert tried < 10
+        assert scene.scaler.snapshot().trouble == "4 replicas cannot be had: no memory"
+        ready.set()
+        await until(lambda: len(scene.changed) == 1)
+        assert scene.scaler.snapshot().trouble == "4 replicas cannot be had: no memory"
+        scene.may_scale = lambda _: None
+        await scene.go(in_flight=4, after=60.0)
+        await scene.go(in_flight=4)
+        assert [one.applied for one in scene.changed] == [2, 4]
+        assert scene.scaler.snapshot().trouble == ""
+
+    with caplog.at_level(logging.WARNING):
+        play(story)
+    assert len(caplog.records) == 1
+
+
+def test_what_another_step_undid_is_not_said_to_be_done(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(scene: Scene) -> None:
+        steps = {2: asyncio.Event(), 4: asyncio.Event()}
+        target = scene.fakes[0]
+
+        async def scale(replicas: int) -> None:
+            await steps[replicas].wait()
+            if replicas == 2:
+                target.desired = target.ready = 3  # one fewer than the other one wants
+                raise MlnbError("no memory")
+
+        scene.scale = scale  # type: ignore[method-assign]
+        await scene.go()
+        await scene.go(in_flight=2)
+        await scene.go(in_flight=4)
+        steps[2].set()
+        await until(lambda: scene.scaler.snapshot().trouble != "")
+        steps[4].set()
+        await until(lambda: scene.scaler.snapshot().desired == 3)
+        assert scene.changed == []
+        assert {one.applied for one in scene.scaler.record()[1:]} == {None}
+
+    play(story)
+    assert len(caplog.records) == 1
 
 
 async def _wait(event: asyncio.Event) -> None:
@@ -343,6 +420,44 @@ def test_a_machine_that_cannot_be_measured_is_no_limit(caplog: pytest.LogCapture
     assert "The machine could not be measured" in caplog.text
 
 
+def test_memory_is_measured_again_soon_after_replicas_came() -> None:
+    async def story(scene: Scene) -> None:
+        scene.pools = [Measured()]
+        scene.scaler._machine = machine = Sized()
+        await scene.go()
+        await until(lambda: machine.asked == [(1,)] and not scene.scaler._measuring)
+        for _ in range(6):
+            await scene.go()
+        assert machine.asked == [(1,)]
+        scene.fakes[0].ready = 2
+        await scene.go()
+        await until(lambda: machine.asked == [(1,), (1, 2)] and not scene.scaler._measuring)
+        for _ in range(6):
+            await scene.go()
+        assert machine.asked == [(1,), (1, 2)]
+
+    play(story)
+
+
+class Measured(Pool):
+    """One whose replicas are processes."""
+
+    def reading(self) -> PoolReading:
+        return super().reading()._replace(pids=tuple(range(1, self.ready + 1)))
+
+
+class Sized(Machine):
+    """Says how large they are, and notes who was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nowhere"))
+        self.asked: list[tuple[int, ...]] = []
+
+    def read(self, pids: Any = ()) -> MachineReading:
+        self.asked.append(tuple(pids))
+        return MachineReading(cores=64, free=10**10, total=10**10, sizes=dict.fromkeys(self.asked[-1], 10**9))
+
+
 # ---- the loop ----
 
 
@@ -360,12 +475,12 @@ def test_it_goes_on_by_itself_until_it_is_paused() -> None:
         scene.now += 1
         known = scene.scaler.record()
         scene.scaler.wake()
-        await asyncio.sleep(0.03)  # several intervals
+        await asyncio.sleep(0.2)  # several intervals
         assert scene.scaler.record() == known
         scene.scaler.start()
         await until(lambda: scene.scaler.record()[-1].sample.at == 1002.0)
 
-    play(story, interval=0.005)
+    play(story, interval=0.05)
 
 
 def test_a_step_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -373,13 +488,13 @@ def test_a_step_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> 
         fakes, scene.pools = scene.pools, [Broken()]
         scene.scaler.start()
         await until(lambda: "Nothing could be decided: OSError: broken" in scene.scaler.snapshot().trouble)
-        await asyncio.sleep(0.03)  # several intervals
+        await asyncio.sleep(0.2)  # several intervals
         scene.pools = fakes
         await until(lambda: len(scene.scaler.record()) > 0)
         assert scene.scaler.snapshot().trouble == ""
 
     with caplog.at_level(logging.ERROR):
-        play(story, interval=0.005)
+        play(story, interval=0.05)
     assert len(caplog.records) == 1
 
 
@@ -401,6 +516,43 @@ def test_stopping_gives_up_what_is_being_applied() -> None:
     play(story)
 
 
+def test_a_pool_is_left_as_it_was_found() -> None:
+    async def run() -> None:
+        scene, pool = Scene(), Real().pool
+        await pool.scale(1)
+        scene.pools, asleep = [pool], pool.wake
+        scene.scaler.start()
+        await until(lambda: pool._more)
+        assert pool.wake == scene.scaler.wake
+        scene.scaler.pause()
+        assert not pool._more
+        scene.scaler.start()
+        await until(lambda: pool._more)
+        scene.pools = []  # it is served no more
+        await scene.scaler.stop()
+        assert not pool._more
+        assert pool.wake != scene.scaler.wake
+        assert pool.wake() is asleep() is None
+        await pool.drain(within=0)
+
+    asyncio.run(run())
+
+
+def test_a_pool_that_a_successor_follows_is_left_to_it() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.go()
+        other = Scene()
+        other.pools = scene.pools
+        await other.go()
+        await scene.scaler.stop()
+        assert scene.fakes[0].wake == other.scaler.wake
+        assert scene.fakes[0].more
+        await other.scaler.stop()
+        assert not scene.fakes[0].more
+
+    play(story)
+
+
 def test_a_successor_knows_what_was_before() -> None:
     async def story(scene: Scene) -> None:
         await scene.go()
@@ -409,7 +561,7 @@ def test_a_successor_knows_what_was_before() -> None:
         before = scene.scaler.record()
         other = Scene(replicas=3)
         other.now = scene.now + 2
-        other.scaler.absorb(before)
+        other.scaler.take_over(scene.scaler)
         assert other.scaler.record() == before
         assert other.scaler.snapshot().changed == before[1]
         seen = other.scaler._controller._controller.seen  # type: ignore[attr-defined]
@@ -420,6 +572,31 @@ def test_a_successor_knows_what_was_before() -> None:
         await other.scaler.stop()
 
     play(story)
+
+
+class Changed(Asked):
+    """Another policy."""
+
+
+@pytest.mark.parametrize("policy", [Asked(), Changed("another one")])
+def test_a_successor_knows_since_when_nobody_asks(policy: Asked) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.go(in_flight=1)
+        for _ in range(1000):
+            await scene.go()
+        other = Scene(least=0, idle=510.0)
+        other.pools = scene.pools
+        other.scaler = AutoScaler(other, replace(other.scaler.autoscale, policy=policy), clock=lambda: other.now)
+        other.now = scene.now
+        started = time.process_time()
+        other.scaler.take_over(scene.scaler)
+        assert time.process_time() - started < 0.01
+        for _ in range(30):
+            await other.go()
+        assert other.scaled == [0]
+        await other.scaler.stop()
+
+    play(story, least=0, idle=600.0)
 
 
 # ---- none, and back ----

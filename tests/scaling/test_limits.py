@@ -9,11 +9,11 @@ from mlnb.scaling.limits import MachineLimit, machine_limit
 
 def limit(
     *, cores: float = 4, cores_each: float | None = None, memory: int | None = None, memory_each: int | None = None,
-    total: int | None = None, ready: int = 1, versions: int = 1,
+    total: int | None = None, ready: int = 1, measured: int | None = None, versions: int = 1,
 ) -> MachineLimit:  # fmt: skip
     return machine_limit(
         cores=cores, cores_each=cores_each, memory=memory, memory_each=memory_each, total=total, ready=ready,
-        versions=versions,
+        measured=ready if measured is None else measured, versions=versions,
     )  # fmt: skip
 
 
@@ -46,6 +46,12 @@ def test_by_memory_with_some_left_free() -> None:
     assert limit(memory=4 * 10**8, memory_each=2 * 10**7, total=16 * 10**9, ready=3) == (
         3, "0.4 GB of memory is free, a replica takes 20 MB",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("ready", "replicas"), [(1, 3), (2, 3), (3, 3), (5, 5), (0, 3)])
+def test_replicas_that_came_since_memory_was_measured_have_taken_of_it(ready: int, replicas: int) -> None:
+    some = limit(cores=64, memory=3 * 10**9, memory_each=10**9, total=4 * 10**9, ready=ready, measured=1)
+    assert some == (replicas, "3.0 GB of memory is free, a replica takes 1.0 GB")
 
 
 def test_the_tighter_one_counts_and_versions_share_it() -> None:

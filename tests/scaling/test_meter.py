@@ -122,6 +122,20 @@ def test_the_machine_limits() -> None:
     assert scene.sample().limit == 2
 
 
+def test_what_was_free_is_not_promised_again_to_each_replica_that_came() -> None:
+    scene = Scene(Pool(START._replace(ready=1, desired=1, pids=(11,))))
+    scene.meter.measured(MachineReading(cores=64, free=3 * 10**9, total=4 * 10**9, sizes={11: 10**9}))
+    for _ in range(4):
+        limit = scene.sample().limit
+        assert limit == 3
+        scene.pools[0].now = START._replace(ready=limit, desired=limit, pids=tuple(range(11, 11 + limit)))
+    assert scene.meter.pids == [11, 12, 13]
+    scene.meter.measured(
+        MachineReading(cores=64, free=2 * 10**9, total=4 * 10**9, sizes=dict.fromkeys((11, 12, 13), 10**9))
+    )
+    assert scene.sample().limit == 4
+
+
 def test_of_several_versions_the_one_with_the_most_requests_in_flight() -> None:
     scene = Scene(Pool(), Pool(START._replace(starting=1)), Pool(START._replace(leaving=2)))
     scene.sample()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -866,13 +865,203 @@ def test_what_waits_when_the_last_one_goes_wakes_another() -> None:
     play(story, holds=True)
 
 
-def test_a_pool_that_is_drained_wakes_nobody() -> None:
+def test_a_pool_that_is_drained_asleep_starts_one_for_those_who_wait() -> None:
     async def story(scene: Scene) -> None:
         scene.pool.wake = lambda: pytest.fail("woken")
-        scene.pool.enqueue(Job([[1.0]], 1, False, inf, lambda _: None, lambda: False))
-        assert not await scene.pool.drain(within=0.1)
+        numbers = [scene.ask(1.0), scene.ask(2.0)]
+        assert await scene.pool.drain(within=LATE)
+        assert await answers(scene, numbers) == [[2.0], [4.0]]
+        assert len(scene.started) == 1
+        assert scene.pool.snapshot() == ()
 
     play(story, replicas=0)
+
+
+def test_a_pool_that_is_drained_asleep_starts_none_for_nobody() -> None:
+    async def story(scene: Scene) -> None:
+        assert await scene.pool.drain(within=LATE)
+        assert scene.started == []
+
+    play(story, replicas=0)
+
+
+def test_a_drained_pool_waits_for_the_replica_that_is_on_its_way() -> None:
+    async def story(scene: Scene) -> None:
+        may_start = asyncio.Event()
+        scene.may_start = lambda _: _wait(may_start)
+        number = scene.ask(1.0)
+        scaling = asyncio.create_task(scene.pool.scale(1))
+        await until(lambda: scene.states() == ["starting"])
+        draining = asyncio.create_task(scene.pool.drain(within=LATE))
+        await asyncio.sleep(0.12)  # several ticks
+        may_start.set()
+        assert await draining
+        await scaling
+        assert await scene.said(number) == [2.0]
+        assert len(scene.started) == 1
+
+    play(story, replicas=0)
+
+
+def test_a_drained_pool_whose_last_replica_does_not_start_is_done_at_once() -> None:
+    async def story(scene: Scene) -> None:
+        tried: list[int] = []
+
+        def start(key: int) -> None:
+            tried.append(key)
+            raise MlnbError("no memory")
+
+        scene.may_start = start
+        number = scene.ask(1.0)
+        started = perf_counter()
+        assert not await scene.pool.drain(within=LATE)
+        assert perf_counter() - started < LATE / 10
+        assert len(tried) == 1
+        said = await scene.said(number)
+        assert isinstance(said, StoppedError)
+        assert said.message == "The model was stopped before it answered: no replica started, MlnbError: no memory"
+
+    play(story, replicas=0)
+
+
+def test_a_drained_pool_gives_up_a_start_that_takes_too_long() -> None:
+    async def story(scene: Scene) -> None:
+        scene.may_start = lambda _: _wait(asyncio.Event())
+        number = scene.ask(1.0)
+        assert not await scene.pool.drain(within=0.1)
+        assert isinstance(await scene.said(number), StoppedError)
+        assert scene.started == []
+
+    play(story, replicas=0)
+
+
+def test_what_the_last_one_that_leaves_lost_is_still_answered_when_the_pool_is_drained() -> None:
+    async def story(scene: Scene) -> None:
+        number = scene.ask(1.0)
+        await until(lambda: scene.started[0].in_flight == 1)
+        await scene.pool.scale(0)
+        draining = asyncio.create_task(scene.pool.drain(within=LATE))
+        await asyncio.sleep(0)
+        scene.holds = False
+        scene.lose(scene.started[0], "killed")
+        assert await scene.said(number) == [2.0]
+        assert await draining
+
+    play(story, holds=True)
+
+
+# ---- more, while more are on their way ----
+
+
+class Starts:
+    """Replicas whose starts end as the test says."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.ends: dict[int, asyncio.Future[None]] = {}
+        scene.may_start = self._start
+
+    async def _start(self, key: int) -> None:
+        self.ends[key] = asyncio.get_running_loop().create_future()
+        await self.ends[key]
+
+    async def scale(self, count: int, *, starts: int) -> asyncio.Task[None]:
+        known = len(self.ends)
+        scaling = asyncio.create_task(self.scene.pool.scale(count))
+        await until(lambda: len(self.ends) == known + starts)
+        return scaling
+
+    def end(self, *keys: int) -> None:
+        for key in keys:
+            self.ends[key].set_result(None)
+
+    def fail(self, key: int) -> None:
+        self.ends[key].set_exception(MlnbError("no memory"))
+
+
+def counts(scene: Scene) -> tuple[int, int, int]:
+    now = scene.pool.reading()
+    return now.desired, now.ready, now.starting
+
+
+def test_more_can_be_had_while_others_start() -> None:
+    async def story(scene: Scene) -> None:
+        starts = Starts(scene)
+        first = await starts.scale(2, starts=1)
+        second = await starts.scale(4, starts=2)
+        assert counts(scene) == (4, 1, 3)
+        starts.end(3, 4)
+        await second
+        assert counts(scene) == (4, 3, 1)
+        starts.end(2)
+        await first
+        assert counts(scene) == (4, 4, 0)
+
+    play(story)
+
+
+def test_two_that_ask_for_more_in_one_turn_of_the_loop_start_no_more_than_that() -> None:
+    async def story(scene: Scene) -> None:
+        await asyncio.gather(scene.pool.scale(2), scene.pool.scale(4))
+        assert counts(scene) == (4, 4, 0)
+        assert len(scene.started) == 4
+
+    play(story)
+
+
+@pytest.mark.parametrize(("failing", "left"), [([2], 3), ([3], 2), ([2, 3], 1), ([3, 2], 1)])
+def test_a_start_that_fails_undoes_what_it_was_a_part_of_and_nothing_else(failing: list[int], left: int) -> None:
+    async def story(scene: Scene) -> None:
+        starts = Starts(scene)
+        scalings = [await starts.scale(2, starts=1), await starts.scale(4, starts=2)]
+        for key in failing:
+            starts.fail(key)
+            await asyncio.sleep(0)
+        failed = [scalings[0 if key == 2 else 1] for key in failing]
+        for scaling in failed:
+            with pytest.raises(MlnbError, match="no memory"):
+                await scaling
+        starts.end(*(key for key, end in starts.ends.items() if not end.done()))
+        await asyncio.gather(*(scaling for scaling in scalings if scaling not in failed))
+        assert counts(scene) == (left, left, 0)
+        assert await scene.said(scene.ask(1.0)) == [2.0]
+        assert sum(not fake.stopped for fake in scene.started) == left
+
+    play(story)
+
+
+def test_who_is_cancelled_undoes_only_what_it_asked_for() -> None:
+    async def story(scene: Scene) -> None:
+        starts = Starts(scene)
+        first = await starts.scale(3, starts=2)
+        second = await starts.scale(4, starts=1)
+        starts.end(2)
+        await until(lambda: counts(scene) == (4, 2, 2))
+        first.cancel()
+        await asyncio.wait([first])
+        assert counts(scene)[0] == 2
+        starts.end(4)
+        await second
+        assert counts(scene) == (2, 2, 0)
+        assert sum(not fake.stopped for fake in scene.started) == 2
+
+    play(story)
+
+
+def test_a_start_that_is_too_many_may_fail_and_undoes_nothing() -> None:
+    async def story(scene: Scene) -> None:
+        starts = Starts(scene)
+        first = await starts.scale(3, starts=2)
+        await scene.pool.scale(1)
+        second = await starts.scale(2, starts=1)
+        starts.fail(3)
+        with pytest.raises(MlnbError, match="no memory"):
+            await first
+        starts.end(4)
+        await second
+        assert counts(scene) == (2, 2, 0)
+
+    play(story)
 
 
 def test_a_meter_reads_what_was_done_and_for_how_long() -> None:

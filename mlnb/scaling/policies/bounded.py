@@ -11,6 +11,8 @@ from mlnb.durations import duration_text
 from mlnb.scaling.policies.decision import ScalingDecision
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlnb.scaling.autoscale import Autoscale
     from mlnb.scaling.policies.decision import ScalingSample
 
@@ -68,6 +70,23 @@ class BoundedController:
         self._at = sample.at
         decision = self._last = self._allowed(sample, self._decided(sample), quiet)
         return decision
+
+    def take_over(self, before: BoundedController, samples: Iterable[ScalingSample]) -> None:
+        """Go on from where another one ends: with what its policy knows where that is the same.
+
+        Parameters
+        ----------
+        before : BoundedController
+            Steps no more.
+        samples : iterable of ScalingSample
+            That it saw, the newest last, to show to another policy.
+        """
+        if before._autoscale.policy == self._autoscale.policy:
+            self._controller, self._at = before._controller, before._at
+        else:
+            for sample in samples:
+                self.step(sample)
+        self._asked = before._asked
 
     def _bounds(self, wall: float) -> tuple[int, int, str]:
         held = self._autoscale

@@ -22,9 +22,10 @@ class KubernetesHPA:
 
     Every 15 s it wants ``ceil(ready * CPU / target)`` replicas, and as many as before within 10 % of the target. More
     come at once, at most as many again or 4 in 15 s, whichever is more; fewer stay only as far as none more were wanted
-    within 300 s. An HPA without a ``behavior`` is held to ``max(2 * n, 4)`` replicas after ``n``, not to
-    ``max(2 * n, n + 4)`` as here, with the default ``behavior``. Replicas that start count as idle where more are wanted. CPU is the mean of the last 15 s, as new as
-    it can be; in a cluster it may be 15 s older.
+    within 300 s. Replicas that start count as idle where more are wanted. CPU is the mean of the last 15 s, as new as
+    it can be; in a cluster it may be 15 s older. This is the rule of an HPA with the default
+    ``behavior``; for one that has none at all the controller allows ``max(2 * n, 4)`` replicas after ``n``, not
+    ``max(2 * n, n + 4)``.
 
     Attributes
     ----------

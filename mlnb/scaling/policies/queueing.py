@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["fraction_over", "latency_quantile", "most_rate", "replicas_for"]
 
 _POINTS = 128  # that stand for the distribution of a service time
+_GRID = 8192  # by which they are found
 _PRECISION = 1e-3  # of a rate or a time that is searched for
 _ROUNDS = 40  # of a fixed point
 
@@ -171,9 +171,12 @@ def _queue(rate: float, replicas: int, service: ServiceTime) -> _Queue:
     full = rate / (replicas * service.capacity)
     chance = 1 - 1 / replicas  # several replicas end at random moments, so batches differ as those moments do
     uneven = (service.per_row / service.of(batch)) ** 2 * (joining + chance * joining**2)
+    again = min(1.0, rate * service.per_row / replicas)  # rows that come while one is served: they make the next batch
+    uneven = min(uneven / max(_PRECISION, 1 - again**2 / replicas), rows / batch - 1)
     next_free = service.of(batch) * (1 + varied + uneven) / 2
     did_not_fit = service.of(rows) * (1 / rows + varied) / 2 * full**rows / (1 - full)
-    joined = min(rows, 1 + busy * joining * (1 + chance))  # of a batch, as its rows see it: more are in large ones
+    larger = 1 + chance + (uneven + varied) / replicas  # batches, as their rows see them: more are in large ones
+    joined = min(rows, 1 + busy * joining * larger)
     own = service.of(joined)
     differs = (service.per_row * (joined - 1) / own) ** 2 / 2 * (1 - joined / rows)
     return _Queue(busy, (next_free + did_not_fit) / replicas, own, math.ceil(20 * math.sqrt(varied + differs)) / 20)
@@ -205,9 +208,12 @@ def _erlang_c(replicas: int, load: float) -> float:
 
 @lru_cache(maxsize=256)
 def _factors(spread: float) -> Any:
-    """Return points of a lognormal distribution of mean 1, each as likely as the others."""
+    """Return points of a gamma distribution of mean 1, as the simulator has it, each as likely as the others."""
     if spread <= 0:
         return np.ones(1)
-    variance = math.log1p(spread**2)
-    normal = NormalDist(-variance / 2, math.sqrt(variance))
-    return np.exp([normal.inv_cdf((point + 0.5) / _POINTS) for point in range(_POINTS)])
+    shape = 1 / spread**2
+    lowest = math.log(shape) - 8 * spread * max(1.0, spread)
+    log = np.linspace(lowest, math.log(shape + 8 / spread + 12), _GRID)
+    density = shape * log - np.exp(log)
+    until = np.cumsum(np.exp(density - density.max()))
+    return np.exp(np.interp((np.arange(_POINTS) + 0.5) / _POINTS, until / until[-1], log)) / shape

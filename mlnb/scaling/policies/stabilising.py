@@ -177,9 +177,9 @@ class _Usual:
         lasted[count] = lasted.get(count, 0.0) + passed
         while runs[0][0] < at - self._longer.seconds - edge:
             _, passed, old = runs.popleft()
-            lasted[old] -= passed
-            if lasted[old] < _NOTHING:
-                del lasted[old]
+            left = lasted.pop(old, 0.0) - passed
+            if left >= _NOTHING:
+                lasted[old] = left
 
     def _without_burst(self, most: int) -> int:
         usual = self._usual()
@@ -274,8 +274,10 @@ class Stabiliser:
             return self._more(at + edge, current, wanted, fewest)
         if most < current:
             return self._fewer(at + edge, current, wanted, most)
-        if wanted == current or wanted < current <= kept:
+        if wanted == current:
             return Settled(current, "", 0.0, "")
+        if wanted < current <= kept:
+            return Settled(current, "spare", 0.0, f"{current} stay, so that there is room for more")
         return self._waits(current, wanted)
 
     def _waits(self, current: int, wanted: int) -> Settled:

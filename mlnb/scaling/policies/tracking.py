@@ -60,7 +60,7 @@ class TargetTracking:
     target: float = 0.7
     tolerance: float = 0.1
     smoothing: float = 1.0
-    up_window: float = 0.0
+    up_window: float = 0.5
     down_window: float = 120.0
     up: Rate | None = None
     down: Rate | None = None

@@ -305,7 +305,8 @@ def _factors(spread: float, count: int, rng: np.random.Generator) -> NDArray[np.
         return np.ones(count, np.float32)
     variance = spread**2
     drawn = rng.standard_gamma(1 / variance, count, dtype=np.float32)
-    return np.maximum(drawn * np.float32(variance), _LEAST_FACTOR, out=drawn)
+    drawn *= np.float32(variance)
+    return np.maximum(drawn, _LEAST_FACTOR, out=drawn)
 
 
 def _check(service: ServiceTime, *, startup: float, overhead: float, initial: int) -> None:

@@ -52,9 +52,28 @@ def test_batches_are_much_as_simulated(replicas: int, busy: float, service: Serv
     assert latency_quantile(rate, replicas, service, 0.95) == pytest.approx(found, rel=0.3)
 
 
+@pytest.mark.parametrize("busy", [0.3, 0.6, 0.8, 0.9])
+@pytest.mark.parametrize(
+    "service",
+    [ServiceTime(fixed=0.0005, per_row=0.02, most_rows=8), ServiceTime(fixed=0.001, per_row=0.005, most_rows=64)],
+)
+def test_rows_that_cost_most_make_batches_that_differ_much(busy: float, service: ServiceTime) -> None:
+    rate = busy * service.capacity
+    found = np.quantile(_simulated(rate, 1, service), 0.95)
+    assert latency_quantile(rate, 1, service, 0.95) == pytest.approx(found, rel=0.25)
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.0, 2.0])
+def test_without_waiting_it_is_the_service_as_simulated(spread: float) -> None:
+    service = ServiceTime(fixed=0.02, spread=spread)
+    found = np.quantile(_simulated(1, 16, service), [0.5, 0.95, 0.99])
+    assert [latency_quantile(1, 16, service, share) for share in (0.5, 0.95)] == pytest.approx(found[:2], rel=0.05)
+    assert latency_quantile(1, 16, service, 0.99) == pytest.approx(found[2], rel=0.1)
+
+
 def test_one_replica_and_random_service_is_the_textbook_s() -> None:
-    service = ServiceTime(fixed=0.02, spread=1.0)  # M/M/1 but for the lognormal tail: -ln(0.05) / (50 - 25)
-    assert latency_quantile(25, 1, service, 0.95) == pytest.approx(-math.log(0.05) / 25, rel=0.1)
+    service = ServiceTime(fixed=0.02, spread=1.0)  # M/M/1: -ln(0.05) / (50 - 25)
+    assert latency_quantile(25, 1, service, 0.95) == pytest.approx(-math.log(0.05) / 25, rel=0.03)
 
 
 def test_overload_has_no_end() -> None:

@@ -170,3 +170,10 @@ def test_a_late_sample_gets_the_last_decision_again() -> None:
     assert (again.desired, again.rule, again.sample.desired) == (3, "hold", 2)
     assert again.reason == "a sample that came late changes nothing"
     assert holds.step(sample(5.5, desired=2)).reason == "so"
+
+
+def test_what_was_wanted_for_no_time_at_all_is_forgotten_like_all_else() -> None:
+    stabiliser = Stabiliser(up_window=0.0, down_window=600.0, burst_window=40.0)
+    for at, wanted in ((0.5, 1), (0.500000001, 1), (86_400.5, 2)):
+        settled = stabiliser.settle(sample(at), wanted)
+    assert settled.desired == 2

@@ -85,10 +85,14 @@ def test_a_step_is_acted_on_within_two_seconds() -> None:
     assert late[-1] == 2
 
 
-def test_more_come_at_the_first_sample_that_wants_them() -> None:
+@pytest.mark.parametrize("interval", [0.4997, 0.5, 0.5003])
+def test_more_come_at_the_second_sample_that_wants_them_as_the_timer_goes(interval: float) -> None:
     controller = TargetTracking(smoothing=0).controller()
-    assert controller.step(sample(0.5, utilisation=0.6)).desired == 1
-    assert controller.step(sample(1, utilisation=1.0)).desired == 2
+    found = [
+        controller.step(sample(interval * number, interval=interval, utilisation=utilisation)).desired
+        for number, utilisation in enumerate((0.6, 1.0, 1.0), start=1)
+    ]
+    assert found == [1, 1, 2]
 
 
 def test_noise_changes_nothing() -> None:

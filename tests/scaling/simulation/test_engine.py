@@ -248,7 +248,7 @@ def test_what_cannot_be_simulated_is_refused(service: ServiceTime, given: dict[s
 
 def test_too_many_intervals_are_refused() -> None:
     quiet = Load.steady(0.1, seconds=20 * 86_400)
-    with pytest.raises(InvalidInputError, match="480h with a decision every 0.5 s: .* less often, interval=1, or"):
+    with pytest.raises(InvalidInputError, match=r"480h with a decision every 0.5 s: .* less often, interval=1, or"):
         run(quiet, Autoscale.of(0, 2), service=SLOW)
 
 

@@ -22,7 +22,7 @@ def test_what_it_needs_answers_in_time_and_one_less_does_not() -> None:
         assert each <= 15  # a core is left to the gateway
         assert latency_quantile(rate, each, SERVICE, 0.95) <= 0.0601
         assert latency_quantile(rate, each - 1, SERVICE, 0.95) > 0.06
-    assert found[1].replicas == pytest.approx(100 * (found[0].replicas or 0), rel=0.05)
+    assert found[1].replicas == pytest.approx(100 * (found[0].replicas or 0), rel=0.06)  # whole machines
 
 
 def test_without_an_objective_replicas_work_70_percent_of_their_time() -> None:
