@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mlnb.monitoring.metrics import Mark
-from mlnb.scaling.autoscaler import AutoScaler
-from mlnb.scaling.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from mlnb.scaling.autoscale import Autoscale
+    from mlnb.scaling.autoscaler import AutoScaler
+    from mlnb.scaling.machine import Machine
     from mlnb.scaling.policies.decision import ScalingDecision
     from mlnb.scaling.pool import ReplicaPool
     from mlnb.scaling.scaling_snapshot import ScalingSnapshot
@@ -40,7 +40,7 @@ class LoadFollowing:
     def __init__(self, served: Mapping[str, Served], *, resize: Callable[[str, int], Awaitable[None]]) -> None:
         self._served = served
         self._resize = resize
-        self._machine = Machine()
+        self._machine: Machine | None = None
         self._scalers: dict[str, AutoScaler] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -65,6 +65,10 @@ class LoadFollowing:
             task.add_done_callback(self._ending.discard)
         if autoscale is None:
             return
+        from mlnb.scaling.autoscaler import AutoScaler
+        from mlnb.scaling.machine import Machine
+
+        self._machine = self._machine or Machine()
         target = _Target(name, self._served, self._resize)
         scaler = self._scalers[name] = AutoScaler(
             target, autoscale, name=name, machine=self._machine, changed=partial(self._changed, name)

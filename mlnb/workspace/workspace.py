@@ -454,7 +454,6 @@ class Workspace:
         timeout: float | None,
     ) -> tuple[Manner, Autoscale | None]:  # fmt: skip
         """Return how a name is to be served, and how its replicas follow the load: as asked, else as it is."""
-        from mlnb.scaling.autoscale import Autoscale, replicas_of
         from mlnb.scaling.balancing import policy_named
         from mlnb.serving.plan import Manner
 
@@ -464,11 +463,8 @@ class Workspace:
         if timeout is not None and not 0 < timeout < float("inf"):
             raise InvalidInputError(f"timeout={timeout!r}: a number of seconds above 0 is needed.")
         count, autoscale = before.replicas, hosted.autoscale if hosted else None
-        if isinstance(replicas, Autoscale):
-            autoscale = replicas
-        elif replicas is not None:
-            wanted = replicas_of(replicas)
-            count, autoscale = (wanted, None) if isinstance(wanted, int) else (count, _within(wanted, autoscale))
+        if replicas is not None:
+            count, autoscale = _scaling(replicas, count, autoscale)
         manner = Manner(
             replicas=count,
             policy=before.policy if policy is None else policy_named(policy).name,
@@ -579,12 +575,17 @@ def _checked_replicas(replicas: int) -> int:
     return count
 
 
-def _within(bounds: tuple[int, int], autoscale: Autoscale | None) -> Autoscale:
-    """Return how replicas follow the load within other bounds: by the rule that holds, if one does."""
-    from mlnb.scaling.autoscale import Autoscale
+def _scaling(given: Any, count: int, autoscale: Autoscale | None) -> tuple[int, Autoscale | None]:
+    """Return how many replicas are asked for, and how they follow the load: other bounds keep the rule that holds."""
+    from mlnb.scaling.autoscale import Autoscale, replicas_of
 
-    wanted = Autoscale.of(*bounds)
-    return wanted if autoscale is None else replace(autoscale, least=wanted.least, most=wanted.most)
+    if isinstance(given, Autoscale):
+        return count, given
+    wanted = replicas_of(given)
+    if isinstance(wanted, int):
+        return wanted, None
+    anew = Autoscale.of(*wanted)
+    return count, anew if autoscale is None else replace(autoscale, least=anew.least, most=anew.most)
 
 
 def _existing(registry: ModelRegistry, reference: str, *, name: str | None, **given: Any) -> ModelVersion:
