@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help demo lab test test-servers test-others soak check notebooks benchmark clean
+.PHONY: help demo lab test test-servers test-others soak check lint tutorials notebooks benchmark clean
 
 help:
 	@echo 'make demo       run the quickstart in a real Jupyter kernel and print what each step answered'
@@ -57,11 +57,16 @@ soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout=1800
 
 check: $(VENV)/.test
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint tutorials
+
+tutorials:
+	$(BIN)/python notebooks/demo.py $(NOTEBOOKS)
+
+lint:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python notebooks/demo.py $(NOTEBOOKS)
 
 notebooks: $(VENV)/.tutorials
 	$(BIN)/python notebooks/demo.py --save $(NOTEBOOKS)

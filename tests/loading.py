@@ -217,8 +217,16 @@ def lives(process: psutil.Process) -> bool:
 
 
 def gateway(deployment: mlnb.Deployment) -> psutil.Process:
-    """Return the process beside this one."""
-    return psutil.Process(deployment._workspace._hosting._host.pid)  # type: ignore[union-attr]
+    """Return the process beside this one; after one was killed, as soon as this one knows the next."""
+    found: list[psutil.Process] = []
+
+    def knows() -> bool:
+        with suppress(psutil.NoSuchProcess):
+            found[:] = [psutil.Process(deployment._workspace._hosting._host.pid)]  # type: ignore[union-attr]
+        return bool(found) and lives(found[0])
+
+    wait_until(knows)
+    return found[0]
 
 
 def zygote(deployment: mlnb.Deployment) -> psutil.Process:

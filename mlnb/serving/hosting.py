@@ -508,7 +508,8 @@ class Hosting:
             for name, hosted in self._hosted.items():
                 words = "server ended by itself, and was started again"
                 mark = Mark(at=time.time(), kind="restarted", version=hosted.version.number, words=words)
-                self._host.call("mark", name, mark)
+                with suppress(StoppedError):  # it has ended as well; its own end is seen to
+                    self._host.call("mark", name, mark)
             return True
 
     def _plan(self, hosted: Hosted, *, beside: bool) -> Plan:
