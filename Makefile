@@ -43,7 +43,7 @@ test: $(VENV)/.test
 	sh tests/install-postgresql
 	$(BIN)/coverage erase
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-servers test-others
-	$(BIN)/coverage run -m pytest -q -m alone
+	$(BIN)/coverage run -m pytest -q -m 'alone and not soak'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
