@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,9 @@ def test_impatient_clients_take_no_canary_back(deployment: mlnb.Deployment) -> N
     traffic = deployment.traffic
     assert traffic is not None
     assert traffic.canary is not None
-    assert [reading.state for reading in traffic.canary.readings] == ["waiting"]
+    (reading,) = traffic.canary.readings
+    assert reading.state in ("waiting", "holds")  # by chance it was asked more often, or answered in time
+    assert isnan(reading.value) or reading.value == 0
 
 
 def test_what_is_remembered_does_not_change_in_the_notebook() -> None:
