@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import mlnb
 from mlnb.errors import InvalidInputError
 from mlnb.scaling.autoscale import Autoscale
 from mlnb.scaling.policies.schedule import Schedule
@@ -187,3 +189,28 @@ def test_needs_are_those_of_the_same_service_and_objective() -> None:
 def test_what_cannot_be_simulated_is_refused_in_words(call: Callable[[], Any], said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         call()
+
+
+class Slow:
+    """Takes 10 ms for a row."""
+
+    def predict(self, rows: Any) -> Any:
+        time.sleep(0.01 * len(rows))
+        return np.zeros(len(rows))
+
+
+def test_a_deployment_simulates_its_own_requests() -> None:
+    with mlnb.deploy(Slow(), name="slow", example=[[0.0]]) as deployment:
+        with pytest.raises(InvalidInputError, match="no request"):
+            deployment.simulate(service="10ms")
+        for _ in range(30):
+            deployment.predict([[1.0]])
+        found = several(deployment.simulate({"one": 1, "two": 2}, p95="50ms"))
+        assert [one.name for one in found] == ["one", "two"]
+        assert {one.outcome.requests for one in found} == {30}
+        assert found[0].service.of(1) == pytest.approx(0.01, rel=0.5)  # as it was measured
+        assert one(deployment.simulate(service="10ms")).autoscale == Autoscale.of(1, 4)
+        deployment.autoscale(1, 3, p95="80ms", idle="1m")
+        assert one(deployment.simulate(service="10ms")).autoscale == Autoscale.of(1, 3, p95="80ms", idle="1m")
+        other = one(deployment.simulate(service="10ms", replicas="2:5")).autoscale
+        assert (other.least, other.most, other.policy.words) == (2, 5, "p95 under 80 ms")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from itertools import cycle, pairwise
-from math import isfinite
+from math import isfinite, isnan
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +191,7 @@ def _by_step(operation: np.ufunc, values: NDArray[np.float64], starts: NDArray[n
 
 
 def _listed(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if value != value else float(f"{value:.4g}") for value in values.tolist()]  # noqa: PLR0124 - NaN
+    return [None if isnan(value) else float(f"{value:.4g}") for value in values.tolist()]
 
 
 def _moment(at: float, *, epoch: bool) -> str:

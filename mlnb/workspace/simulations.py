@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import isnan
 from typing import TYPE_CHECKING, Any, overload
 
 from mlnb.durations import span_text
@@ -351,7 +352,7 @@ def _html(columns: Sequence[Column]) -> str:
 
 
 def _known(values: Any) -> tuple[float | None, ...]:
-    return tuple(None if value != value else value for value in values.tolist())  # noqa: PLR0124 - NaN
+    return tuple(None if isnan(value) else value for value in values.tolist())
 
 
 def _pandas() -> Any:

@@ -243,7 +243,7 @@ def _most_rate(replicas: int, service: ServiceTime, seconds: float, quantile: fl
 
 
 def _load(rate: float) -> str:
-    return "no requests" if rate < 0.1 else f"{rate:.{0 if rate >= 10 else 1}f} requests/s on average"  # noqa: PLR2004
+    return "no requests" if rate < 0.1 else f"{rate:.{0 if rate >= 10 else 1}f} requests/s on average"  # noqa: PLR2004 - digits
 
 
 def _ms(seconds: float) -> str:

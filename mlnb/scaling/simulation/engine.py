@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, fields, replace
-from math import ceil, inf
+from math import ceil, inf, isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -232,14 +232,14 @@ class _Simulation:
         columns = (getattr(readings, name).tolist() for name in _SAMPLED)
         for number, values in enumerate(zip(*columns, strict=True), 1):
             at, interval, ready, starting, leaving, requests, answered, in_flight, waiting, utilisation, p95 = values
-            known = utilisation == utilisation  # noqa: PLR0124 - not NaN
+            known = not isnan(utilisation)
             decision = step(
                 ScalingSample(
                     at=at, wall=start + at, interval=interval, desired=count, ready=ready, starting=starting,
                     leaving=leaving, requests=requests, answered=answered, in_flight=in_flight, waiting=waiting,
                     queue_wait=waiting / (max(1, ready) * capacity),
                     utilisation=utilisation if known else None, cpu=cores * utilisation if known else None,
-                    p95=p95 if p95 == p95 else None,  # noqa: PLR0124 - not NaN
+                    p95=None if isnan(p95) else p95,
                     service=service, limit=limit, limited_by=limited_by,
                 )
             )  # fmt: skip
