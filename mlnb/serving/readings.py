@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlnb.serving.observing import Remembered
     from mlnb.serving.predicting import Served
 
-__all__ = ["PublicViews", "Readings", "exposed_of", "public", "view_of"]
+__all__ = ["PublicViews", "Readings", "exposed_of", "place_of", "public", "view_of"]
 
 _PATIENCE = 5.0  # seconds
 _EVERY = 0.9  # seconds: a page asks once a second
@@ -183,9 +183,12 @@ def exposed_of(name: str, one: Served) -> Exposed:
 
 def _place(pools: Sequence[ReplicaPool]) -> str:
     processes = sum(replica.pid is not None for pool in pools for replica in pool.replicas)
-    if not processes:
-        return "asleep" if all(pool.asleep for pool in pools) else "in this process"
-    return "1 process" if processes == 1 else f"{processes} processes"
+    return "asleep" if not processes and all(pool.asleep for pool in pools) else place_of(processes)
+
+
+def place_of(processes: int) -> str:
+    """Say where a model answers that has as many replica processes."""
+    return "in this process" if not processes else "1 process" if processes == 1 else f"{processes} processes"
 
 
 class PublicViews:

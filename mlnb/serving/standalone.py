@@ -11,6 +11,7 @@ from mlnb.serving.gateway import Gateway
 from mlnb.serving.local_copies import LocalCopies
 from mlnb.serving.plan import Plan, Spec
 from mlnb.serving.predicting import Routes
+from mlnb.serving.readings import place_of
 from mlnb.serving.server import HOST, Server, bind, rest_collector
 
 if TYPE_CHECKING:
@@ -136,10 +137,7 @@ class Standalone:
 
     @property
     def _place(self) -> str:
-        if self._autoscale is not None:
-            return self._autoscale.words
-        replicas = self._manner.replicas
-        return "in this process" if not replicas else "1 process" if replicas == 1 else f"{replicas} processes"
+        return place_of(self._manner.replicas) if self._autoscale is None else self._autoscale.words
 
     def _end(self) -> None:
         if self._ending:  # asked twice
