@@ -34,6 +34,7 @@ lab: $(VENV)/.tutorials
 	$(BIN)/jupyter lab notebooks/01-quickstart.ipynb
 
 # Two halves at the same time: most tests wait for processes and pages. What is in no half by name is in the second.
+# What measures times comes by itself, and is not traced: the tracer would be measured with it.
 SERVERS := tests/serving tests/scaling tests/kernel tests/test_monitoring.py tests/test_traffic.py
 TOGETHER := not soak and not alone
 
@@ -43,15 +44,15 @@ test: $(VENV)/.test
 	sh tests/install-postgresql
 	$(BIN)/coverage erase
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-servers test-others
-	$(BIN)/coverage run -m pytest -q -m 'alone and not soak'
+	$(BIN)/python -m pytest -q -m 'alone and not soak'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 test-servers:
-	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' $(SERVERS)
+	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS)
 
 test-others:
-	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' $(SERVERS:%=--ignore=%)
+	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS:%=--ignore=%)
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout=1800
