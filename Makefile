@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help demo lab test test-servers test-others soak check lint tutorials notebooks benchmark clean
+.PHONY: help demo lab test test-servers test-others test-engines soak check lint tutorials notebooks benchmark clean
 
 help:
 	@echo 'make demo       run the quickstart in a real Jupyter kernel and print what each step answered'
@@ -33,17 +33,18 @@ demo: $(VENV)/.tutorials
 lab: $(VENV)/.tutorials
 	$(BIN)/jupyter lab notebooks/01-quickstart.ipynb
 
-# Two halves at the same time: most tests wait for processes and pages. What is in no half by name is in the second.
+# Three parts at the same time: most tests wait for processes, pages and containers. What is in no part by name is in the
+# second.
 # What measures times comes by itself, and is not traced: the tracer would be measured with it.
 SERVERS := tests/serving tests/scaling tests/kernel tests/test_monitoring.py tests/test_traffic.py
-TOGETHER := not soak and not alone
+TOGETHER := not soak and not alone and not docker and not cluster
 
 test: $(VENV)/.test
 	sh tests/install-chromium $(BIN)
 	sh tests/install-prometheus
 	sh tests/install-postgresql
 	$(BIN)/coverage erase
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-servers test-others
+	$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going test-servers test-others test-engines
 	$(BIN)/python -m pytest -q -m 'alone and not soak'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -53,6 +54,9 @@ test-servers:
 
 test-others:
 	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS:%=--ignore=%)
+
+test-engines:
+	sh tests/with-engines $(BIN)/coverage run -m pytest -q -m '(docker or cluster) and not soak' --durations=25
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout=1800

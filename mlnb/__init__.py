@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlnb.widgets import DeploymentPanel as DeploymentPanel
     from mlnb.widgets import RegistryPanel as RegistryPanel
     from mlnb.workspace import Deployment, autoscale, deploy, deployments, monitor, rollback, scale, stop, versions
+    from mlnb.workspace.packaging import package
     from mlnb.workspace.simulating import simulate
 
 # Without what needs the notebook's libraries (the panels), so that a star import works in a container.
@@ -41,6 +42,7 @@ __all__ = [
     "deploy",
     "deployments",
     "monitor",
+    "package",
     "rollback",
     "scale",
     "simulate",
@@ -71,6 +73,7 @@ _HOMES = {
     "deploy": "mlnb.workspace",
     "deployments": "mlnb.workspace",
     "monitor": "mlnb.workspace",
+    "package": "mlnb.workspace.packaging",
     "rollback": "mlnb.workspace",
     "scale": "mlnb.workspace",
     "simulate": "mlnb.workspace.simulating",

@@ -188,10 +188,25 @@ def _trust(given: Namespace) -> int:
     return 0
 
 
+def _package(given: Namespace) -> int:
+    from mlnb.packaging.package_text import package_text
+    from mlnb.workspace.packaging import package
+
+    written = package(
+        given.reference, given.to, target=given.target, registry=_registry(given), base=given.base,
+        source=given.source, repository=given.repository, prometheus=given.prometheus, namespace=given.namespace,
+        network_policy=given.network_policy, kserve=given.kserve,
+    )  # fmt: skip
+    _print(package_text(written))
+    return 0
+
+
 def _serve(given: Namespace) -> int:
     gc.disable()  # until all is imported
     from mlnb.scaling.preloading import Zygotes, modules_of
+    from mlnb.serving.tokens import access_of
 
+    access = access_of(given.token_file, environ=os.environ)
     autoscale = _autoscale(given)
     replicas = given.replicas if autoscale is None else max(1, autoscale.least)
     registry = _registry(given).assume_trusted()  # whoever starts this names the registry it serves from
@@ -215,6 +230,7 @@ def _serve(given: Namespace) -> int:
         Standalone(
             registry, version, manner=manner, watching=watching, port=given.port, accelerate=given.accelerate,
             grace=given.grace, zygotes=zygotes, say=_say, autoscale=autoscale,
+            host=given.host, access=access,
         ).run()  # fmt: skip
     finally:
         for spawner in zygotes.release():
@@ -395,10 +411,42 @@ _COMMANDS = (
     ),
     _Command("collect", _collect, "free the files of deleted versions", "mlnb collect", (_REGISTRY,)),
     _Command(
+        "package", _package, "write the files that run a version in a container or a cluster",
+        "mlnb package iris:3 --to build/ --target compose",
+        (
+            _REFERENCE,
+            _argument("--to", metavar="DIR", required=True, help="a folder; made if it is not there"),
+            _argument("--target", metavar="T", default="docker", help="docker (the default), compose or kubernetes"),
+            _argument("--base", metavar="IMAGE", default="", help="to build on; default: the slim one of this Python"),
+            _argument(
+                "--source", metavar="URL", default="",
+                help="registry to fetch the version from at start; default: its files are in the image",
+            ),
+            _argument("--repository", metavar="R", default="", help="where the image is pushed to; default: nowhere"),
+            _argument("--prometheus", action="store_true", help="compose: start a Prometheus beside it"),
+            _argument("--namespace", metavar="N", default="", help="kubernetes: namespace that the manifests name"),
+            _argument(
+                "--network-policy", action="store_true", help="kubernetes: only its own namespace may reach it"
+            ),
+            _argument("--kserve", action="store_true", help="kubernetes: let KServe run it"),
+            _REGISTRY,
+        ),
+    ),
+    _Command(
         "serve", _serve, "answer HTTP requests with a version, until SIGTERM", "mlnb serve iris@champion --replicas 2",
         (
             _REFERENCE,
             _argument("--port", metavar="P", type=int, help="default: 8000, or one that is free"),
+            _argument(
+                "--host", metavar="HOST", default="127.0.0.1",
+                help="the address to listen on; default 127.0.0.1, which is this machine only; others, such as "
+                "0.0.0.0 or :: for all, need a token",
+            ),
+            _argument(
+                "--token-file", metavar="FILE",
+                help="a file with the token that requests must bring, as 'Authorization: Bearer TOKEN' or as the "
+                "password of HTTP Basic; default: the environment's MLNB_TOKEN, else none",
+            ),
             _argument(
                 "--replicas", metavar="N", type=_replicas, default=0,
                 help="processes that answer; MIN:MAX lets their number follow the load; default 0: this one does, "

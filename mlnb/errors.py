@@ -12,7 +12,9 @@ __all__ = [
     "AliasMovedError",
     "AlreadyLabelledError",
     "AmbiguousDeploymentError",
+    "ClusterError",
     "DeadlineError",
+    "EngineError",
     "EnvironmentWarning",
     "GoldenRowsError",
     "IntegrityError",
@@ -28,6 +30,7 @@ __all__ = [
     "NotDeployedError",
     "NotServableError",
     "OverloadedError",
+    "PackagingError",
     "PortInUseError",
     "PredictionError",
     "RegistryFormatError",
@@ -36,6 +39,7 @@ __all__ = [
     "ServerStartError",
     "StoppedError",
     "TooLargeError",
+    "UnauthorizedError",
     "UndecidedError",
     "UnknownRequestError",
     "UnsupportedMediaTypeError",
@@ -304,6 +308,34 @@ class UndecidedError(MlnbError, RuntimeError):
 
     status = 409
     title = "Not decided yet"
+
+
+class UnauthorizedError(MlnbError, PermissionError):
+    """A request without the server's token."""
+
+    status = 401
+    title = "A token is needed"
+
+
+class PackagingError(MlnbError, RuntimeError):
+    """A version cannot be made into files that run without the notebook."""
+
+    status = 409
+    title = "It cannot be packaged"
+
+
+class EngineError(MlnbError, RuntimeError):
+    """Docker is not there, or did not do what it was asked for."""
+
+    status = 502
+    title = "Docker failed"
+
+
+class ClusterError(MlnbError, RuntimeError):
+    """A Kubernetes cluster is not there, or did not do what it was asked for."""
+
+    status = 502
+    title = "Kubernetes failed"
 
 
 class EnvironmentWarning(UserWarning):

@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["evaluate", "split", "unquote"]
+__all__ = ["counted", "evaluate", "figure", "number", "seconds", "split", "unquote", "weight", "whole"]
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _QUOTES = "'\""
@@ -86,3 +86,53 @@ def evaluate(option: str, word: str, namespace: Mapping[str, Any]) -> Any:
         except json.JSONDecodeError:
             reason = str(error) if isinstance(error, NameError) else f"{type(error).__name__}: {error}"
             raise UsageError(f"{option} {word}: {reason}. Give a variable or an expression of this notebook.") from None
+
+
+def seconds(option: str, word: str | None) -> float:
+    """Return a number of seconds, 1 if none is given."""
+    try:
+        return 1.0 if word is None else float(word)
+    except ValueError:
+        raise UsageError(f"{option} {word}: a number of seconds is needed.") from None
+
+
+def number(option: str, word: str) -> float:
+    """Return a number."""
+    try:
+        return float(word)
+    except ValueError:
+        raise UsageError(f"{option} {word}: a number is needed.") from None
+
+
+def figure(word: str | None) -> Any:
+    """Return a number, or text with a unit as it is."""
+    text = None if word is None else unquote(word)
+    try:
+        return text if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def weight(word: str) -> tuple[str, float]:
+    """Return a version and its weight, written ``champion=90``."""
+    reference, _, share = word.rpartition("=")
+    try:
+        return reference, float(share if reference else "")
+    except ValueError:
+        raise UsageError(f"{word}: write a version and its weight, as in champion=90.") from None
+
+
+def counted(option: str, word: str) -> int:
+    """Return a whole number that must be there."""
+    count = whole(option, word)
+    assert count is not None  # noqa: S101 - for the type checker
+    return count
+
+
+def whole(option: str, word: str | None) -> int | None:
+    """Return a whole number, None if none is given."""
+    if word is None:
+        return None
+    if not word.isdecimal():
+        raise UsageError(f"{option} {word}: a whole number is needed.")
+    return int(word)

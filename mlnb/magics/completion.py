@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["candidates", "complete"]
 
 _LINE = re.compile(
-    r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_(?:benchmark|canary|experiment|monitor|promote|rollback|scale|split|stop|versions))"
+    r"^\s*(?:[\w.,\s]+=\s*)?%(deploy_model|model_(?:benchmark|canary|experiment|monitor|package|promote|rollback|scale|split|stop|versions))"
     r"\s(.*)$",
     re.DOTALL,
 )
@@ -37,6 +38,17 @@ _OPTIONS = {
     ),
     "model_benchmark": ("--connections", "--input", "--seconds"),
     "model_canary": ("--guard", "--hold", "--steps"),
+    "model_package": (
+        "--base",
+        "--kserve",
+        "--namespace",
+        "--network-policy",
+        "--prometheus",
+        "--repository",
+        "--source",
+        "--target",
+        "--to",
+    ),
     "model_promote": ("--reason",),
     "model_rollback": ("--reason", "--to"),
     "model_scale": ("--forecast", "--idle", "--p95", "--p99", "--policy", "--target"),
@@ -81,6 +93,8 @@ def candidates(magic: str, typed: str, word: str, namespace: dict[str, Any]) -> 
     options = [(option, "option") for option in _OPTIONS.get(magic, ()) if option not in before]
     if word.startswith("-"):
         return options
+    if before and (magic, before[-1]) in _OWN_VALUES:
+        return _OWN_VALUES[magic, before[-1]](word)
     if before and before[-1] in _VALUES:
         return _VALUES[before[-1]](before, namespace)
     return options if _has_subject(before) else _SUBJECTS[magic](word, namespace)
@@ -105,6 +119,29 @@ def _stored(*_: object) -> list[tuple[str, str]]:
 
 def _deployed(*_: object) -> list[tuple[str, str]]:
     return [(deployment.name, "model") for deployment in mlnb.deployments()]
+
+
+def _packaged(word: str, _: object) -> list[tuple[str, str]]:
+    """Return what ``%model_package`` takes: what is deployed, and stored models."""
+    deployed = [deployment.name for deployment in mlnb.deployments()]
+    return [(text, "model") for text in dict.fromkeys([*deployed, *_references(word)])]
+
+
+def _targets(_: object) -> list[tuple[str, str]]:
+    from mlnb.packaging.package import TARGETS
+
+    return [(target, "target") for target in TARGETS]
+
+
+def _folders(word: str) -> list[tuple[str, str]]:
+    """Return the folders whose path begins with ``word``; hidden ones where their dot is typed."""
+    above, _, begun = word.rpartition("/")
+    above += "/" * ("/" in word)
+    try:
+        names = sorted(one.name for one in Path(above or ".").expanduser().iterdir() if one.is_dir())
+    except OSError:
+        return []
+    return [(f"{above}{name}/", "folder") for name in names if name.startswith(begun) and (begun or name[0] != ".")]
 
 
 def _numbers(before: list[str], _: object) -> list[tuple[str, str]]:
@@ -149,13 +186,19 @@ _SUBJECTS: dict[str, Callable[[str, dict[str, Any]], list[tuple[str, str]]]] = {
     "model_canary": _deployed,
     "model_experiment": _deployed,
     "model_monitor": _deployed,
+    "model_package": _packaged,
     "model_promote": _deployed,
     "model_rollback": _deployed,
     "model_scale": _deployed,
     "model_split": _deployed,
     "model_stop": _deployed,
 }
+_OWN_VALUES: dict[tuple[str, str], Callable[[str], list[tuple[str, str]]]] = {  # which mean something else elsewhere
+    ("model_package", "--target"): _targets,
+    ("model_package", "--to"): _folders,
+}
 _VALUES: dict[str, Callable[[list[str], dict[str, Any]], list[tuple[str, str]]]] = {
+    "--base": _nothing,
     "--connections": _nothing,
     "--description": _nothing,
     "--guard": _mappings,
@@ -165,16 +208,19 @@ _VALUES: dict[str, Callable[[list[str], dict[str, Any]], list[tuple[str, str]]]]
     "--key": _fields,
     "--metrics": _mappings,
     "--name": _stored,
+    "--namespace": _nothing,
     "--p95": _nothing,
     "--p99": _nothing,
     "--policy": _policies,
     "--port": _nothing,
     "--reason": _nothing,
     "--replicas": _nothing,
+    "--repository": _nothing,
     "--seconds": _nothing,
     "--serializer": _formats,
     "--shadow": _numbers,
     "--share": _nothing,
+    "--source": _nothing,
     "--steps": _nothing,
     "--target": _nothing,
     "--to": _numbers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
@@ -13,7 +13,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 import mlnb
 from mlnb.errors import MlnbError, nearest
-from mlnb.magics.arguments import evaluate, split, unquote
+from mlnb.magics.arguments import counted, evaluate, figure, number, seconds, split, unquote, weight, whole
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlnb.magics.display import DeploymentDisplay
     from mlnb.monitoring.experiment import Experiment
     from mlnb.monitoring.load.result import BenchmarkResult
+    from mlnb.packaging.package import Package, Target
     from mlnb.registry.tables import VersionTable
     from mlnb.workspace import Deployment
     from mlnb.workspace.dashboard import Dashboard
@@ -117,7 +118,7 @@ class ModelMagics(Magics):
             metrics=self._value("--metrics", given.metrics),
             description=unquote(given.description),
             serializer=None if given.serializer is None else unquote(given.serializer),
-            port=_whole("--port", given.port),
+            port=whole("--port", given.port),
             replicas=None if given.replicas is None else unquote(given.replicas),
             accelerate=given.accelerate or None,
             log=self._log(given),
@@ -145,7 +146,7 @@ class ModelMagics(Magics):
     @_parsed
     def model_rollback(self, given: Namespace) -> Deployment:
         """Make the version live, alone, that was live before; also out of a split or a canary. No request fails."""
-        return mlnb.rollback(unquote(given.name), to=_whole("--to", given.to), reason=unquote(given.reason))
+        return mlnb.rollback(unquote(given.name), to=whole("--to", given.to), reason=unquote(given.reason))
 
     @magic_arguments()
     @argument("name", metavar="NAME", help="a live model")
@@ -162,11 +163,11 @@ class ModelMagics(Magics):
         if not given.weights and given.shadow is None:
             raise UsageError(f"Give weights, as in %model_split {name} champion=90 challenger=10, or --shadow REF.")
         deployment = _deployed(name)
-        share = 100.0 if given.share is None else _number("--share", given.share)
+        share = 100.0 if given.share is None else number("--share", given.share)
         shadow = None if given.shadow in (None, "none") else unquote(given.shadow)
         if not given.weights:
             return deployment.shadow(shadow, share=share)
-        weights = dict(_weight(unquote(word)) for word in given.weights)
+        weights = dict(weight(unquote(word)) for word in given.weights)
         if len(weights) < len(given.weights):
             raise UsageError("A version is there twice; give each one weight.")
         key = None if given.key is None else unquote(given.key)
@@ -186,7 +187,7 @@ class ModelMagics(Magics):
     def model_canary(self, given: Namespace) -> Deployment:
         """Make a version live step by step while its guards hold; else it is taken back by itself."""
         steps = (
-            (1, 5, 25, 100) if given.steps is None else tuple(_number("--steps", one) for one in given.steps.split(","))
+            (1, 5, 25, 100) if given.steps is None else tuple(number("--steps", one) for one in given.steps.split(","))
         )
         return _deployed(unquote(given.name)).canary(
             unquote(given.version), steps=steps, hold=unquote(given.hold), guard=self._value("--guard", given.guard)
@@ -249,11 +250,11 @@ class ModelMagics(Magics):
         return mlnb.autoscale(
             name,
             *replicas,
-            target=_figure(given.target),
+            target=figure(given.target),
             policy=self._policy(given.policy),
-            p95=_figure(given.p95),
-            p99=_figure(given.p99),
-            idle="5m" if given.idle is None else _figure(given.idle),
+            p95=figure(given.p95),
+            p99=figure(given.p99),
+            idle="5m" if given.idle is None else figure(given.idle),
             forecast=given.forecast,
         )
 
@@ -267,10 +268,42 @@ class ModelMagics(Magics):
     @_parsed
     def model_benchmark(self, given: Namespace) -> BenchmarkResult:
         """Find out what an endpoint takes: more and more connections ask it, from a process beside the kernel."""
-        most = 64 if given.connections is None else _counted("--connections", given.connections)
+        most = 64 if given.connections is None else counted("--connections", given.connections)
         steps = [2**power for power in range(max(most, 1).bit_length()) if 2**power < most] + [most]
         return _deployed(unquote(given.name)).benchmark(
-            self._rows(given.input), connections=steps, seconds=_seconds("--seconds", given.seconds)
+            self._rows(given.input), connections=steps, seconds=seconds("--seconds", given.seconds)
+        )
+
+    @magic_arguments()
+    @argument("name", metavar="NAME", help="a live model, or a stored version: NAME:3, NAME@alias")
+    @argument("--to", metavar="DIR", help="folder for the files, for instance build/")
+    @argument("--target", metavar="T", default="docker", help="docker, compose or kubernetes; default: docker")
+    @argument("--base", metavar="IMAGE", default="", help="to build on; default: the slim one of this Python")
+    @argument("--source", metavar="URL", default="", help="registry to fetch the version from at start; default: none")
+    @argument("--repository", metavar="R", default="", help="where the image is pushed to; default: nowhere")
+    @argument("--prometheus", action="store_true", help="compose: start a Prometheus beside it")
+    @argument("--namespace", metavar="N", default="", help="kubernetes: namespace that the manifests name")
+    @argument("--network-policy", action="store_true", help="kubernetes: only its own namespace may reach it")
+    @argument("--kserve", action="store_true", help="kubernetes: let KServe run it")
+    @no_var_expand
+    @line_magic
+    @_parsed
+    def model_package(self, given: Namespace) -> Package:
+        """Write the files with which a version runs without this notebook; the result can build and run them."""
+        name = unquote(given.name)
+        if given.to is None:
+            raise UsageError(f"Name a folder for the files, as in %model_package {name} --to build/")
+        return mlnb.package(
+            name,
+            unquote(given.to),
+            target=cast("Target", unquote(given.target)),
+            base=unquote(given.base),
+            source=unquote(given.source),
+            repository=unquote(given.repository),
+            prometheus=given.prometheus,
+            namespace=unquote(given.namespace),
+            network_policy=given.network_policy,
+            kserve=given.kserve,
         )
 
     @magic_arguments()
@@ -352,48 +385,3 @@ def _deployed(name: str) -> Deployment:
     from mlnb.workspace import find
 
     return find(name)
-
-
-def _seconds(option: str, word: str | None) -> float:
-    try:
-        return 1.0 if word is None else float(word)
-    except ValueError:
-        raise UsageError(f"{option} {word}: a number of seconds is needed.") from None
-
-
-def _number(option: str, word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise UsageError(f"{option} {word}: a number is needed.") from None
-
-
-def _figure(word: str | None) -> Any:
-    """Return a number, or text with a unit as it is."""
-    text = None if word is None else unquote(word)
-    try:
-        return text if text is None else float(text)
-    except ValueError:
-        return text
-
-
-def _weight(word: str) -> tuple[str, float]:
-    reference, _, weight = word.rpartition("=")
-    try:
-        return reference, float(weight if reference else "")
-    except ValueError:
-        raise UsageError(f"{word}: write a version and its weight, as in champion=90.") from None
-
-
-def _counted(option: str, word: str) -> int:
-    number = _whole(option, word)
-    assert number is not None  # noqa: S101 - for the type checker
-    return number
-
-
-def _whole(option: str, word: str | None) -> int | None:
-    if word is None:
-        return None
-    if not word.isdecimal():
-        raise UsageError(f"{option} {word}: a whole number is needed.")
-    return int(word)

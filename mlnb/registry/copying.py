@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from mlnb.registry.holdings import Holdings
     from mlnb.registry.version import ModelVersion
 
-__all__ = ["copied"]
+__all__ = ["copied", "exported", "family"]
+
+_IMPERSONAL = ("commit", "dirty", "example")  # of the lineage: what names neither a person, nor a machine, nor a folder
 
 
 def copied(version: ModelVersion, *, source: Holdings, to: Holdings, reuse: bool = False) -> ModelVersion:
@@ -44,6 +46,37 @@ def copied(version: ModelVersion, *, source: Holdings, to: Holdings, reuse: bool
         version, contents = _redirected(version, contents, targets)
     there = _twin(version, to) if reuse else None
     return there or _adopted(version, list(contents.values()), source=source.url, to=to)
+
+
+def family(version: ModelVersion, source: Holdings) -> list[ModelVersion]:
+    """Return a version after all that it is made of: an ensemble's members, and theirs; each once.
+
+    Raises
+    ------
+    ModelNotFoundError, IntegrityError
+    """
+    members = [one for pointer in source.pointers(version) for one in family(target(source, pointer), source)]
+    return [*{str(one): one for one in members}.values(), version]
+
+
+def exported(version: ModelVersion, *, source: Holdings, to: Holdings) -> None:
+    """Copy a version with its members under their own numbers to where no registry is yet.
+
+    The same version gives the same bytes, and they name neither a person, nor a machine, nor a folder: that it is
+    one's own is not noted either.
+
+    Raises
+    ------
+    ModelNotFoundError, IntegrityError, UntrustedError
+    """
+    source.ownership.check(version)
+    versions = family(version, source)
+    to.ledger.found(hashlib.sha256(f"{version} {version.digest}".encode()).hexdigest()[:32])
+    for one in versions:
+        if to.blobs.put(source.blobs.get(one.contents)) != list(one.contents):
+            raise IntegrityError(f"{one} changed while it was copied from {source.url}. Copy it again.")
+        lineage = {key: one.lineage[key] for key in _IMPERSONAL if key in one.lineage}
+        to.ledger.keep(replace(one, lineage=lineage))
 
 
 def _redirected(

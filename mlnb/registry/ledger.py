@@ -115,6 +115,15 @@ class Ledger:
                 return numbered
             number += 1  # another writer took it
 
+    def keep(self, version: ModelVersion) -> None:
+        """Write a version's record under the number that it has, and when it was registered; nothing of who keeps it.
+
+        A record that is there stays.
+        """
+        self._store.create(_key(version.name, "versions", version.number), seal(version.to_json()))
+        event = HistoryEvent(self._next_number(version.name, "history"), "registered", version.number, version.created)
+        self._store.create(_key(version.name, "history", event.number), seal(event.to_json()))
+
     def delete(self, version: ModelVersion) -> None:
         """Leave a tombstone for a version; its record stays, and so its number is not given again."""
         self._store.create(_key(version.name, "deleted", version.number), seal({"by": author()}))

@@ -18,7 +18,7 @@ from mlnb.errors import (
 )
 from mlnb.registry import finding, history
 from mlnb.registry.admission import opened, plain_example
-from mlnb.registry.copying import copied
+from mlnb.registry.copying import copied, exported, family
 from mlnb.registry.drafts import drafted
 from mlnb.registry.ensembles.members import stored_member
 from mlnb.registry.holdings import Holdings
@@ -460,6 +460,36 @@ class ModelRegistry:
         if other.url == self.url:
             raise InvalidInputError(f"{version} is in {self.url} already; give another registry to copy it to.")
         return copied(version, source=self._holdings, to=other._holdings)  # noqa: SLF001 - its own kind
+
+    def export(self, reference: str | ModelVersion, folder: str | Path) -> ModelVersion:
+        """Make a registry of one version and its members, under the numbers they have here, in a folder that is empty.
+
+        For what leaves this machine: it names no person, machine or folder, and the same version gives the same bytes.
+
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError
+        InvalidInputError
+            If there is a registry already.
+        UntrustedError
+            If loading it may run code and this registry is not trusted.
+        """
+        version = reference if isinstance(reference, ModelVersion) else self.version(reference)
+        other = ModelRegistry(folder)
+        if other._ledger.identity():  # noqa: SLF001 - its own kind
+            raise InvalidInputError(f"{other.url} is a registry already; give a new folder, or copy({str(version)!r}).")
+        exported(version, source=self._holdings, to=other._holdings)  # noqa: SLF001 - its own kind
+        return version
+
+    def family(self, reference: str | ModelVersion) -> list[ModelVersion]:
+        """Return a version after all that it is made of: an ensemble's members, and theirs; each once.
+
+        Raises
+        ------
+        ModelNotFoundError, IntegrityError
+        """
+        version = reference if isinstance(reference, ModelVersion) else self.version(reference)
+        return family(version, self._holdings)
 
     def diff(self, old: str, new: str) -> VersionDiff:
         """Compare two versions: parameters, schema, metrics, size, requirements, golden answers.

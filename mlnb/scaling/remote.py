@@ -75,6 +75,8 @@ class RemoteReplica:
         ``http`` or ``https``, with a path or without.
     timeout : float
         Seconds that the endpoint may be silent once it has the request.
+    token : str
+        Sent as ``Authorization: Bearer`` with requests that have no such header of their own. Default: none is.
 
     Raises
     ------
@@ -82,9 +84,10 @@ class RemoteReplica:
         If ``url`` is no such address.
     """
 
-    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: str, *, timeout: float = TIMEOUT, token: str = "") -> None:
         self.url = checked_url(url)
         self._timeout = timeout
+        self._own_headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -162,7 +165,7 @@ class RemoteReplica:
         if self._closed:
             raise ConnectionRefusedError(f"{self.url} was closed here")
         if self._session is None:
-            self._session = _session()
+            self._session = _session(self._own_headers)
         times = aiohttp.ClientTimeout(total=limit, sock_connect=CONNECT_TIMEOUT, sock_read=self._timeout)
         with _plain_errors(self.url):
             response = await self._session.request(
@@ -211,10 +214,11 @@ class RemoteAnswer:
         self._response.close()
 
 
-def _session() -> aiohttp.ClientSession:
+def _session(headers: dict[str, str]) -> aiohttp.ClientSession:
     import aiohttp
 
     return aiohttp.ClientSession(
+        headers=headers,
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),  # who queues is the endpoint
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

@@ -20,6 +20,7 @@ from mlnb.registry.tables import Cell, Column, lay_out
 from mlnb.scaling.balancing import policy_named
 from mlnb.scaling.members import EndpointSnapshot, Members, State
 from mlnb.scaling.remote import TIMEOUT, RemoteReplica, checked_url
+from mlnb.serving.access import Token
 from mlnb.serving.codecs import to_json
 from mlnb.serving.forwarding import REPEATABLE, Forwarder
 from mlnb.serving.server import HOST, Server
@@ -67,6 +68,9 @@ class LoadBalancer:
         Seconds that an endpoint may be silent once it has a request.
     repeatable : iterable of str
         Last parts of the paths whose POST may be sent twice.
+    token : str, optional
+        That of the endpoints, for instance of `mlnb serve --token-file` there: sent with requests that bring no
+        ``Authorization`` of their own. Whoever reaches the balancer, which is on loopback, uses it so.
     clock : callable
         Seconds, of a clock that is never set back.
     rng : random.Random, optional
@@ -93,10 +97,14 @@ class LoadBalancer:
         port: int | None = None,
         timeout: float = TIMEOUT,
         repeatable: Iterable[str] = REPEATABLE,
+        token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         self._timeout = _positive(timeout, "The timeout")
+        if token is not None:
+            Token(token)  # which refuses what is none
+        self._token = token or ""
         self._members = Members(policy_named(policy), rng=rng or random.Random(), clock=clock)  # noqa: S311 - no secret
         for url, weight in _weighed(urls, weights):
             self.add(url, weight=weight)
@@ -157,7 +165,10 @@ class LoadBalancer:
         InvalidInputError
             If it is there already, or cannot be.
         """
-        self._members.add(RemoteReplica(url, timeout=self._timeout), weight=_positive(weight, f"The weight of {url}"))
+        self._members.add(
+            RemoteReplica(url, timeout=self._timeout, token=self._token),
+            weight=_positive(weight, f"The weight of {url}"),
+        )
 
     def remove(self, url: str, *, timeout: float = DRAIN) -> bool:
         """Give an endpoint no more requests; return once what it has in flight is done.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mlnb.serving.access import OPEN, refuse
 from mlnb.serving.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
+    from mlnb.serving.access import Access
     from mlnb.serving.exchange import Handler
 
 __all__ = ["PredictProtocol"]
@@ -50,6 +52,8 @@ class PredictProtocol(asyncio.Protocol):
         Bytes; of a body in chunks, as it is sent.
     too_large : callable
         Answers a request with a larger body; the connection closes behind it.
+    access : Access
+        Whose requests are handled. Default: everybody's.
     """
 
     head_bytes = 65536  # of a request's line and headers
@@ -57,6 +61,7 @@ class PredictProtocol(asyncio.Protocol):
     request_seconds = 60.0  # for a request to arrive
     idle_seconds = 75.0  # without a request
     unread_seconds = 60.0  # while the client does not read its answers
+    unadmitted_bytes = 65536  # of a body that is read although its request is refused, to keep the connection
     linger_seconds = 2.0  # for the client to read an answer that came before it had sent its whole request
     look_seconds = 5.0  # between two looks at these times
 
@@ -70,6 +75,7 @@ class PredictProtocol(asyncio.Protocol):
         routes: Callable[[bytes], Handler | None],
         max_body: int,
         too_large: Handler,
+        access: Access = OPEN,
     ) -> None:
         self._loop = _loop or asyncio.get_running_loop()
         self._state = server_state
@@ -78,6 +84,7 @@ class PredictProtocol(asyncio.Protocol):
         self._routes = routes
         self._max_body = max_body
         self._too_large = too_large
+        self._admits = access.admits
 
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self._timer: asyncio.TimerHandle | None = None
@@ -198,6 +205,10 @@ class PredictProtocol(asyncio.Protocol):
         if length and (not length.isdigit() or len(length) > _MOST_DIGITS):
             return self._refuse(400, "The content-length is not a number of bytes.")
         size = self._max_body if self._chunked else int(length or 0)
+        if not self._admits(exchange.header(b"authorization")):
+            exchange.handler = refuse
+            if size > self.unadmitted_bytes:
+                return self._handle(exchange, refuse, last=True)
         if size > self._max_body:
             return self._handle(exchange, self._too_large, last=True)
         self._left = head + size

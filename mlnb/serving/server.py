@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import socket
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from mlnb.errors import PortInUseError, ServerStartError
+from mlnb.errors import InvalidInputError, PortInUseError, ServerStartError
 from mlnb.scaling.inheritance import keep_from_children
 from mlnb.serving.acceptor import Acceptor
+from mlnb.serving.access import OPEN
 from mlnb.serving.codecs import MAX_BODY_BYTES
 from mlnb.serving.predicting import too_large
 from mlnb.serving.protocol import PredictProtocol
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-__all__ = ["HOST", "Server", "bind", "rest_collector"]
+    from mlnb.serving.access import Access
+
+__all__ = ["HOST", "Server", "address_of", "bind", "rest_collector"]
 
 HOST = "127.0.0.1"
 PREFERRED_PORT = 8000
@@ -86,7 +90,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """An HTTP server on loopback, on a thread of its own or on the one that calls :meth:`run`.
+    """An HTTP server, on a thread of its own or on the one that calls :meth:`run`.
 
     Parameters
     ----------
@@ -99,6 +103,8 @@ class Server:
         Whether to accept connections from the start; else :attr:`acceptor` is started later.
     routes : callable, optional
         What a POST to a path is handled by, without ASGI; see :class:`~mlnb.serving.protocol.PredictProtocol`.
+    access : Access
+        Whom it answers. Default: everybody.
 
     Raises
     ------
@@ -120,6 +126,7 @@ class Server:
         sock: socket.socket | None = None,
         accepting: bool = True,
         routes: Callable[[bytes], Callable[[Any], None] | None] | None = None,
+        access: Access = OPEN,
     ) -> None:
         self._owns_socket = sock is None
         self._socket = bind(port) if sock is None else sock
@@ -129,9 +136,11 @@ class Server:
         self._at_start: list[Callable[[], object]] = []
         protocol: Any = "auto"
         if routes is not None:
-            protocol = partial(PredictProtocol, routes=routes, max_body=MAX_BODY_BYTES, too_large=too_large)
+            protocol = partial(
+                PredictProtocol, routes=routes, max_body=MAX_BODY_BYTES, too_large=too_large, access=access
+            )
         config = uvicorn.Config(
-            app, loop="auto", http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+            access.guard(app), loop="auto", http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
             proxy_headers=False, server_header=False, timeout_graceful_shutdown=3, timeout_keep_alive=75,
         )  # fmt: skip
         self._uvicorn = _Uvicorn(config, self._socket, accepting=accepting, ready=self._started, closing=self._close)
@@ -233,38 +242,78 @@ def rest_collector() -> None:
     gc.enable()
 
 
-def bind(port: int | None) -> socket.socket:
-    """Return a socket that listens on loopback.
+def bind(port: int | None, *, host: str = HOST) -> socket.socket:
+    """Return a socket that listens.
 
     Parameters
     ----------
     port : int or None
         None: 8000 if it is free, else one that the system chooses.
+    host : str
+        An address of this machine, or a name of one; ``0.0.0.0`` is all of them, ``::`` those of IPv6 as well.
+        Default: loopback.
 
     Raises
     ------
     PortInUseError
+    InvalidInputError
+        If ``host`` is no address of this machine.
     """
     if port is not None:
-        return _bound_socket(port)
+        return _bound_socket(port, host)
     try:
-        return _bound_socket(PREFERRED_PORT)
+        return _bound_socket(PREFERRED_PORT, host)
     except PortInUseError:
-        return _bound_socket(0)
+        return _bound_socket(0, host)
 
 
-def _bound_socket(port: int) -> socket.socket:
+def address_of(host: str) -> str:
+    """Return the IP address that a host's name means.
+
+    Raises
+    ------
+    InvalidInputError
+        If it means none.
+
+    Examples
+    --------
+    >>> address_of("localhost") in ("127.0.0.1", "::1"), address_of("::")
+    (True, '::')
+    """
+    return _resolved(host)[1]
+
+
+def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    except (OSError, ValueError):  # a name that is too long is a UnicodeError
+        raise _no_host(host) from None
+    return family, str(address[0])
+
+
+def _no_host(host: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{host!r:.200} is no address of this machine; --host takes 127.0.0.1, one that it has, 0.0.0.0 or :: for all."
+    )
+
+
+def _bound_socket(port: int, host: str) -> socket.socket:
     # Without proto=IPPROTO_TCP asyncio does not set TCP_NODELAY, and each request on a kept connection takes 44 ms.
     if not 0 <= port <= _LAST_PORT:
         raise PortInUseError(f"Port {port} does not exist; use 1 to {_LAST_PORT}, or leave it out.")
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    family, address = _resolved(host)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((HOST, port))
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # :: is IPv4's addresses too
+        sock.bind((address, port))
         sock.listen(2048)  # a port that is taken shows here, if not before
         keep_from_children(sock)
     except OSError as error:
         sock.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise _no_host(host) from None
         raise PortInUseError(f"Port {port} cannot be used: {_holder(port) or error.strerror}. "
                              "Name another one, or leave it out and a free one is taken.") from None  # fmt: skip
     return sock

@@ -6,13 +6,14 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, Any
 
+from mlnb.serving.access import OPEN
 from mlnb.serving.app import create_app
 from mlnb.serving.gateway import Gateway
 from mlnb.serving.local_copies import LocalCopies
 from mlnb.serving.plan import Plan, Spec
 from mlnb.serving.predicting import Routes
 from mlnb.serving.readings import place_of
-from mlnb.serving.server import HOST, Server, bind, rest_collector
+from mlnb.serving.server import HOST, Server, address_of, bind, rest_collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from mlnb.registry import ModelRegistry, ModelVersion
     from mlnb.scaling.autoscale import Autoscale
     from mlnb.scaling.preloading import Zygotes
+    from mlnb.serving.access import Access
     from mlnb.serving.plan import Manner, Watching
 
 __all__ = ["Standalone"]
+
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - which needs a token
 
 
 class Standalone:
@@ -49,16 +53,22 @@ class Standalone:
         Given a line for the person who started this.
     autoscale : Autoscale, optional
         How the replicas follow the load. Default: their number is fixed.
+    host : str
+        Where it listens: see :func:`~mlnb.serving.server.bind`.
+    access : Access
+        Whom it answers. Default: everybody, which is for loopback only.
 
     Raises
     ------
     PortInUseError
+    InvalidInputError
+        If others than this machine could reach it without a token, or it has no such address.
     """
 
     def __init__(
         self, registry: ModelRegistry, version: ModelVersion, *, manner: Manner, watching: Watching,
         port: int | None, accelerate: bool, grace: float, zygotes: Zygotes, say: Callable[[str], None],
-        autoscale: Autoscale | None = None,
+        autoscale: Autoscale | None = None, host: str = HOST, access: Access = OPEN,
     ) -> None:  # fmt: skip
         self._registry = registry
         self._version = version
@@ -72,11 +82,14 @@ class Standalone:
         self._failure: BaseException | None = None
         self._copies = LocalCopies()
         self._gateway = Gateway(zygotes)
-        self._socket = bind(port)
+        self._address, self._access = address_of(host), access
+        access.check_host(self._address)
+        self._socket = bind(port, host=self._address)
         served = self._gateway.served
         self._server = Server(
-            create_app(served, is_ready=lambda: not self._ending), sock=self._socket, routes=Routes(served)
-        )
+            create_app(served, is_ready=lambda: not self._ending), sock=self._socket, routes=Routes(served),
+            access=access,
+        )  # fmt: skip
         self._server.on_start(self._begin)
 
     def run(self) -> None:
@@ -111,11 +124,13 @@ class Standalone:
             self._server.stop()
             return
         rest_collector()  # what was loaded stays
-        url, place, log = f"http://{HOST}:{self._server.port}", self._place, self._watching.log
+        url, place, log = _url_of(self._address, self._server.port), self._place, self._watching.log
+        wide = ", and on every address of this machine" if self._address in _EVERYWHERE else ""
+        token = "" if self._access is OPEN else "; it asks for the token"
         logged = "" if log is None else f"; predictions are logged to {log.shown}"
         self._say(
-            f"{self._version} answers at {url}/models/{self._version.name}/predict ({place}); "
-            f"dashboard at {url}/dashboard, docs at {url}/docs{logged}"
+            f"{self._version} answers at {url}/models/{self._version.name}/predict ({place}){wide}; "
+            f"dashboard at {url}/dashboard, docs at {url}/docs{token}{logged}"
         )
 
     def _spec(self) -> tuple[Spec, Any]:
@@ -154,3 +169,15 @@ class Standalone:
             connection.shutdown()
         await self._gateway.close(within=self._manner.timeout)
         self._server.stop()
+
+
+def _url_of(address: str, port: int) -> str:
+    """Return where a person on this machine finds what listens on an IP address.
+
+    Examples
+    --------
+    >>> _url_of("0.0.0.0", 8000), _url_of("::1", 8000)
+    ('http://127.0.0.1:8000', 'http://[::1]:8000')
+    """
+    host = HOST if address in _EVERYWHERE else address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

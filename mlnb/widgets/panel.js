@@ -3,11 +3,12 @@
 
 const TABS = [
   ["try", "Try it"], ["versions", "Versions"], ["traffic", "Traffic"], ["monitor", "Monitor"], ["scale", "Scale"],
-  ["card", "Card"],
+  ["package", "Package"], ["card", "Card"],
 ];
 const REGIONS = [
   "header", "address", "form", "result", "versions", "activity", "footer", "answering", "scale", "reason", "replicas",
   "faster", "card", "traffic", "rollout", "verdict", "choices", "shadow", "compared", "alarm", "watched",
+  "package_form", "package_files", "package_deeds", "package_steps", "package_result",
 ];
 const CHARTS = {monitor: "figure", traffic: "trial"}; // tabs with a chart in a trait
 const CHARTED = {traffic: "trial", scale: "by_load"}; // tabs whose chart is not always there: the trait that says so
@@ -47,6 +48,13 @@ const SKELETON = `
     <div class="mlnb-chart" data-chart="scale" hidden><span class="mlnb-muted">Loading the chart…</span></div>
     <div data-region="replicas"></div>
     <div data-region="faster"></div>
+  </div>
+  <div class="mlnb-pane" role="tabpanel" data-pane="package">
+    <div data-region="package_form"></div>
+    <div data-region="package_files"></div>
+    <div data-region="package_deeds"></div>
+    <div data-region="package_steps"></div>
+    <div data-region="package_result"></div>
   </div>
   <div class="mlnb-pane mlnb-scroll" role="tabpanel" data-pane="card" data-region="card"></div>
   <div class="mlnb-footer"><div class="mlnb-figures" data-region="footer"></div>
@@ -153,7 +161,7 @@ function render({model, el}) {
   }
 
   async function copy(button) {
-    const text = button.dataset.copy;
+    const text = button.dataset.copy || button.closest("[data-copied]").querySelector("pre").textContent;
     const snippet = find(".mlnb-snippet");
     if (button.dataset.shown === "true") {
       snippet.hidden = !snippet.hidden && snippet.textContent === text;
@@ -170,7 +178,8 @@ function render({model, el}) {
   }
 
   function payload(button) {
-    const {manner, to, least, most} = button.dataset;
+    const {manner, to, least, most, target} = button.dataset;
+    if (target) return {target};
     if (least) return {least: Number(least), most: Number(most)};
     if (manner) return {manner, to: Number(button.closest(".mlnb-add").querySelector("select").value)};
     return to ? {to: Number(to)} : {};
@@ -181,10 +190,15 @@ function render({model, el}) {
     if (!button || button.matches("[aria-disabled]")) return;
     if (button.dataset.tab) openTab(button.dataset.tab);
     else if (button.dataset.copy !== undefined) copy(button);
-    else if (button.dataset.action) say(button.dataset.action, payload(button));
+    else if (button.dataset.action && button.type !== "submit") say(button.dataset.action, payload(button));
   });
   card.addEventListener("submit", (event) => {
     event.preventDefault();
+    const action = (event.submitter ?? event.target).dataset.action ?? event.target.dataset.action;
+    if (action) {
+      if (!event.submitter?.matches("[aria-disabled]")) say(action, Object.fromEntries(new FormData(event.target)));
+      return;
+    }
     predict.setAttribute("aria-busy", "true");
     say("predict", {row: Object.fromEntries(new FormData(event.target))});
   });
@@ -196,8 +210,10 @@ function render({model, el}) {
   });
   arrowKeys(find(".mlnb-tabs"), () => [...card.querySelectorAll("[data-tab]")],
     (tab) => openTab(tab.dataset.tab, {focus: true}));
-  arrowKeys(find('[data-region="scale"]'), () => [...card.querySelectorAll(".mlnb-choice button")],
-    (choice) => choice.focus());
+  for (const name of ["scale", "package_form"]) {
+    const region = find(`[data-region="${name}"]`);
+    arrowKeys(region, () => [...region.querySelectorAll(".mlnb-choice button")], (choice) => choice.focus());
+  }
 
   on("change:figure", draw);
   on("change:series", draw);

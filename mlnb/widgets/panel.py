@@ -16,9 +16,11 @@ from mlnb.serving.dashboard import compressed_plotly, resource
 from mlnb.serving.dashboard.regions import render_regions
 from mlnb.widgets import traffic_deeds
 from mlnb.widgets.base import Panel, resources
+from mlnb.widgets.package_tab import PackageTab
 from mlnb.widgets.registry_render import render_card
 from mlnb.widgets.registry_snapshot import read_card
 from mlnb.widgets.render import render, render_answer, render_failure, render_static
+from mlnb.widgets.render_package import render_package
 from mlnb.widgets.render_replicas import render_changes
 from mlnb.widgets.render_scale import render_scale
 from mlnb.widgets.render_traffic import render_counts, render_traffic
@@ -74,6 +76,11 @@ class DeploymentPanel(Panel):
     choices = traitlets.Unicode().tag(sync=True)
     shadow = traitlets.Unicode().tag(sync=True)
     compared = traitlets.Unicode().tag(sync=True)
+    package_form = traitlets.Unicode().tag(sync=True)
+    package_files = traitlets.Unicode().tag(sync=True)
+    package_deeds = traitlets.Unicode().tag(sync=True)
+    package_steps = traitlets.Unicode().tag(sync=True)
+    package_result = traitlets.Unicode().tag(sync=True)
     counts = traitlets.Dict(help="What each version of a split answered, by the cell that shows it").tag(sync=True)
     by_load = traitlets.Bool(help="Whether the replicas follow the load, so that there is a chart").tag(sync=True)
     shared = traitlets.Int(help="Times that a split was asked for, granted or not").tag(sync=True)
@@ -90,6 +97,7 @@ class DeploymentPanel(Panel):
         self._drawing = threading.RLock()  # a snapshot is drawn before the next one is taken
         self._chart_until = self._compare_until = 0.0
         self._scale_tab = ScaleTab(deployment, redraw=self.refresh)
+        self._package_tab = PackageTab(deployment, redraw=self._draw_package)
         self._carded = ""  # the version whose card is shown
         self._adding = False  # whether a version is being made ready
         self._experiment: Experiment | None = None
@@ -118,7 +126,15 @@ class DeploymentPanel(Panel):
         self._experiment = self._compared(snapshot)
         traffic = TrafficView(experiment=self._experiment, busy=self._adding)
         counts = {"counts": render_counts(snapshot, traffic), "by_load": snapshot.scaling is not None}
-        return render(snapshot) | render_scale(snapshot, scale) | render_traffic(snapshot, traffic) | counts
+        shown = render(snapshot) | render_scale(snapshot, scale) | render_traffic(snapshot, traffic) | counts
+        return shown | self._packaged()
+
+    def _packaged(self) -> dict[str, Any]:
+        return render_package(self._package_tab.view(self._deployment.version.number))
+
+    def _draw_package(self) -> None:
+        with self._drawing:
+            self._show(**self._packaged())
 
     def _monitored(self) -> dict[str, Any]:
         """Return what the Monitor tab shows beside the counts."""
@@ -178,6 +194,8 @@ class DeploymentPanel(Panel):
         if action in ("bounds", "fix", "follow", "scale"):
             deed = self._scale_tab.deed(action, payload)
             return None if deed is None else lambda: self._say(deed)
+        if action.startswith("package_"):
+            return self._packing(action, payload)
         if action == "add":
             return self._making_ready(int(payload["to"]), payload["manner"])
         deployment = self._deployment
@@ -232,6 +250,13 @@ class DeploymentPanel(Panel):
                 self._adding = False
 
         self._attempt(add)
+
+    def _packing(self, action: str, payload: dict[str, Any]) -> Callable[[], None] | None:
+        deed = self._package_tab.deed(action, payload)
+        if deed is None:
+            return None
+        self._show(notice="")  # what was done before is not what is done now
+        return lambda: self._say(deed)
 
     def _share_out(self, weights: dict[str, float]) -> None:
         wanted = {int(number): weight for number, weight in weights.items()}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlnb.serving.service import Answer
     from mlnb.workspace import DeploymentSnapshot
 
-__all__ = ["counted", "render", "render_answer", "render_failure", "render_static"]
+__all__ = ["copy_button", "counted", "render", "render_answer", "render_failure", "render_static"]
 
 _NO_EXAMPLE = (
     '<small class="mlnb-muted">Deployed without an example: <code>--input X_train</code> gives the fields their names, '
@@ -81,6 +81,15 @@ def render_static(snapshot: DeploymentSnapshot) -> str:
     )
 
 
+def copy_button(label: str, text: str, title: str, *, shown: bool = False) -> str:
+    """Return a button that copies ``text``; "" copies what stands beside it."""
+    about = escape(title, quote=True)
+    return (
+        f'<button type="button" class="mlnb-link" title="{about}" data-shown="{str(shown).lower()}" '
+        f'data-copy="{escape(text, quote=True)}">{label}{_COPY_ICON}</button>'
+    )
+
+
 def counted(count: int, noun: str) -> str:
     """Write a number of things.
 
@@ -132,10 +141,10 @@ def _duration(seconds: float) -> str:
 def _address(snapshot: DeploymentSnapshot) -> str:
     url = escape(snapshot.url, quote=True)
     return (
-        f'<code class="mlnb-url">{url}</code>{_copy("copy", snapshot.url, "Copy the URL")}'
+        f'<code class="mlnb-url">{url}</code>{copy_button("copy", snapshot.url, "Copy the URL")}'
         f"{_link('docs', snapshot.docs_url)}{_link('dashboard', snapshot.dashboard_url)}"
-        f"{_copy('curl', _curl(snapshot), 'Copy a curl command', shown=True)}"
-        f"{_copy('python', _python(snapshot), 'Copy Python code', shown=True)}"
+        f"{copy_button('curl', _curl(snapshot), 'Copy a curl command', shown=True)}"
+        f"{copy_button('python', _python(snapshot), 'Copy Python code', shown=True)}"
     )
 
 
@@ -149,13 +158,6 @@ def _alarm(snapshot: DeploymentSnapshot) -> str:
     if snapshot.log is not None and snapshot.log.failure:
         lines.append(f"△ Predictions are not logged: {snapshot.log.failure}")
     return "".join(f"<div>{escape(line)}</div>" for line in lines)
-
-
-def _copy(label: str, text: str, title: str, *, shown: bool = False) -> str:
-    return (
-        f'<button type="button" class="mlnb-link" title="{title}" data-shown="{str(shown).lower()}" '
-        f'data-copy="{escape(text, quote=True)}">{label}{_COPY_ICON}</button>'
-    )
 
 
 def _curl(snapshot: DeploymentSnapshot) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from mlnb.errors import InvalidInputError, MlnbError, NotDeployedError, StoppedError
 from mlnb.monitoring.metrics import words_of
 from mlnb.registry import history
-from mlnb.workspace.scaled import Scaled
+from mlnb.workspace.packaging import Packaged
 from mlnb.workspace.snapshot import DeploymentSnapshot
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ __all__ = ["Deployment"]
 _log = logging.getLogger(__name__)
 
 
-class Deployment(Scaled):
+class Deployment(Packaged):
     """A model that is being served, under one name. As a context manager it stops at the end.
 
     :func:`mlnb.deploy` makes it. There is one for each name: deploying a name again gives the same object, live again

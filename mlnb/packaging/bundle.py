@@ -1,0 +1,186 @@
+"""Makes a version into a folder of files that run without the notebook."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlnb.errors import InvalidInputError, nearest
+from mlnb.packaging.compose import ComposeConfig
+from mlnb.packaging.docker import DockerConfig
+from mlnb.packaging.folder import TOKEN, staged, write_folder
+from mlnb.packaging.locking import lock
+from mlnb.packaging.manifests import KubernetesConfig
+from mlnb.packaging.model_files import write_model
+from mlnb.packaging.naming import image_tag
+from mlnb.packaging.package import TARGETS, Command, Package, PackageFile, Target
+from mlnb.packaging.sizes import expected_size
+from mlnb.packaging.subject import Measured, PackagedModel, ServeOptions
+from mlnb.packaging.subjects import subject_of
+from mlnb.packaging.wheels import own_wheel
+
+if TYPE_CHECKING:
+    from mlnb.registry import ModelRegistry, ModelVersion
+
+__all__ = ["Wishes", "bundle"]
+
+_SHOWN = 200_000  # characters of a file that a person would read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How a version is to be packaged, as its user asked.
+
+    Attributes
+    ----------
+    target : str
+        ``"docker"``, ``"compose"`` or ``"kubernetes"``.
+    base : str
+        The image to build on; "": the slim one of the notebook's Python.
+    source : str
+        URL of the registry to fetch the version from at start; "": its files are in the image.
+    repository : str
+        Where the image is pushed to, for instance ``"ghcr.example/team"``; "": nowhere.
+    options : ServeOptions
+    measured : Measured
+    replicas : int or None
+        Pods, where their number is fixed; None: as in the notebook.
+    prometheus : bool
+        Whether Compose starts a Prometheus beside it.
+    namespace : str
+        For Kubernetes.
+    network_policy, kserve : bool
+        For Kubernetes: whether only the same namespace reaches it; whether KServe is to run it.
+    """
+
+    target: Target = "docker"
+    base: str = ""
+    source: str = ""
+    repository: str = ""
+    options: ServeOptions = field(default_factory=ServeOptions)
+    measured: Measured = field(default_factory=Measured)
+    replicas: int | None = None
+    prometheus: bool = False
+    namespace: str = ""
+    network_policy: bool = False
+    kserve: bool = False
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise InvalidInputError(f"target={self.target!r:.40}; {nearest(str(self.target), TARGETS)}.")
+
+
+def bundle(registry: ModelRegistry, version: ModelVersion, to: Path, wishes: Wishes) -> Package:
+    """Write the files of a version.
+
+    Parameters
+    ----------
+    registry : ModelRegistry
+    version : ModelVersion
+    to : Path
+        A folder; made if it is not there.
+    wishes : Wishes
+
+    Raises
+    ------
+    PackagingError
+        If the version is not portable, its requirements cannot be resolved, or a file of somebody else is in the way;
+        nothing is written then.
+    """
+    subject = subject_of(registry, version, source=wishes.source)
+    image = image_tag(subject.name, subject.number, repository=wishes.repository)
+    wheel = own_wheel()
+    docker = DockerConfig(subject, options=wishes.options, base=wishes.base)
+    extra, said = _of_target(subject, image, wishes)
+    locked = lock(subject.requirements, python=subject.python, wheel=wheel, extras=subject.extras)
+    texts = docker.files() | {"requirements.txt": locked.requirements, "uv.txt": locked.installer} | extra
+    with staged() as name:
+        folder = Path(name)
+        _write_texts(folder, texts)
+        (folder / "wheels").mkdir()
+        (folder / "wheels" / wheel.name).write_bytes(wheel.content)
+        if not subject.registry:
+            write_model(registry, version, folder / "model")
+        paths = write_folder(folder, to)
+    return Package(
+        folder=to, target=wishes.target, subject=subject, image=image,
+        files=tuple(_file(to, path, texts) for path in paths),
+        expected_size=expected_size(docker, locked, wheel=len(wheel.content)), wishes=wishes,
+        notes=(*locked.notes, *said, *_missing(wishes.target)),
+        commands=_commands(to, image, subject, wishes),
+    )  # fmt: skip
+
+
+def _of_target(subject: PackagedModel, image: str, wishes: Wishes) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the files that only one target has, and what was said of them."""
+    if wishes.target == "compose":
+        compose = ComposeConfig(
+            subject=subject, image=image, options=wishes.options, measured=wishes.measured, prometheus=wishes.prometheus
+        )
+        return compose.files(), compose.said
+    if wishes.target == "kubernetes":
+        cluster = cluster_config(subject, image, wishes)
+        return cluster.files(), cluster.said
+    return {}, ()
+
+
+def cluster_config(subject: PackagedModel, image: str, wishes: Wishes) -> KubernetesConfig:
+    """Return what a version is on Kubernetes."""
+    return KubernetesConfig(
+        subject=subject, image=image, options=wishes.options, measured=wishes.measured, namespace=wishes.namespace,
+        replicas=wishes.replicas, network_policy=wishes.network_policy, kserve=wishes.kserve,
+    )  # fmt: skip
+
+
+def _write_texts(folder: Path, texts: dict[str, str]) -> None:
+    for path, text in texts.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, "utf-8")
+
+
+def _file(folder: Path, path: str, texts: dict[str, str]) -> PackageFile:
+    text = texts.get(path)
+    shown = None if text is None or len(text) > _SHOWN else text
+    return PackageFile(path, (folder / path).stat().st_size, shown)
+
+
+def _commands(folder: Path, image: str, subject: PackagedModel, wishes: Wishes) -> tuple[Command, ...]:
+    """Return what one types, in this order, to have it answer."""
+    where = shlex.quote(str(folder))
+    build = Command(f"docker build -t {image} {where}", "build the image")
+    push = (Command(f"docker push {image}", "push it"),) if wishes.repository else ()
+    if wishes.target == "compose":
+        return build, Command(f"docker compose --project-directory {where} up -d --wait", "start it")
+    if wishes.target == "kubernetes":
+        return build, *push, *_cluster_commands(folder, cluster_config(subject, image, wishes))
+    token = shlex.quote(str(folder.resolve() / TOKEN))
+    run = (
+        "docker run -d --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "
+        f"-p 127.0.0.1:8000:{wishes.options.port} -v {token}:/run/{TOKEN}:ro {image}"
+    )
+    return build, *push, Command(run, "start it")
+
+
+def _cluster_commands(folder: Path, config: KubernetesConfig) -> tuple[Command, ...]:
+    namespace = f" -n {config.namespace}" if config.namespace else ""
+    where = shlex.quote(str(folder))
+    secret = f"kubectl{namespace} create secret generic {config.secret} --from-file=token={where}/{TOKEN}"
+    return (
+        Command(secret, "store its token"),
+        Command(f"kubectl{namespace} apply -f {where}/kubernetes/", "apply the manifests"),
+        Command(f"kubectl{namespace} rollout status deployment/{config.object_name.name}", "wait until it answers"),
+    )
+
+
+def _missing(target: Target) -> list[str]:
+    """Return what this machine lacks to run the commands, a sentence each."""
+    missing = []
+    if shutil.which("docker") is None:
+        missing.append("Docker is not installed here: take the folder to a machine that has it, or install Docker.")
+    if target == "kubernetes" and shutil.which("kubectl") is None:
+        missing.append("kubectl is not installed here; .deploy() does the same without it.")
+    return missing

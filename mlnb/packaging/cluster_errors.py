@@ -1,0 +1,109 @@
+"""What a cluster's refusals mean, and what to do about each."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from mlnb.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mlnb.packaging.cluster_objects import Permission
+
+__all__ = ["CONFLICT", "NOT_FOUND", "explain", "foreign", "missing_namespace", "no_permission", "unreachable"]
+
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+NOT_FOUND, CONFLICT = 404, 409
+_CANNOT = re.compile(r'cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')
+_NO_NAMESPACE = re.compile(r'namespaces "[^"]+" not found')
+
+
+def explain(code: int, said: Mapping[str, Any], *, what: str, context: str, namespace: str) -> ClusterError:
+    """Return the error for an answer of the API server that is none of success.
+
+    Parameters
+    ----------
+    code : int
+        The HTTP status.
+    said : dict
+        The ``Status`` object.
+    what : str
+        That was asked for, for instance ``"patch Deployment iris"``.
+    context, namespace : str
+
+    Examples
+    --------
+    >>> said = {"message": 'x is forbidden: User "u" cannot patch resource "deployments" in API group "apps" in ...'}
+    >>> print(explain(403, said, what="patch Deployment iris", context="test", namespace="models"))
+    No permission in namespace 'models' of context 'test': it lacks `patch deployments.apps`. Ask whoever runs the \
+cluster for a Role with that verb.
+    """
+    message = " ".join(str(said.get("message", "")).split())
+    where = f"namespace {namespace!r} of context {context!r}"
+    if code == _UNAUTHORIZED:
+        text = (
+            f"The cluster does not accept the credentials of context {context!r}: log in again; "
+            f"`kubectl --context {context} get pods` says the same until they are good."
+        )
+    elif code == _FORBIDDEN and (found := _CANNOT.search(message)):
+        lacking = ".".join(filter(None, found.group(2, 3)))
+        return _lacking([f"{found[1]} {lacking}"], context=context, namespace=namespace, code=code)
+    elif code == NOT_FOUND and _NO_NAMESPACE.search(message):
+        return missing_namespace(context, namespace)
+    elif code == CONFLICT and _holders(said):
+        text = (
+            f"{what} in {where}: these fields are held by others, and are not taken from them: {_holders(said)}. Give "
+            "them the same value, or take them over yourself with `kubectl apply --server-side --field-manager=mlnb "
+            "--force-conflicts -f`."
+        )
+    else:
+        text = f"{what} in {where}: the cluster refused it ({code}): {message or 'no reason given'}"
+    return ClusterError(text, code=code)
+
+
+def _holders(said: Mapping[str, Any]) -> str:
+    causes = (said.get("details") or {}).get("causes") or ()
+    held = [one for one in causes if one.get("reason") == "FieldManagerConflict"]
+    return ", ".join(f"{one.get('field', '')} ({one.get('message', '')})" for one in held)
+
+
+def missing_namespace(context: str, namespace: str) -> ClusterError:
+    """Return the error for a namespace that is not there; it is never made silently."""
+    return ClusterError(
+        f"There is no namespace {namespace!r} in context {context!r}; make it with "
+        f"`kubectl --context {context} create namespace {namespace}`.",
+        code=NOT_FOUND,
+    )
+
+
+def no_permission(lacking: Iterable[Permission], *, context: str, namespace: str) -> ClusterError:
+    """Return the error for what one may not do; nothing was changed."""
+    return _lacking([str(one) for one in lacking], context=context, namespace=namespace, code=_FORBIDDEN)
+
+
+def _lacking(lacking: list[str], *, context: str, namespace: str, code: int) -> ClusterError:
+    named = ", ".join(f"`{one}`" for one in lacking)
+    verbs = f"{'that verb' if len(lacking) == 1 else 'those verbs'}"
+    return ClusterError(
+        f"No permission in namespace {namespace!r} of context {context!r}: it lacks {named}. "
+        f"Ask whoever runs the cluster for a Role with {verbs}.",
+        code=code,
+    )
+
+
+def foreign(what: str, name: str, *, context: str, namespace: str) -> ClusterError:
+    """Return the error for an object that mlnb did not make; it is not touched."""
+    return ClusterError(
+        f"{what} in namespace {namespace!r} of context {context!r} was not made by mlnb for {name!r}, so it is not "
+        "touched. Give the deployment another name, take another namespace, or remove that object yourself."
+    )
+
+
+def unreachable(host: str, context: str, reason: str) -> ClusterError:
+    """Return the error for a cluster that does not answer."""
+    return ClusterError(
+        f"No cluster answers at {host} (context {context!r}): {reason}. Is it running, and reachable from here? "
+        f"`kubectl --context {context} get --raw /readyz` asks it the same way."
+    )
