@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import docker
+
 from mlnb.packaging import images
 
 _SERVER = """
@@ -56,3 +58,11 @@ class Little:
             self.tags.append(tag)
             images.build(self.folder, tag, build_args={"HOW": how})
         return tag
+
+
+def inside(engine: docker.DockerClient, name: str, *command: str) -> tuple[int, str]:
+    """Run a command in a container; return its exit code, and what it printed."""
+    code, output = engine.containers.get(name).exec_run(list(command))
+    assert isinstance(output, bytes)
+    assert code is not None
+    return code, output.decode()

@@ -14,6 +14,7 @@ from mlnb.packaging.cluster_objects import (
     Place,
     deployment_of,
     is_ours,
+    needed_permissions,
     place_of,
     recorded,
     selector,
@@ -85,7 +86,7 @@ class Applying:
         if rollout.state == "failed":
             error = self._failure(name, rollout)
             if rollback_on_failure:
-                error = ClusterError(f"{error} {self._back(name, before, timeout=timeout, watch=watch)}")
+                error = ClusterError(f"{error} {self._back(name, before, wanted, timeout=timeout, watch=watch)}")
             raise error
         return name
 
@@ -97,16 +98,30 @@ class Applying:
             raise self._failure(name, rollout)
 
     def delete(self, name: str) -> tuple[str, ...]:
-        """Delete all that mlnb made for a deployment; return what it was."""
+        """Delete all that mlnb made for a deployment; return what it was.
+
+        What its record names is looked for; without a Deployment, whatever is labelled so.
+        """
+        live = self._cluster.get(Place("apps/v1", "Deployment", self._cluster.namespace, name))
+        found = self._labelled(name) if live is None else self._recorded(live, name)
+        self._cluster.check(needed_permissions([one for _, one in found], verbs=("delete",)))
+        for place, one in reversed(found):
+            self._cluster.delete(place, one)
+        return tuple(str(place) for place, _ in found)
+
+    def _recorded(self, live: Manifest, name: str) -> tuple[tuple[Place, Manifest], ...]:
+        record = recorded(live)
+        secret = token_secret(record, "") if record else None
+        return self._ours((*([] if secret is None else [secret]), *record), name)
+
+    def _labelled(self, name: str) -> tuple[tuple[Place, Manifest], ...]:
         api = {"PodDisruptionBudget": ServedApis.of(self._cluster.served()).pdb}
-        deleted = []
-        for kind in reversed(KINDS):
-            for one in self._cluster.list(kind, api_version=api.get(kind, ""), labels=selector(name)):
-                if is_ours(one, name):
-                    place = self._place(one)
-                    self._cluster.delete(place, one)
-                    deleted.append(str(place))
-        return tuple(deleted)
+        found = (
+            one
+            for kind in KINDS
+            for one in self._cluster.list(kind, api_version=api.get(kind, ""), labels=selector(name))
+        )
+        return tuple((self._place(one), one) for one in found if is_ours(one, name))
 
     def names(self) -> tuple[str, ...]:
         """Return the deployments that mlnb has made here."""
@@ -148,17 +163,18 @@ class Applying:
             self._put_all(wanted)
             for place, one in self._superfluous(live, wanted):
                 self._cluster.delete(place, one)
-        except BaseException as error:
-            error.add_note(self._put_back(name, before))
+        except ClusterError as error:
+            raise ClusterError(f"{error} {self._put_back(name, before, wanted)}", **error.details) from error
+        except BaseException:
+            self._put_back(name, before, wanted)
             raise
         return name, before
 
-    def _put_back(self, name: str, before: Sequence[Manifest]) -> str:
+    def _put_back(self, name: str, before: Sequence[Manifest], wanted: Sequence[Manifest]) -> str:
         try:
-            if before:
-                self._put_all(before)
-            else:
-                self.delete(name)
+            self._put_all(before)
+            for place, one in reversed(self._ours(_only_in(wanted, before), name)):
+                self._cluster.delete(place, one)
         except ClusterError as error:
             return f"What was before could not be put back: {error}"
         return "What was before was put back." if before else "What was made of it was deleted again."
@@ -168,18 +184,19 @@ class Applying:
     ) -> tuple[tuple[Place, Manifest], ...]:
         """Return what was applied before and is no longer wanted, for instance an autoscaler."""
         deployment = next(one for place, one in live.items() if place.kind == "Deployment")
-        name = str(deployment_of(wanted)["metadata"]["name"])
-        there = {(one["kind"], one["metadata"]["name"]) for one in wanted}
-        places = [
-            self._place(one) for one in recorded(deployment) if (one["kind"], one["metadata"]["name"]) not in there
-        ]
-        found = ((place, self._cluster.get(place)) for place in places)
+        return self._ours(_only_in(recorded(deployment), wanted), str(deployment_of(wanted)["metadata"]["name"]))
+
+    def _ours(self, manifests: Sequence[Manifest], name: str) -> tuple[tuple[Place, Manifest], ...]:
+        """Return those objects of the manifests that are there and ours."""
+        found = ((self._place(one), self._cluster.get(self._place(one))) for one in manifests)
         return tuple((place, one) for place, one in found if one is not None and is_ours(one, name))
 
-    def _back(self, name: str, before: Sequence[Manifest], *, timeout: float, watch: Watcher) -> str:
+    def _back(
+        self, name: str, before: Sequence[Manifest], wanted: Sequence[Manifest], *, timeout: float, watch: Watcher
+    ) -> str:
         """Apply what was before; say what came of it."""
         self._say(watch, f"{name}: going back to what was before")
-        said = self._put_back(name, before)
+        said = self._put_back(name, before, wanted)
         if not before:
             return said
         rollout = wait_for_rollout(self._cluster, name, timeout=timeout, watch=watch)
@@ -201,6 +218,11 @@ class Applying:
     def _say(self, watch: Watcher, text: str) -> None:
         where = f"namespace {self._cluster.namespace!r} of context {self._cluster.context!r}"
         watch(Progress(step="apply", text=f"{text} ({where})"))
+
+
+def _only_in(some: Sequence[Manifest], others: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    there = {(one["kind"], one["metadata"]["name"]) for one in others}
+    return tuple(one for one in some if (one["kind"], one["metadata"]["name"]) not in there)
 
 
 def _as_before(live: dict[Place, Manifest | None], namespace: str) -> tuple[Manifest, ...]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Wishes", "bundle"]
 
+_LOCAL = "The image is taken from the node itself; give repository= to have it pulled, and push it there."
 _SHOWN = 200_000  # characters of a file that a person would read
 
 
@@ -108,7 +109,7 @@ def bundle(registry: ModelRegistry, version: ModelVersion, to: Path, wishes: Wis
     return Package(
         folder=to, target=wishes.target, subject=subject, image=image,
         files=tuple(_file(to, path, texts) for path in paths),
-        expected_size=expected_size(docker, locked, wheel=len(wheel.content)), wishes=wishes,
+        expected_size=expected_size(subject, locked, base=docker.base), wishes=wishes,
         notes=(*locked.notes, *said, *_missing(wishes.target)),
         commands=_commands(to, image, subject, wishes),
     )  # fmt: skip
@@ -123,13 +124,14 @@ def _of_target(subject: PackagedModel, image: str, wishes: Wishes) -> tuple[dict
         return compose.files(), compose.said
     if wishes.target == "kubernetes":
         cluster = cluster_config(subject, image, wishes)
-        return cluster.files(), cluster.said
+        return cluster.files(), cluster.said if wishes.repository else (*cluster.said, _LOCAL)
     return {}, ()
 
 
 def cluster_config(subject: PackagedModel, image: str, wishes: Wishes) -> KubernetesConfig:
-    """Return what a version is on Kubernetes."""
+    """Return what a version is on Kubernetes. Without a repository nothing is pulled: the name may be a stranger's."""
     return KubernetesConfig(
+        pull_policy="IfNotPresent" if wishes.repository else "Never",
         subject=subject, image=image, options=wishes.options, measured=wishes.measured, namespace=wishes.namespace,
         replicas=wishes.replicas, network_policy=wishes.network_policy, kserve=wishes.kserve,
     )  # fmt: skip

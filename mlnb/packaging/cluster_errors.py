@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,16 @@ if TYPE_CHECKING:
 
     from mlnb.packaging.cluster_objects import Permission
 
-__all__ = ["CONFLICT", "NOT_FOUND", "explain", "foreign", "missing_namespace", "no_permission", "unreachable"]
+__all__ = [
+    "CONFLICT",
+    "NOT_FOUND",
+    "explain",
+    "foreign",
+    "missing_namespace",
+    "no_permission",
+    "said_in",
+    "unreachable",
+]
 
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 NOT_FOUND, CONFLICT = 404, 409
@@ -61,6 +71,22 @@ cluster for a Role with that verb.
     else:
         text = f"{what} in {where}: the cluster refused it ({code}): {message or 'no reason given'}"
     return ClusterError(text, code=code)
+
+
+def said_in(body: str | bytes | None) -> dict[str, Any]:
+    """Return the ``Status`` object of an answer, also where a proxy answered with something else.
+
+    Examples
+    --------
+    >>> said_in('{"message": "no"}'), said_in(b"Bad Gateway")
+    ({'message': 'no'}, {'message': 'Bad Gateway'})
+    """
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = text[:500]
+    return said if isinstance(said, dict) else {"message": str(said)}
 
 
 def _holders(said: Mapping[str, Any]) -> str:

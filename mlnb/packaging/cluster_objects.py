@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLIED", "DEPLOYMENT", "KINDS", "MANAGER", "Manifest", "Permission", "Place", "deployment_of", "is_ours",
-    "keep_scale", "needed_permissions", "place_of", "recorded", "selector", "stamp", "token_secret", "with_live_scale",
-    "with_scale",
+    "keep_scale", "needed_permissions", "place_of", "port_of", "recorded", "selector", "stamp", "token_secret",
+    "with_live_scale", "with_scale",
 ]  # fmt: skip
 
 Manifest = dict[str, Any]
@@ -129,8 +129,18 @@ def deployment_of(manifests: Sequence[Manifest]) -> Manifest:
     """
     found = [one for one in manifests if one.get("kind") == "Deployment"]
     if len(found) != 1:
-        raise InvalidInputError(f"{len(found)} Deployments among {len(manifests)} manifests: exactly one is needed.")
+        raise InvalidInputError(
+            f"{len(found)} Deployments among {len(manifests)} manifests: exactly one is needed. What KServe runs "
+            "has none, and is applied with `kubectl apply -f`."
+        )
     return found[0]
+
+
+def port_of(deployment: Mapping[str, Any]) -> int:
+    """Return the port that its pods answer on: the one called http, else the first."""
+    ports = deployment["spec"]["template"]["spec"]["containers"][0].get("ports") or [{"containerPort": 8000}]
+    named = [one for one in ports if one.get("name") == "http"]
+    return int((named or ports)[0]["containerPort"])
 
 
 def is_ours(live: Mapping[str, Any], name: str) -> bool:
@@ -268,10 +278,12 @@ def keep_scale(older: Sequence[Manifest], newer: Sequence[Manifest]) -> tuple[Ma
     return tuple(changed)
 
 
-def needed_permissions(manifests: Sequence[Manifest]) -> tuple[Permission, ...]:
-    """Return all that applying them, watching them and taking them back needs."""
-    needed = {Permission(*one) for one in _WHILE_WAITING}
+def needed_permissions(
+    manifests: Sequence[Manifest], *, verbs: Sequence[str] = ("get", "create", "patch", "delete")
+) -> tuple[Permission, ...]:
+    """Return what doing this with them needs; by default applying them, watching them and taking them back."""
+    needed = {Permission(*one) for one in _WHILE_WAITING if "patch" in verbs}
     for one in manifests:
         group = str(one["apiVersion"]).rpartition("/")[0]
-        needed |= {Permission(verb, group, KINDS[one["kind"]][1]) for verb in ("get", "create", "patch", "delete")}
+        needed |= {Permission(verb, group, KINDS[one["kind"]][1]) for verb in verbs}
     return tuple(sorted(needed))

@@ -117,7 +117,7 @@ class ClusterStatus:
     @property
     def complete(self) -> bool:
         """Whether all pods that are wanted are ready and of the newest template."""
-        return self.ready >= self.wanted and self.updated >= self.wanted
+        return sum(pod.ready and pod.current for pod in self.pods) >= self.wanted
 
     def __repr__(self) -> str:
         rows = [_cells(pod) for pod in self.pods]

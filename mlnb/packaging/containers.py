@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from mlnb.errors import EngineError, InvalidInputError, PackagingError, PortInUseError, StoppedError
+from mlnb.errors import EngineError, InvalidInputError, PortInUseError, StoppedError
 from mlnb.packaging.endpoint import Endpoint
+from mlnb.packaging.folder import TOKEN, read_token
 from mlnb.packaging.images import engine
 from mlnb.packaging.progress import Progress, unwatched
 from mlnb.packaging.subject import ServeOptions
@@ -28,7 +29,6 @@ __all__ = ["Container", "run"]
 
 _HOST = "127.0.0.1"
 _MANAGED, _MODEL = "dev.mlnb.managed", "dev.mlnb.model"  # labels
-_TOKEN = "/run/secrets/token"  # noqa: S105 - where it is mounted, not what it is
 _TMP = "rw,nosuid,nodev,mode=1777"
 _LOOK = 0.05  # seconds between two looks at a container that starts
 _LAST = 20  # lines of the log that are shown when it fails
@@ -208,13 +208,15 @@ def run(
         the last lines of its log.
     """
     options = options or ServeOptions()
-    secret = Path(folder).resolve() / "secrets" / "token"
-    token = _token(secret)
+    folder = Path(folder).resolve()
+    token = read_token(folder)
     patience = options.grace + options.timeout
     with engine() as client:
         _make_room(client, name, patience)
         watch(Progress(step="run", text=f"{name} starts"))
-        container = _create(client, tag, name, model=model, secret=secret, options=options, port=port, memory=memory)
+        container = _create(
+            client, tag, name, model=model, secret=folder / TOKEN, options=options, port=port, memory=memory
+        )
         try:
             began = time.monotonic()
             _start(container, port)
@@ -227,16 +229,6 @@ def run(
         started = time.monotonic() - began
     watch(Progress(step="run", text=f"{name} answers at {url} after {started:.1f} s", share=1.0, state="done"))
     return Container(str(container.id), name=name, tag=tag, url=url, token=token, patience=patience, started=started)
-
-
-def _token(secret: Path) -> str:
-    try:
-        return secret.read_text().strip()
-    except OSError as error:
-        raise PackagingError(
-            f"{secret} cannot be read ({error.strerror}); the server wants a token. Write the package anew: "
-            "mlnb.package(.., to=..)."
-        ) from error
 
 
 def _make_room(client: DockerClient, name: str, patience: float) -> None:
@@ -267,9 +259,9 @@ def _create(
         return client.containers.create(
             tag,
             name=name,
-            labels={_MANAGED: "true", _MODEL: model},
+            labels={_MANAGED: "true"} | ({_MODEL: model} if model else {}),
             ports={f"{options.port}/tcp": (_HOST, port or 0)},
-            volumes={str(secret): {"bind": _TOKEN, "mode": "ro"}},
+            volumes={str(secret): {"bind": f"/run/{TOKEN}", "mode": "ro"}},
             read_only=True,
             tmpfs={"/tmp": _TMP},  # noqa: S108 - the container's own
             cap_drop=["ALL"],

@@ -27,6 +27,8 @@ __all__ = ["BuiltImage", "build", "connect", "engine", "push", "remove"]
 _PATIENCE, _WORK = 20, 300  # seconds: until an engine says that it is there, and for what it is asked then
 _LINES = 15  # of a failing step that are shown
 _LONGEST = 120  # characters of a line of progress
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ITS_OWN = ("--->", "Removing intermediate container", "Successfully ")  # lines of the engine that tell nothing
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _REFUSED = ("denied", "unauthorized", "authentication required", "no basic auth credentials", "forbidden")
 
@@ -179,14 +181,15 @@ def build(
 
 
 def _follow(lines: Iterable[dict[str, Any]], steps: _Steps, watch: Watcher) -> None:
-    for line in lines:
-        if "error" in line:
-            text = steps.failure(str(line["error"]))
-            watch(Progress(step="build", text=text.splitlines()[0], state="failed"))
-            raise EngineError(text)
-        news = steps.read(line.get("stream", ""))
-        if news is not None:
+    failed = ""
+    for line in lines:  # to their end, so that the connection is given back
+        failed = str(line.get("error", failed))
+        for news in steps.read(line.get("stream", "")):
             watch(news)
+    if failed:
+        text = steps.failure(failed)
+        watch(Progress(step="build", text=text.splitlines()[0], state="failed"))
+        raise EngineError(text)
 
 
 class _Steps:
@@ -197,17 +200,21 @@ class _Steps:
         self._step = "before its first step"
         self._instruction = ""
         self._share = 0.0
+        self._rest = ""
         self._lines: deque[str] = deque(maxlen=_LINES)
 
-    def read(self, text: str) -> Progress | None:
-        """Return the news in a piece of text, None if there is none."""
-        text = text.strip()
-        if not text or text.startswith("--->"):
-            return None
-        found = _STEP.fullmatch(text)
+    def read(self, text: str) -> Iterator[Progress]:
+        """Yield the news in a piece of text, which may end within a line."""
+        *lines, self._rest = (self._rest + _COLOUR.sub("", text)).replace("\r", "\n").split("\n")
+        for line in lines:
+            if line.strip() and not line.lstrip().startswith(_ITS_OWN):
+                yield self._news(line.strip())
+
+    def _news(self, line: str) -> Progress:
+        found = _STEP.fullmatch(line)
         if found is None:
-            self._lines.extend(text.splitlines())
-            return Progress(step="build", text=_short(f"{self._step}: {self._lines[-1]}"), share=self._share)
+            self._lines.append(line)
+            return Progress(step="build", text=_short(f"{self._step}: {line}"), share=self._share)
         at, of = int(found[1]), int(found[2])
         self._step, self._instruction, self._share = f"step {at} of {of}", found[3], (at - 1) / of
         self._lines.clear()
@@ -216,7 +223,7 @@ class _Steps:
     def failure(self, error: str) -> str:
         """Return why the image was not built, and what to do next."""
         at = f"{self._step} failed" + (f", {self._instruction}" if self._instruction else "")
-        last = "".join(f"\n  {line}" for line in self._lines)
+        last = "".join(f"\n  {line}" for line in (*self._lines, self._rest) if line)
         hint = ""
         if self._instruction.upper().startswith("FROM "):
             base = self._instruction.split()[1]
@@ -242,18 +249,20 @@ def push(tag: str, *, watch: Watcher = unwatched) -> str:
     EngineError
         If there is no engine or no such image, or the registry refuses it.
     """
-    digest = ""
+    digest = failed = ""
     sizes: dict[str, tuple[int, int]] = {}
     with engine() as client:
         from docker.utils import parse_repository_tag
 
         repository, number = parse_repository_tag(tag)
-        for line in client.api.push(repository, tag=number or "latest", stream=True, decode=True):
-            if "error" in line:
-                watch(Progress(step="push", text=str(line["error"]), state="failed"))
-                raise EngineError(_refusal(tag, str(line["error"])))
+        for line in client.api.push(repository, tag=number or "latest", stream=True, decode=True):  # to its end
+            failed = str(line.get("error", failed))
             digest = (line.get("aux") or {}).get("Digest", digest)
             watch(_pushed(tag, line, sizes))
+    if failed:
+        text = _refusal(tag, failed)
+        watch(Progress(step="push", text=text, state="failed"))
+        raise EngineError(text)
     watch(Progress(step="push", text=f"{tag} pushed, {digest[:19]}", share=1.0, state="done"))
     return digest
 

@@ -9,30 +9,30 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
-from kubernetes import client as api
-from kubernetes import config, stream
-from kubernetes.client.exceptions import ApiException
-from kubernetes.config import ConfigException
-from kubernetes.dynamic import DynamicClient
-from urllib3.exceptions import HTTPError
 
-from mlnb.errors import ClusterError, InvalidInputError, nearest
+from mlnb.errors import ClusterError, InvalidInputError, MissingLibraryError, nearest
+from mlnb.packaging import cluster_objects as objects
 from mlnb.packaging.applying import Applying
 from mlnb.packaging.cluster import Cluster
-from mlnb.packaging.cluster_errors import explain, foreign, unreachable
-from mlnb.packaging.cluster_objects import (
-    Place,
-    is_ours,
-    keep_scale,
-    needed_permissions,
-    recorded,
-    stamp,
-    with_scale,
-)  # fmt: skip
+from mlnb.packaging.cluster_errors import explain, foreign, said_in, unreachable
 from mlnb.packaging.cluster_status import ClusterStatus, status_of
 from mlnb.packaging.port_forward import forwarding
 from mlnb.packaging.progress import Progress, unwatched
 from mlnb.packaging.rollout import Watched, replica_sets_of
+
+try:
+    from kubernetes import client as api
+    from kubernetes import config, stream
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.config import ConfigException
+    from kubernetes.config.kube_config import KubeConfigMerger
+    from kubernetes.dynamic import DynamicClient
+    from urllib3.exceptions import HTTPError
+    from yaml import YAMLError
+except ImportError:
+    raise MissingLibraryError(
+        "Clusters are reached by the official client, which is not installed: pip install 'mlnb[package]'."
+    ) from None
 
 if TYPE_CHECKING:
     import socket
@@ -61,16 +61,14 @@ def contexts(kubeconfig: str | Path | None = None) -> tuple[str, ...]:
     Raises
     ------
     ClusterError
-        If there is none, or it cannot be read.
+        If it cannot be read; one that is not there has no contexts.
     """
     file = _file(kubeconfig)
     try:
-        return tuple(one["name"] for one in config.list_kube_config_contexts(file)[0])
-    except (ConfigException, OSError, KeyError, TypeError, ValueError) as error:
-        raise ClusterError(
-            f"No kubeconfig at {file}: {error}. Set KUBECONFIG to the file that your cluster's provider gives "
-            "(minikube, kind and the clouds' tools write it), or pass kubeconfig=."
-        ) from error
+        merged = KubeConfigMerger(file).config
+        return () if merged is None else tuple(one["name"] for one in merged.value.get("contexts") or ())
+    except (ConfigException, YAMLError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ClusterError(f"The kubeconfig {file} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _file(kubeconfig: str | Path | None) -> str:
@@ -81,16 +79,21 @@ class _Client:
     """Asks the API server by the official client; each answer is a plain dict."""
 
     def __init__(self, context: str, namespace: str, kubeconfig: str | Path | None) -> None:
-        names = contexts(kubeconfig)
+        file, names = _file(kubeconfig), contexts(kubeconfig)
+        if not names:
+            raise ClusterError(
+                f"There is no kubeconfig with contexts at {file}. Set KUBECONFIG to the file that your cluster's "
+                "provider gives (minikube, kind and the clouds' tools write it), or pass kubeconfig=."
+            )
         if context not in names:
-            raise ClusterError(f"No context {context!r} in {_file(kubeconfig)}; {nearest(context, names)}.")
+            raise ClusterError(f"No context {context!r} in {file}; {nearest(context, names)}.")
         self.context, self.namespace = context, namespace
         self.configuration = api.Configuration()
         self.configuration.retries = 0  # whoever waits is told at once
         try:
-            config.load_kube_config(_file(kubeconfig), context=context, client_configuration=self.configuration)
-        except ConfigException as error:
-            raise ClusterError(f"Context {context!r} of {_file(kubeconfig)} cannot be used: {error}.") from error
+            config.load_kube_config(file, context=context, client_configuration=self.configuration)
+        except (ConfigException, OSError, KeyError, TypeError, ValueError) as error:
+            raise ClusterError(f"Context {context!r} of {file} cannot be used: {error}.") from error
         self._api = api.ApiClient(self.configuration)
         self._asking = DynamicClient(
             self._api, discoverer=lambda *_: None
@@ -110,7 +113,7 @@ class _Client:
             if not error.status:
                 raise unreachable(self.configuration.host, self.context, str(error.reason)) from error
             raise explain(
-                error.status, _status(error.body), what=what, context=self.context, namespace=self.namespace
+                error.status, said_in(error.body), what=what, context=self.context, namespace=self.namespace
             ) from error
         except (HTTPError, OSError) as error:
             raise unreachable(self.configuration.host, self.context, str(error)) from error
@@ -132,14 +135,6 @@ class _Client:
 
     def close(self) -> None:
         self._api.close()
-
-
-def _status(body: Any) -> dict[str, Any]:
-    try:
-        said = orjson.loads(body or b"{}")
-    except ValueError:
-        return {"message": str(body)[:500]}
-    return said if isinstance(said, dict) else {"message": str(said)}
 
 
 class KubernetesDeployer:
@@ -213,7 +208,7 @@ class KubernetesDeployer:
             As by :meth:`deploy`.
         """
         wanted = self._applying.stamped(manifests, token)
-        self._cluster.check(needed_permissions(wanted))
+        self._cluster.check(objects.needed_permissions(wanted))
         return self._applying.plan(wanted)
 
     def deploy(
@@ -251,7 +246,9 @@ class KubernetesDeployer:
         """
         self._say(watch, "Asking what is there and what is allowed")
         wanted = self._applying.stamped(manifests, token)
-        self._cluster.check(needed_permissions(wanted))
+        if objects.token_secret(wanted, token) is not None:
+            raise InvalidInputError("token='': the pods want one from a Secret; the package has it in secrets/token.")
+        self._cluster.check(objects.needed_permissions(wanted))
         name = self._applying.deploy(
             wanted, wait=wait, timeout=timeout, rollback_on_failure=rollback_on_failure, watch=watch
         )
@@ -275,13 +272,13 @@ class KubernetesDeployer:
             If nothing ran before that the cluster still knows, or it does not come up.
         """
         watched = self._own(name)
-        now = recorded(watched.deployment)
-        earlier = (recorded(one) for one in replica_sets_of(watched)[1:])
-        before = next((one for one in earlier if one), ())
+        before = next(filter(None, map(objects.recorded, replica_sets_of(watched)[1:])), ())
         if not before:
             raise ClusterError(f"{name} has run nothing else in {self._where}: there is nothing to roll back to.")
+        kept = objects.keep_scale(before, objects.recorded(watched.deployment))
+        wanted = objects.stamp(kept, namespace=self.namespace)
         self._say(watch, f"Going back to what {name} ran before")
-        self._applying.change(stamp(keep_scale(before, now), namespace=self.namespace), timeout=timeout, watch=watch)
+        self._applying.change(wanted, timeout=timeout, watch=watch)
         return self.status(name)
 
     def scale(
@@ -308,11 +305,11 @@ class KubernetesDeployer:
         ClusterError
         """
         least, most = replicas if isinstance(replicas, tuple) else (replicas, replicas)
-        wanted = with_scale(recorded(self._own(name).deployment), least, most)
+        wanted = objects.with_scale(objects.recorded(self._own(name).deployment), least, most)
         scaled = any(one["kind"] == "HorizontalPodAutoscaler" for one in wanted)
         note = f"The autoscaler's bounds are {least} and {most} now; it brings the pods to them at its next look."
         self._say(watch, note if scaled else f"Scaling {name} to {least}")
-        self._applying.change(stamp(wanted, namespace=self.namespace), timeout=timeout, watch=watch)
+        self._applying.change(objects.stamp(wanted, namespace=self.namespace), timeout=timeout, watch=watch)
         return self.status(name, notes=(note,) if scaled else ())
 
     def status(self, name: str, *, notes: tuple[str, ...] = ()) -> ClusterStatus:
@@ -330,11 +327,11 @@ class KubernetesDeployer:
             If mlnb has made none of that name here.
         """
         watched = self._own(name)
-        place = Place("autoscaling/v1", "HorizontalPodAutoscaler", self.namespace, name)
+        place = objects.Place("autoscaling/v1", "HorizontalPodAutoscaler", self.namespace, name)
         autoscaler = self._cluster.get(place)
         return status_of(
             watched, context=self.context, namespace=self.namespace, now=datetime.now(UTC), notes=notes,
-            autoscaler=autoscaler if autoscaler is not None and is_ours(autoscaler, name) else None,
+            autoscaler=autoscaler if autoscaler is not None and objects.is_ours(autoscaler, name) else None,
         )  # fmt: skip
 
     def logs(self, name: str, *, tail: int = 100) -> str:
@@ -362,7 +359,7 @@ class KubernetesDeployer:
         ClusterError
             If mlnb has made nothing of that name here, or somebody else the Deployment.
         """
-        live = self._cluster.get(Place("apps/v1", "Deployment", self.namespace, name))
+        live = self._cluster.get(objects.Place("apps/v1", "Deployment", self.namespace, name))
         if live is not None:
             self._refuse_foreign(live, name)
         deleted = self._applying.delete(name)
@@ -390,7 +387,7 @@ class KubernetesDeployer:
         pods = [pod.name for pod in status.pods if pod.ready]
         if not pods:
             raise ClusterError(f"No pod of {name} is ready in {self._where}: {status!r}")
-        port = _port(self._own(name).deployment)
+        port = objects.port_of(self._own(name).deployment)
         turns = itertools.cycle(pods)
         self._client.connect(pods[0], port).close()  # so that a refusal is said here, not to whoever connects
         with forwarding(lambda: self._client.connect(next(turns), port)) as url:
@@ -412,14 +409,9 @@ class KubernetesDeployer:
         return watched
 
     def _refuse_foreign(self, live: Manifest, name: str) -> None:
-        if not is_ours(live, name):
+        if not objects.is_ours(live, name):
             raise foreign(f"Deployment {name}", name, context=self.context, namespace=self.namespace)
 
     def _unknown(self, name: str) -> ClusterError:
+        self._cluster.check(())  # a namespace that is missing is said first
         return ClusterError(f"No deployment {name!r} in {self._where}; {nearest(name, self._applying.names())}.")
-
-
-def _port(deployment: Manifest) -> int:
-    ports = deployment["spec"]["template"]["spec"]["containers"][0].get("ports") or [{"containerPort": 8000}]
-    named = [one for one in ports if one.get("name") == "http"]
-    return int((named or ports)[0]["containerPort"])

@@ -121,23 +121,32 @@ def _compiled(requirements: Sequence[str], *, python: str, platform: str) -> str
     ------
     PackagingError, MissingLibraryError
     """
+    command = [
+        _uv(), "pip", "compile", "requirements.in", "--output-file", "requirements.txt", "--generate-hashes",
+        "--python", sys.executable, "--python-version", python, "--python-platform", PLATFORMS[platform],
+        "--only-binary", ":all:", "--no-header", "--no-annotate", "--no-emit-package", "mlnb",
+        "--no-python-downloads", "--no-progress", "--color", "never", "--quiet",
+    ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         asked, found = Path(folder) / "requirements.in", Path(folder) / "requirements.txt"
         asked.write_text("\n".join(requirements), encoding="utf-8")
         found.write_text("\n".join(_installed()), encoding="utf-8")  # which uv prefers where they fit
-        done = subprocess.run(  # noqa: S603 - uv's own program, and no shell
-            [
-                _uv(), "pip", "compile", asked.name, "--output-file", found.name, "--generate-hashes",
-                "--python", sys.executable, "--python-version", python, "--python-platform", PLATFORMS[platform],
-                "--only-binary", ":all:", "--no-header", "--no-annotate", "--no-emit-package", "mlnb",
-                "--no-python-downloads", "--no-progress", "--color", "never", "--quiet",
-            ],
-            cwd=folder, env=_environment(), capture_output=True, text=True, timeout=_PATIENCE, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise _explained(done.stderr, requirements, where=f"Python {python} on {platform}")
+        failure = _run(command, folder)
+        if failure:
+            raise _explained(failure, requirements, where=f"Python {python} on {platform}")
         lines = found.read_text(encoding="utf-8").splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith("#"))
+
+
+def _run(command: Sequence[str], folder: str) -> str:
+    """Run uv; return why it failed, "" if it did not."""
+    try:
+        done = subprocess.run(  # noqa: S603 - uv's own program, and no shell
+            command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"it timed out after {_PATIENCE:g} seconds."
+    return done.stderr or f"uv ended with {done.returncode}." if done.returncode else ""
 
 
 def _uv() -> str:
@@ -167,7 +176,7 @@ def _explained(said: str, requirements: Sequence[str], *, where: str) -> Packagi
             "or name your index: UV_DEFAULT_INDEX=https://... in the environment."
         )
     names = {re.split(r"[^A-Za-z0-9._-]", one, maxsplit=1)[0]: one for one in requirements}
-    blamed = [one for name, one in names.items() if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", said, re.I)]
+    blamed = [one for name, one in names.items() if re.search(rf"(?i)(?<![\w.-]){re.escape(name)}(?![\w-])", said)]
     named = ", ".join(one for one in blamed if not one.startswith("mlnb")) or "The requirements"
     return _UnmetError(
         f"{named} cannot be installed for {where}: {reason} If it is your own, register the model with by_value=[its "

@@ -114,8 +114,8 @@ def package_text(package: Package) -> str:
     """
     files = rows(package.files)
     table = [
-        Column("file", tuple(Cell(row.path) for row in files), least=24),
-        Column("size", tuple(Cell(format_size(row.size), note=row.note) for row in files), kind="number"),
+        Column("file", tuple(Cell(f"{row.path} ({row.note})" if row.note else row.path) for row in files), least=24),
+        Column("size", tuple(Cell(format_size(row.size)) for row in files), kind="number"),
     ]
     parts = [headline(package), lay_out(table)]
     if package.commands:

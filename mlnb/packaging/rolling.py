@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from mlnb.errors import ClusterError
 from mlnb.packaging.progress import Progress
 from mlnb.packaging.rollout import Rollout, judge, stalled
 
 if TYPE_CHECKING:
     from mlnb.packaging.cluster import Cluster
     from mlnb.packaging.progress import Watcher
+    from mlnb.packaging.rollout import Watched
 
 __all__ = ["wait_for_rollout"]
 
@@ -31,7 +33,7 @@ def wait_for_rollout(cluster: Cluster, name: str, *, timeout: float, watch: Watc
     """
     started, hindered, told = time.monotonic(), 0.0, ""
     while True:
-        watched = cluster.look(name)
+        watched = _look(cluster, name)
         now = time.monotonic()
         if watched is None:
             return stalled(None, now - started)
@@ -47,6 +49,17 @@ def wait_for_rollout(cluster: Cluster, name: str, *, timeout: float, watch: Watc
             watch(Progress(step="rollout", text=f"{name}: {rollout.text} ({_where(cluster)})", share=1.0, state=state))
             return rollout
         time.sleep(_LOOK)
+
+
+def _look(cluster: Cluster, name: str) -> Watched | None:
+    """Look, and once more where the connection broke: a rollout goes on without us."""
+    try:
+        return cluster.look(name)
+    except ClusterError as error:
+        if "code" in error.details:
+            raise
+        time.sleep(_LOOK)
+        return cluster.look(name)
 
 
 def _where(cluster: Cluster) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Rollout", "Trouble", "Watched", "judge", "newest", "owned", "replica_sets_of", "stalled"]
 
 _REVISION = "deployment.kubernetes.io/revision"
+_HARMLESS = frozenset({"DNSConfigForming", "MissingClusterDNS"})  # warnings that keep no pod from running
 _RESTARTS = 2  # after which a container that ends is not waited for
 _PULL = (
     "Push the image to where the nodes find it (package.push()), check its tag, and for a private registry give the "
@@ -248,8 +249,8 @@ def _of_container(container: dict[str, Any]) -> tuple[str, str, str] | None:
     waiting = state.get("waiting") or {}
     reason, code = str(waiting.get("reason", "")), ended.get("exitCode")
     if reason == "CrashLoopBackOff" or (ended and int(container.get("restartCount", 0)) >= _RESTARTS):
-        times = int(container.get("restartCount", 0)) + bool(state.get("terminated"))
-        return "CrashLoopBackOff", f"it ended {times} times, the last time with exit code {code}", _ENDED
+        times = int(container.get("restartCount", 0)) + ("running" not in state)
+        return "CrashLoopBackOff", f"it ended {times} time{'s' * (times != 1)}, with exit code {code} at last", _ENDED
     if reason in _NEXT:
         return reason, " ".join(str(waiting.get("message", "")).split()), _NEXT[reason]
     return None
@@ -257,8 +258,11 @@ def _of_container(container: dict[str, Any]) -> tuple[str, str, str] | None:
 
 def _last_warning(pod: str, events: Sequence[Manifest]) -> str:
     warnings = [
-        one for one in events if one.get("type") == "Warning" and (one.get("involvedObject") or {}).get("name") == pod
-    ]
+        one
+        for one in events
+        if one.get("type") == "Warning" and one.get("reason") not in _HARMLESS
+        and (one.get("involvedObject") or {}).get("name") == pod
+    ]  # fmt: skip
     if not warnings:
         return ""
     last = max(warnings, key=_when)

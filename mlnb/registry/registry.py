@@ -476,9 +476,9 @@ class ModelRegistry:
         """
         version = reference if isinstance(reference, ModelVersion) else self.version(reference)
         other = ModelRegistry(folder)
-        if other._ledger.identity():  # noqa: SLF001 - its own kind
+        if other._ledger.identity():
             raise InvalidInputError(f"{other.url} is a registry already; give a new folder, or copy({str(version)!r}).")
-        exported(version, source=self._holdings, to=other._holdings)  # noqa: SLF001 - its own kind
+        exported(version, source=self._holdings, to=other._holdings)
         return version
 
     def family(self, reference: str | ModelVersion) -> list[ModelVersion]:

@@ -11,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from types import CellType
+from pathlib import PurePath
+from types import CellType, CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from mlnb.errors import MissingLibraryError, NotServableError, RegistryFormatError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import ModuleType
 
 __all__ = [
@@ -89,8 +90,6 @@ class CloudpickleSerializer:
 
     def dump(self, model: Any, *, example: Any = None) -> dict[str, Buffer]:  # noqa: ARG002 - for formats that trace
         """Return the pickle and its large buffers."""
-        import cloudpickle
-
         buffers: list[memoryview] = []
 
         def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
@@ -101,8 +100,7 @@ class CloudpickleSerializer:
             return False
 
         stream = io.BytesIO()
-        kind = cloudpickle.Pickler if "torch" not in sys.modules else _tensor_pickler()
-        kind(stream, protocol=5, buffer_callback=keep_in_band).dump(model)
+        _pickler(tensors="torch" in sys.modules)(stream, protocol=5, buffer_callback=keep_in_band).dump(model)
         return {_STREAM: stream.getbuffer(), **{_buffer_name(at): buffer for at, buffer in enumerate(buffers)}}
 
     def load(self, files: Mapping[str, memoryview]) -> Any:
@@ -114,13 +112,33 @@ class CloudpickleSerializer:
 
 
 @cache
-def _tensor_pickler() -> Any:
-    """Return cloudpickle's pickler with a way of its own for tensors; cloudpickle itself stays as it is."""
+def _pickler(*, tensors: bool) -> Any:
+    """Return cloudpickle's pickler with ways of its own for code and tensors; cloudpickle itself stays as it is."""
     import cloudpickle
-    import torch
 
-    table = ChainMap({torch.Tensor: _reduce_tensor}, cloudpickle.Pickler.dispatch_table)
-    return type("TensorPickler", (cloudpickle.Pickler,), {"dispatch_table": table})
+    own: dict[type, Callable[[Any], Any]] = {CodeType: _reduce_code}
+    if tensors:
+        import torch
+
+        own[torch.Tensor] = _reduce_tensor
+    table = ChainMap(own, cloudpickle.Pickler.dispatch_table)
+    return type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": table, "_function_getnewargs": _function_parts})
+
+
+def _reduce_code(code: CodeType) -> Any:
+    """Take code apart without the folder it was written in, which is nobody else's business."""
+    import cloudpickle
+
+    return cloudpickle.Pickler.dispatch_table[CodeType](code.replace(co_filename=PurePath(code.co_filename).name))
+
+
+def _function_parts(pickler: Any, function: Any) -> Any:
+    """Take a function apart without ``__file__``: cloudpickle keeps it among the globals of what it stores by value."""
+    import cloudpickle
+
+    code, kept, *rest = cloudpickle.Pickler._function_getnewargs(pickler, function)  # noqa: SLF001 - there is no other way
+    kept.pop("__file__", None)
+    return code, kept, *rest
 
 
 def _buffer_name(at: int) -> str:

@@ -54,6 +54,8 @@ class PredictProtocol(asyncio.Protocol):
         Answers a request with a larger body; the connection closes behind it.
     access : Access
         Whose requests are handled. Default: everybody's.
+    retiring : callable
+        Says whether connections are to end with the answer to what was asked on them: the server will soon be gone.
     """
 
     head_bytes = 65536  # of a request's line and headers
@@ -76,6 +78,7 @@ class PredictProtocol(asyncio.Protocol):
         max_body: int,
         too_large: Handler,
         access: Access = OPEN,
+        retiring: Callable[[], bool] = lambda: False,
     ) -> None:
         self._loop = _loop or asyncio.get_running_loop()
         self._state = server_state
@@ -92,6 +95,7 @@ class PredictProtocol(asyncio.Protocol):
         self._lent = False  # the transport is with the other protocol
         self._take: Callable[[int, bytes], None] | None = None
         self._stopping = False
+        self._retiring = retiring
         self._over = False  # nothing more is read
         self._full_since: float | None = None  # the client does not read its answers
         self._since = 0.0  # when the last answer left, or the next request began
@@ -329,7 +333,7 @@ class PredictProtocol(asyncio.Protocol):
         pending, ready, last = self._pending, [], False
         while not last and pending and pending[0].answer is not None:
             exchange = pending.popleft()
-            last = exchange.last or (self._stopping and not pending and not self._unread)
+            last = exchange.last or (not pending and not self._unread and (self._stopping or self._retiring()))
             ready.append(self._lines(*cast("tuple[int, bytes, bytes]", exchange.answer), last=last))
         if not ready:
             return

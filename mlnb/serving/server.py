@@ -137,14 +137,16 @@ class Server:
         protocol: Any = "auto"
         if routes is not None:
             protocol = partial(
-                PredictProtocol, routes=routes, max_body=MAX_BODY_BYTES, too_large=too_large, access=access
-            )
+                PredictProtocol, routes=routes, max_body=MAX_BODY_BYTES, too_large=too_large, access=access,
+                retiring=lambda: self._retiring,
+            )  # fmt: skip
         config = uvicorn.Config(
             access.guard(app), loop="auto", http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
             proxy_headers=False, server_header=False, timeout_graceful_shutdown=3, timeout_keep_alive=75,
         )  # fmt: skip
         self._uvicorn = _Uvicorn(config, self._socket, accepting=accepting, ready=self._started, closing=self._close)
         self._failure: BaseException | None = None
+        self._retiring = False
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -199,6 +201,14 @@ class Server:
     def on_start(self, function: Callable[[], object]) -> None:
         """Call ``function`` on the loop once it runs."""
         self._at_start.append(function)
+
+    def retire(self) -> None:
+        """End each connection with the answer to what is asked on it next; who asks again comes in on another one.
+
+        Whoever balances the load then sends that one elsewhere. To close an idle connection instead would meet the
+        request that is on its way.
+        """
+        self._retiring = True
 
     def run(self) -> None:
         """Run on this thread until :meth:`stop` is called."""

@@ -32,8 +32,9 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - which needs a token
 class Standalone:
     """Serves one version on the thread that calls :meth:`run`, until SIGTERM or Ctrl-C.
 
-    Then readiness turns false first, requests are still answered for ``grace`` seconds, so that whoever balances the
-    load can send them elsewhere; after that nothing more is accepted, and what is in flight is finished.
+    Then readiness turns false first, and requests are still answered for ``grace`` seconds, each as the last one on its
+    connection, so that whoever balances the load can send the next ones elsewhere. After that nothing more is accepted,
+    and what is in flight is finished.
 
     Parameters
     ----------
@@ -162,6 +163,7 @@ class Standalone:
         self._ends = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
+        self._server.retire()
         await asyncio.sleep(self._grace)
         self._server.acceptor.stop()
         self._socket.close()

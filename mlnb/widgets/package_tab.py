@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlnb.errors import MlnbError
 from mlnb.packaging.progress import Progress
 from mlnb.registry.tables import format_size
-from mlnb.widgets.package_view import ContainerView, PackageView, Step, Trouble, told
+from mlnb.widgets.package_view import ContainerView, PackageView, Step, Trouble, ended, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,7 +187,11 @@ class PackageTab:
     def _look(self) -> str:
         name, deployer = self._deployed()
         with deployer:
-            self._cluster = deployer.status(name)
+            status = deployer.status(name)
+        before = self._cluster
+        if before is not None and before.revision == status.revision:
+            status = replace(status, parity=before.parity)  # what was compared still answers
+        self._cluster = status
         return ""
 
     def _roll_back(self) -> str:
@@ -230,13 +234,7 @@ class PackageTab:
 
     def _end(self, state: Literal["done", "failed"]) -> None:
         """Let nothing look as if it were still on its way."""
-        now = time.monotonic()
-        self._steps = tuple(
-            replace(step, news=replace(step.news, state=state), seconds=now - step.since)
-            if step.news.state == "running"
-            else step
-            for step in self._steps
-        )
+        self._steps = tuple(ended(step, state, now=time.monotonic()) for step in self._steps)
 
 
 def _contexts() -> tuple[str, ...]:

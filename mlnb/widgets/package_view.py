@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlnb.packaging.parity import Parity
     from mlnb.packaging.progress import Progress
 
-__all__ = ["ContainerView", "PackageView", "Step", "Trouble", "told"]
+__all__ = ["ContainerView", "PackageView", "Step", "Trouble", "ended", "told"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,14 @@ def told(steps: Sequence[Step], news: Progress, *, now: float) -> tuple[Step, ..
     now : float
         Seconds, of the same clock as before.
     """
-    known = {step.news.step: step for step in steps}
+    known = {step.news.step: ended(step, "done", now=now) for step in steps}
     since = known[news.step].since if news.step in known else now
     known[news.step] = Step(news=news, since=since, seconds=now - since)
     return tuple(known.values())
+
+
+def ended(step: Step, state: Literal["done", "failed"], *, now: float) -> Step:
+    """Return a step that is no longer on its way."""
+    if step.news.state != "running":
+        return step
+    return replace(step, news=replace(step.news, state=state), seconds=now - step.since)

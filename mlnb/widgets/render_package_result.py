@@ -40,7 +40,7 @@ def render_result(view: PackageView) -> str:
 
 
 def button(action: str, label: str, view: PackageView, *, keep: str = "") -> str:
-    """Return a button, disabled while something is on its way; one in the place of another gets its focus by ``keep``."""
+    """Return a button, disabled while something is on its way; ``keep`` is that of the one whose place it takes."""
     return f'<button type="button" data-action="{action}" data-keep="{keep or action}"{free(view)}>{label}</button>'
 
 

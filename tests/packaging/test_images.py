@@ -77,22 +77,23 @@ class _Registry(BaseHTTPRequestHandler):
         self._answer(200)
 
     def do_HEAD(self) -> None:
-        self._answer(404)
+        there = self.path.rpartition("/")[2] in self.server.blobs  # type: ignore[attr-defined]
+        self._answer(200 if there else 404)
 
     def do_POST(self) -> None:
         self._read()
         self._answer(202, Location=f"{self.path}1")
 
     def do_PATCH(self) -> None:
-        self.server.blob = self._read()  # type: ignore[attr-defined]
-        self._answer(202, Location=self.path, Range=f"0-{len(self.server.blob) - 1}")  # type: ignore[attr-defined]
+        self._answer(202, Location=self.path, Range=f"0-{len(self._read()) - 1}")
 
     def do_PUT(self) -> None:
         body = self._read()
         if "/manifests/" in self.path:
             self.server.manifest = json.loads(body)  # type: ignore[attr-defined]
-        digest = self.path.partition("?digest=")[2] or f"sha256:{hashlib.sha256(body).hexdigest()}"
-        self._answer(201, Location=self.path, **{"Docker-Content-Digest": digest.replace("%3A", ":")})
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        self.server.blobs.add(self.path.partition("?digest=")[2].replace("%3A", ":"))  # type: ignore[attr-defined]
+        self._answer(201, Location=self.path, **{"Docker-Content-Digest": digest})
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -124,12 +125,14 @@ class _Registry(BaseHTTPRequestHandler):
 @contextmanager
 def registry(*, private: bool) -> Iterator[ThreadingHTTPServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Registry) as server:
-        server.private = private  # type: ignore[attr-defined]
+        server.private, server.blobs = private, set()  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

@@ -54,6 +54,19 @@ def test_large_arrays_are_files_of_their_own_and_are_not_copied() -> None:
     assert {name: array.tolist() for name, array in again.items()} == {n: a.tolist() for n, a in arrays.items()}
 
 
+def test_code_that_is_stored_does_not_tell_where_it_was_written(tmp_path: Path) -> None:
+    script = tmp_path / "private" / "fit.py"
+    code = compile(
+        "class Doubled:\n    def predict(self, rows):\n        return [2 * one for one in rows]", script, "exec"
+    )
+    scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(script)}
+    exec(compile(source, script, "exec"), scope)  # noqa: S102 - as a notebook or a script does
+    files = CloudpickleSerializer().dump(scope["Doubled"]())
+    assert b"private" not in b"".join(files.values())
+    method = CloudpickleSerializer().load({name: memoryview(file) for name, file in files.items()}).predict
+    assert (method([1]), method.__code__.co_filename) == ([2], "fit.py")
+
+
 def test_a_class_of_the_notebook_loads_in_a_process_that_never_saw_it(tmp_path: Path) -> None:
     notebook = """
 import sys

@@ -20,9 +20,13 @@ from waiting import free_port, is_open, wait_until
 from mlnb import ModelRegistry
 from mlnb.monitoring.prediction_log import LogSettings, read
 
+SECRET = "correct-horse-battery-staple"  # noqa: S105 - of these tests
+
 
 @contextmanager
-def serving(registry: ModelRegistry, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    registry: ModelRegistry, *options: str, environ: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `mlnb serve tumour`; give the process and its address once it is ready."""
     port = free_port()
     command = [
@@ -37,7 +41,8 @@ def serving(registry: ModelRegistry, *options: str) -> Iterator[tuple[subprocess
         str(port),
         *options,
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    own = os.environ | (environ or {})
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_until(lambda: process.poll() is not None or is_ready(url), seconds=60)
@@ -118,11 +123,46 @@ def test_readiness_turns_false_first_and_no_request_is_lost(stored: ModelRegistr
         wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 503)
         before = len(answers)
         wait_until(lambda: len(answers) > before)  # it still answers
+        last = httpx.post(f"{url}/predict", json={"features": tumour.lists[0]})
+        assert last.headers["connection"] == "close"  # so that a client's next request goes where it is awaited
         assert httpx.get(f"{url}/livez").status_code == 200
         assert process.wait(30) == 0
         asking.join(30)
     assert refused.is_set()
     assert set(answers) == {200}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - with a token
+def test_reached_from_elsewhere_it_asks_for_its_token(
+    stored: ModelRegistry, tumour: Fitted, tmp_path: Path, host: str
+) -> None:
+    (file := tmp_path / "token").write_text(SECRET + "\n")
+    told = ("--token-file", str(file)) if host == "::" else ("--replicas", "1")
+    row = {"features": tumour.lists[0]}
+    with serving(stored, "--host", host, *told, environ={"MLNB_TOKEN": SECRET}) as (process, url):
+        places = ["/predict", "/models/tumour/predict", "/metrics", "/dashboard", "/models/tumour/info"]
+        for auth, status in ((None, 401), (("", "a-guess-of-the-token"), 401), (("any", SECRET), 200)):
+            for place in places:
+                method, body = ("POST", row) if place.endswith("predict") else ("GET", None)
+                assert httpx.request(method, url + place, json=body, auth=auth, timeout=30).status_code == status
+        bearer = {"authorization": f"Bearer {SECRET}"}
+        answer = httpx.post(f"{url}/predict", json=row, headers=bearer, timeout=30)
+        assert answer.json()["prediction"] == [tumour.predictions.tolist()[0]]
+        if host == "::":
+            six = url.replace("127.0.0.1", "[::1]")
+            assert httpx.post(f"{six}/predict", json=row, timeout=30).status_code == 401
+            assert httpx.post(f"{six}/predict", json=row, headers=bearer, timeout=30).status_code == 200
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        assert not [one for one in family if SECRET in " ".join(one.cmdline())]
+        metrics = httpx.get(f"{url}/metrics", headers=bearer, timeout=30).text
+        process.terminate()
+        assert process.wait(30) == 0
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert f"tumour:1 answers at {url}/models/tumour/predict (" in said
+    assert "), and on every address of this machine; dashboard at " in said
+    assert "; it asks for the token\n" in said
+    assert SECRET not in said + metrics
 
 
 def test_the_end_of_its_parent_by_ctrl_c(stored: ModelRegistry) -> None:
@@ -152,6 +192,8 @@ def test_killed_it_leaves_no_replica(stored: ModelRegistry) -> None:
         (["tumour", "--timeout", "0"], 2, "number of seconds above 0"),
         (["tumour", "--policy", "best"], 1, "There are: least_loaded"),
         (["tumour", "--port", "70000"], 1, "Port 70000 does not exist"),
+        (["tumour", "--host", "::"], 1, "no token is given: --token-file FILE or MLNB_TOKEN."),
+        (["tumour", "--token-file", os.devnull], 1, "The token file '/dev/null': the token is empty; a token is "),
     ],
 )
 def test_mistakes_are_said_in_one_line(stored: ModelRegistry, arguments: list[str], code: int, says: str) -> None:

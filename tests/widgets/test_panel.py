@@ -12,18 +12,21 @@ import time
 import weakref
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fitted import Fitted
 from ipywidgets.widgets.widget import _instances
+from packages import package
 from sklearn.linear_model import RidgeClassifier
 from sklearn.svm import LinearSVC
 from waiting import wait_until
 
 import mlnb
 from mlnb import Deployment, DeploymentPanel
+from mlnb.packaging.package import Package, Target
 
 
 @pytest.fixture
@@ -319,6 +322,31 @@ def test_a_version_that_cannot_answer_is_refused_in_one_line(panel: DeploymentPa
     assert "v2 answers all requests." in panel.traffic
     press(panel, "promote", to=1)
     assert panel.notice.startswith("v1 answers no requests here")
+
+
+def test_it_is_packaged(panel: DeploymentPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go = threading.Event()
+
+    def write(_: Deployment, to: str, *, target: Target) -> Package:
+        assert may_go.wait(10)
+        return package(folder=Path(to), target=target)
+
+    monkeypatch.setattr(Deployment, "package", write)
+    press(panel, "package_target", target="compose")
+    thread = panel.act("package_write", folder="out")
+    assert thread is not None
+    wait_until(lambda: "aria-disabled" in panel.package_form)
+    assert "Pinning what the model imports" in panel.package_steps
+    assert panel.act("package_write", folder="out") is None  # pressed again, before the page heard of it
+    may_go.set()
+    thread.join(10)
+    assert panel.notice == "Written to out."
+    assert "tumour:2" in panel.package_files
+    assert "FROM python:3.11-slim" in panel.package_files
+    assert 'data-action="package_run"' in panel.package_deeds
+    assert (panel.package_steps, panel.package_result) == ("", "")
+    press(panel, "package_target", target="kubernetes")
+    assert panel.package_files == ""
 
 
 def test_a_mistake_is_said_in_one_line(panel: DeploymentPanel) -> None:

@@ -3,6 +3,7 @@
 const EVERY = 1000; // ms
 const LONGEST = 5000; // ms between two tries
 const PATIENCE = 8000; // ms until an answer is given up
+const HERE = location.origin + location.pathname; // fetch refuses an address with a password: http://me:TOKEN@host
 
 const place = new URLSearchParams(location.hash.slice(1));
 let turn = 0; // of the asking: an answer to an older one is let go
@@ -42,7 +43,7 @@ async function poll() {
   const {model, window: seconds, known} = board.request();
   try {
     const asked = new URLSearchParams({model: model ?? "", window: seconds, known});
-    const answer = await fetch(`dashboard/data?${asked}`, {cache: "no-store", signal: AbortSignal.timeout(PATIENCE)});
+    const answer = await fetch(new URL(`dashboard/data?${asked}`, HERE), {cache: "no-store", signal: AbortSignal.timeout(PATIENCE)});
     if (!answer.ok) throw new Error(`${answer.status}`);
     const message = await answer.json();
     if (mine !== turn) return;
