@@ -35,7 +35,8 @@ lab: $(VENV)/.tutorials
 
 # Three parts at the same time: most tests wait for processes, pages and containers. What is in no part by name is in the
 # second.
-# What measures times comes by itself, and is not traced: the tracer would be measured with it.
+# What measures times comes by itself. Neither that nor what puts servers under load is traced, which takes a third more.
+LOADS := $(addprefix tests/serving/test_,autoscaling.py moving.py traffic_under_load.py under_load.py) tests/kernel
 SERVERS := tests/serving tests/scaling tests/kernel tests/test_monitoring.py tests/test_traffic.py
 TOGETHER := not soak and not alone and not docker and not cluster
 
@@ -50,7 +51,8 @@ test: $(VENV)/.test
 	$(BIN)/coverage report
 
 test-servers:
-	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS)
+	$(BIN)/python -m pytest -q -m '$(TOGETHER)' --durations=25 $(LOADS)
+	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS) $(LOADS:%=--ignore=%)
 
 test-others:
 	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS:%=--ignore=%)
@@ -86,6 +88,7 @@ benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/drift.py
 	$(BIN)/python tests/benchmarks/simulating.py
 	$(BIN)/python tests/benchmarks/autoscaling.py
+	sh tests/with-engines $(BIN)/python tests/benchmarks/images.py
 	sh tests/benchmarks/serving/install-wrk
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving
 

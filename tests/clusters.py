@@ -148,12 +148,13 @@ class Little:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._name = f"mlnb-test-{uuid4().hex[:8]}"  # another run may be beside this one
         self.tags: list[str] = []
         (folder / "server.py").write_text(_SERVER)
         (folder / "Dockerfile").write_text(_DOCKERFILE)
 
     def tag(self, version: int, how: str = "well") -> str:
-        tag = f"mlnb-test-cluster:{version}-{how}"
+        tag = f"{self._name}:{version}-{how}"
         if tag not in self.tags:
             images.build(self._folder, tag, build_args={"HOW": how, "VERSION": str(version)})
             self.tags.append(tag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
 import shutil
 from dataclasses import dataclass, field
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlnb.errors import InvalidInputError, nearest
-from mlnb.packaging.compose import ComposeConfig
+from mlnb.packaging.compose import PORT, ComposeConfig
 from mlnb.packaging.docker import DockerConfig
 from mlnb.packaging.folder import TOKEN, staged, write_folder
+from mlnb.packaging.images import size_of
 from mlnb.packaging.locking import lock
 from mlnb.packaging.manifests import KubernetesConfig
 from mlnb.packaging.model_files import write_model
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Wishes", "bundle"]
 
+_SECRET = f"Requests bring the token in {TOKEN}: keep it to yourself."
 _LOCAL = "The image is taken from the node itself; give repository= to have it pulled, and push it there."
 _SHOWN = 200_000  # characters of a file that a person would read
 
@@ -45,7 +48,6 @@ class Wishes:
         URL of the registry to fetch the version from at start; "": its files are in the image.
     repository : str
         Where the image is pushed to, for instance ``"ghcr.example/team"``; "": nowhere.
-    options : ServeOptions
     measured : Measured
     replicas : int or None
         Pods, where their number is fixed; None: as in the notebook.
@@ -61,7 +63,6 @@ class Wishes:
     base: str = ""
     source: str = ""
     repository: str = ""
-    options: ServeOptions = field(default_factory=ServeOptions)
     measured: Measured = field(default_factory=Measured)
     replicas: int | None = None
     prometheus: bool = False
@@ -72,6 +73,12 @@ class Wishes:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise InvalidInputError(f"target={self.target!r:.40}; {nearest(str(self.target), TARGETS)}.")
+
+    @property
+    def options(self) -> ServeOptions:
+        """How ``mlnb serve`` runs: as the notebook's server did."""
+        given = self.measured.timeout
+        return ServeOptions() if given is None else ServeOptions(timeout=given)
 
 
 def bundle(registry: ModelRegistry, version: ModelVersion, to: Path, wishes: Wishes) -> Package:
@@ -96,7 +103,7 @@ def bundle(registry: ModelRegistry, version: ModelVersion, to: Path, wishes: Wis
     wheel = own_wheel()
     docker = DockerConfig(subject, options=wishes.options, base=wishes.base)
     extra, said = _of_target(subject, image, wishes)
-    locked = lock(subject.requirements, python=subject.python, wheel=wheel, extras=subject.extras)
+    locked = lock(subject.requirements, python=subject.python, wheel=wheel, extras=subject.extras, platform=_platform())
     texts = docker.files() | {"requirements.txt": locked.requirements, "uv.txt": locked.installer} | extra
     with staged() as name:
         folder = Path(name)
@@ -109,8 +116,8 @@ def bundle(registry: ModelRegistry, version: ModelVersion, to: Path, wishes: Wis
     return Package(
         folder=to, target=wishes.target, subject=subject, image=image,
         files=tuple(_file(to, path, texts) for path in paths),
-        expected_size=expected_size(subject, locked, base=docker.base), wishes=wishes,
-        notes=(*locked.notes, *said, *_missing(wishes.target)),
+        expected_size=expected_size(subject, locked, base=docker.base, base_size=size_of(docker.base)), wishes=wishes,
+        notes=(*locked.notes, *said, _SECRET, *_missing(wishes.target)),
         commands=_commands(to, image, subject, wishes),
     )  # fmt: skip
 
@@ -159,23 +166,31 @@ def _commands(folder: Path, image: str, subject: PackagedModel, wishes: Wishes) 
         return build, Command(f"docker compose --project-directory {where} up -d --wait", "start it")
     if wishes.target == "kubernetes":
         return build, *push, *_cluster_commands(folder, cluster_config(subject, image, wishes))
-    token = shlex.quote(str(folder.resolve() / TOKEN))
+    token = shlex.quote(f"type=bind,source={folder.resolve() / TOKEN},target=/run/{TOKEN},readonly")
     run = (
         "docker run -d --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "
-        f"-p 127.0.0.1:8000:{wishes.options.port} -v {token}:/run/{TOKEN}:ro {image}"
+        f"-p 127.0.0.1:{PORT}:{wishes.options.port} --mount {token} {image}"
     )
     return build, *push, Command(run, "start it")
 
 
 def _cluster_commands(folder: Path, config: KubernetesConfig) -> tuple[Command, ...]:
-    namespace = f" -n {config.namespace}" if config.namespace else ""
-    where = shlex.quote(str(folder))
-    secret = f"kubectl{namespace} create secret generic {config.secret} --from-file=token={where}/{TOKEN}"
-    return (
-        Command(secret, "store its token"),
-        Command(f"kubectl{namespace} apply -f {where}/kubernetes/", "apply the manifests"),
-        Command(f"kubectl{namespace} rollout status deployment/{config.object_name.name}", "wait until it answers"),
+    kubectl = "kubectl" + (f" -n {config.namespace}" if config.namespace else "")
+    where, name = shlex.quote(str(folder)), config.object_name.name
+    secret = f"{kubectl} create secret generic {config.secret} --from-file=token={where}/{TOKEN}"
+    ready = (
+        f"wait --for=condition=Ready inferenceservice/{name}" if config.kserve else f"rollout status deployment/{name}"
     )
+    return (  # on the server's side: else kubectl would write the token into an annotation
+        Command(f"{secret} --dry-run=client -o yaml | {kubectl} apply --server-side -f -", "store its token"),
+        Command(f"{kubectl} apply --server-side -f {where}/kubernetes/", "apply the manifests"),
+        Command(f"{kubectl} {ready}", "wait until it answers"),
+    )
+
+
+def _platform() -> str:
+    """Return what an engine on this machine builds for."""
+    return "linux/arm64" if platform.machine().lower() in ("arm64", "aarch64") else "linux/amd64"
 
 
 def _missing(target: Target) -> list[str]:

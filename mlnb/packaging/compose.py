@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from mlnb.packaging.resources import Resources
     from mlnb.packaging.subject import PackagedModel
 
-__all__ = ["PROMETHEUS_IMAGE", "ComposeConfig"]
+__all__ = ["PORT", "PORT_VARIABLE", "PROMETHEUS_IMAGE", "ComposeConfig"]
 
+PORT = 8080  # on this machine: the notebook's own server likes 8000
+PORT_VARIABLE = "PORT"  # of the environment, in which another one may be named
 PROMETHEUS_IMAGE = "prom/prometheus:v3.5.0"  # one that is supported for long
 _PROMETHEUS_PORT = 9090
 _SERVICE = "model"  # and so its host name for others in the file
@@ -73,7 +75,7 @@ class ComposeConfig:
     image: str
     options: ServeOptions = field(default_factory=ServeOptions)
     measured: Measured = field(default_factory=Measured)
-    port: int = 8000
+    port: int = PORT
     prometheus: bool = False
 
     def __post_init__(self) -> None:
@@ -97,6 +99,8 @@ class ComposeConfig:
     def said(self) -> tuple[str, ...]:
         """What was translated, assumed or left out; a sentence each."""
         said = [self.project.said, *self.resources.said]
+        if self._cores < self.resources.most_cores:
+            said.append(f"In Compose {self._cores} of these cores: Docker refuses more than a machine has.")
         if self.measured.autoscale is not None or self.measured.replicas > max(1, self.options.replicas):
             said.append("Compose starts one container: the number of replicas of the notebook is left out.")
         return tuple(words for words in said if words)
@@ -122,14 +126,18 @@ class ComposeConfig:
         return {
             "image": self.image,
             "build": {"context": "."},
-            "ports": [f"127.0.0.1:{self.port}:{options.port}"],
+            "ports": [f"127.0.0.1:${{{PORT_VARIABLE}:-{self.port}}}:{options.port}"],
             "secrets": ["token"],
             "tmpfs": [f"/tmp:size={needs.scratch},mode=1777"],  # noqa: S108 - in the container
             **_HARDENED,
             "stop_grace_period": f"{math.ceil(options.grace + options.timeout) + _STOPPING}s",
             "healthcheck": {"start_period": f"{needs.startup}s"},  # all else as the image has it
-            "deploy": _limits(max(1, math.floor(needs.cores)), needs.most_memory, needs.memory),
+            "deploy": _limits(self._cores, needs.most_memory, needs.memory),
         }
+
+    @property
+    def _cores(self) -> int:
+        return max(1, round(self.resources.cores))
 
     def _scraping(self) -> dict[str, Any]:
         job = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections import deque
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from mlnb.errors import EngineError, PackagingError
+from mlnb.packaging.compose import PORT_VARIABLE
 from mlnb.packaging.progress import Progress, unwatched
 
 if TYPE_CHECKING:
+    from mlnb.packaging.parity import Parity
     from mlnb.packaging.progress import Watcher
 
 __all__ = ["ComposeProject", "down", "up"]
@@ -34,11 +37,14 @@ class ComposeProject:
         Of the project.
     urls : dict of str to str
         Addresses on this machine, by service.
+    parity : Parity or None
+        What came of the golden rows, once somebody asked.
     """
 
     folder: Path
     name: str
     urls: dict[str, str]
+    parity: Parity | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +63,9 @@ class ComposeProject:
 
 
 def up(
-    folder: str | Path, *, project: str, build: bool = True, within: int = 120, watch: Watcher = unwatched
-) -> ComposeProject:
+    folder: str | Path, *, project: str, port: int | None = None, build: bool = True, within: int = 120,
+    watch: Watcher = unwatched,
+) -> ComposeProject:  # fmt: skip
     """Start what the folder's Compose file names, and wait until all of it is healthy.
 
     What does not become healthy is taken down again, unless it ran before.
@@ -68,6 +75,8 @@ def up(
     folder : path
     project : str
         Its name for Compose.
+    port : int, optional
+        On this machine; 0: one that is free. Default: the one in the file.
     build : bool
         Whether images are built first.
     within : int
@@ -87,7 +96,7 @@ def up(
         raise PackagingError(f"{folder} holds no {_FILE}. Write it with mlnb.package(.., target='compose').")
     ran = _ours(folder, project)
     options = ["up", "--detach", "--wait", "--wait-timeout", str(within), *(["--build"] if build else [])]
-    lines = _run(folder, project, options, watch)
+    lines = _run(folder, project, options, watch, port=port)
     if lines:
         logs = _said(folder, project, ["logs", "--no-color", "--tail", str(_LAST)])
         if not ran:
@@ -148,13 +157,17 @@ def _check_compose(folder: Path) -> None:
         )
 
 
-def _run(folder: Path, project: str, options: list[str], watch: Watcher) -> list[str]:
+def _run(
+    folder: Path, project: str, options: list[str], watch: Watcher, *, port: int | None = None
+) -> list[str]:
     """Run Compose, line by line; return its last lines if it failed."""
     last: deque[str] = deque(maxlen=_LAST)
     command = [*_compose(project), "--progress", "plain", *options]
+    environment = None if port is None else {**os.environ, PORT_VARIABLE: str(port)}
     with subprocess.Popen(  # noqa: S603 - Docker's own program, and no shell
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=environment,
+    ) as process:  # fmt: skip
         for line in process.stdout or ():
             if line.strip():
                 last.append(line.strip())

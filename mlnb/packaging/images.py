@@ -7,12 +7,12 @@ import re
 import shutil
 import socket
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlnb.errors import EngineError, MissingLibraryError, PackagingError
+from mlnb.errors import EngineError, MissingLibraryError, MlnbError, PackagingError
 from mlnb.packaging.progress import Progress, unwatched
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlnb.packaging.progress import Watcher
 
-__all__ = ["BuiltImage", "build", "connect", "engine", "push", "remove"]
+__all__ = ["BuiltImage", "build", "connect", "engine", "push", "remove", "size_of"]
 
 _PATIENCE, _WORK = 20, 300  # seconds: until an engine says that it is there, and for what it is asked then
 _LINES = 15  # of a failing step that are shown
@@ -285,6 +285,16 @@ def _refusal(tag: str, error: str) -> str:
     host, name = resolve_repository_name(tag)
     login = "docker login" if host == "docker.io" else f"docker login {host}"
     return f"{tag} was not pushed: {said}. Log in with `{login}` as somebody who may push {name}, and try again."
+
+
+def size_of(tag: str) -> int | None:
+    """Return the bytes of an image that an engine has here, None where nobody knows."""
+    with suppress(MlnbError), engine() as client:
+        from docker.errors import ImageNotFound
+
+        with suppress(ImageNotFound):
+            return int(client.images.get(tag).attrs["Size"])
+    return None
 
 
 def remove(tag: str) -> None:

@@ -335,7 +335,7 @@ class KubernetesDeployer:
         )  # fmt: skip
 
     def logs(self, name: str, *, tail: int = 100) -> str:
-        """Return the last lines that each pod wrote, below its name.
+        """Return the last lines that each pod wrote, below its name; pods that stop are left out.
 
         Parameters
         ----------
@@ -343,7 +343,8 @@ class KubernetesDeployer:
         tail : int
             Lines of each pod.
         """
-        found = [(pod.name, self._cluster.log(pod.name, tail=tail).rstrip()) for pod in self.status(name).pods]
+        names = [pod.name for pod in self.status(name).pods if pod.state != "Stopping"]
+        found = [(pod, self._cluster.log(pod, tail=tail).rstrip()) for pod in names]
         return "\n\n".join(f"{pod}\n{lines or '(nothing)'}" for pod, lines in found)
 
     def delete(self, name: str, *, watch: Watcher = unwatched) -> tuple[str, ...]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlnb.errors import MlnbError, PackagingError
+from mlnb.packaging.compose import PORT
 from mlnb.packaging.progress import Watcher, unwatched
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlnb.packaging.bundle import Wishes
+    from mlnb.packaging.cluster_status import ClusterStatus
+    from mlnb.packaging.compose_project import ComposeProject
     from mlnb.packaging.containers import Container
     from mlnb.packaging.difference import ManifestDiff
     from mlnb.packaging.images import BuiltImage
     from mlnb.packaging.kubernetes import KubernetesDeployer
     from mlnb.packaging.parity import Parity
-    from mlnb.packaging.rollout import ClusterStatus
     from mlnb.packaging.subject import PackagedModel
     from mlnb.registry.proofs.golden import GoldenRows
 
@@ -133,18 +137,23 @@ class Package:
         """
         from mlnb.packaging.images import build
 
+        self._check()
         return build(self.folder, self.image, watch=watch)
 
-    def push(self, *, watch: Watcher = unwatched) -> None:
-        """Push the image to the repository it is named after; logging in is its user's own.
+    def push(self, *, watch: Watcher = unwatched) -> str:
+        """Push the image to the repository it is named after, and return its digest; logging in is its user's own.
 
         Raises
         ------
+        PackagingError
+            If it was packaged without a repository: Docker would take the name for one of Docker Hub.
         EngineError
         """
         from mlnb.packaging.images import push
 
-        push(self.image, watch=watch)
+        if not self.wishes.repository:
+            raise PackagingError(f"{self.image} is named after no repository; package it again with repository=.")
+        return push(self.image, watch=watch)
 
     def run(self, *, port: int | None = None, watch: Watcher = unwatched) -> Container:
         """Start the image that was built, on a port of this machine, and compare its answers with the recorded ones.
@@ -169,16 +178,50 @@ class Package:
         from mlnb.packaging.naming import object_name
         from mlnb.packaging.parity import check
 
+        self._check()
+        golden = self.golden()  # before anything is started
         name = f"{object_name(self.subject.name).name}-{self.subject.number}"
         container = run(
             self.folder, self.image, name=name, options=self.wishes.options, model=self.subject.name, port=port,
             watch=watch,
         )  # fmt: skip
         where = f"container {name}"
-        container.parity = check(
-            container.url, token=container.token, name=self.subject.name, golden=self.golden(), where=where
-        )
+        try:
+            container.parity = check(
+                container.url, token=container.token, name=self.subject.name, golden=golden, where=where
+            )
+        except BaseException:
+            container.stop()
+            raise
         return container
+
+    def up(self, *, port: int | None = None, watch: Watcher = unwatched) -> ComposeProject:
+        """Have Compose start what was written for it, and compare its answers with the recorded ones.
+
+        Parameters
+        ----------
+        port : int, optional
+            On this machine. Default: the one in the file, or one that is free if a program here has that one.
+        watch : callable
+
+        Raises
+        ------
+        EngineError
+            If it does not start; then nothing is left of it.
+        PackagingError
+            If it was not written for Compose.
+        """
+        from mlnb.packaging.compose_project import up
+        from mlnb.packaging.naming import object_name
+        from mlnb.packaging.parity import check
+
+        self._check()
+        golden = self.golden()
+        name = object_name(self.subject.name).name
+        project = up(self.folder, project=name, port=_free(port), watch=watch)
+        where = f"Compose project {name}"
+        parity = check(project.urls["model"], token=self.token, name=self.subject.name, golden=golden, where=where)
+        return replace(project, parity=parity)
 
     def deployer(self, *, context: str, namespace: str) -> KubernetesDeployer:
         """Return what deploys to a cluster.
@@ -198,8 +241,8 @@ class Package:
         ------
         ClusterError
         """
-        deployer = self.deployer(context=context, namespace=namespace)
-        return deployer.plan(self._manifests(deployer, namespace))
+        with self.deployer(context=context, namespace=namespace) as deployer:
+            return deployer.plan(self._manifests(deployer, namespace), token=self.token)
 
     def deploy(
         self, *, context: str, namespace: str, rollback_on_failure: bool = False, watch: Watcher = unwatched
@@ -221,11 +264,10 @@ class Package:
         ClusterError
             With the pod, the event and the last lines it wrote.
         """
-        deployer = self.deployer(context=context, namespace=namespace)
-        status = deployer.deploy(
-            self._manifests(deployer, namespace), token=self.token, rollback_on_failure=rollback_on_failure, watch=watch
-        )
-        return replace(status, parity=self._cluster_parity(deployer, status.name))
+        with self.deployer(context=context, namespace=namespace) as deployer:
+            manifests, golden = self._manifests(deployer, namespace), self.golden()
+            status = deployer.deploy(manifests, token=self.token, rollback_on_failure=rollback_on_failure, watch=watch)
+            return replace(status, parity=self._cluster_parity(deployer, status.name, golden))
 
     def golden(self) -> GoldenRows | None:
         """Return the rows with the answers that were recorded when the version was registered."""
@@ -240,9 +282,29 @@ class Package:
         wishes = replace(self.wishes, namespace=namespace)
         return cluster_config(self.subject, self.image, wishes).manifests(deployer.served())
 
-    def _cluster_parity(self, deployer: KubernetesDeployer, name: str) -> Parity:
-        from mlnb.packaging.parity import check
+    def _cluster_parity(self, deployer: KubernetesDeployer, name: str, golden: GoldenRows | None) -> Parity:
+        """Ask what runs there by a port-forward; that there is none fails nothing, for it runs."""
+        from mlnb.packaging.parity import Parity, check
 
-        with deployer.forward(name) as url:
-            where = f"{name} in {deployer.namespace}"
-            return check(url, token=self.token, name=self.subject.name, golden=self.golden(), where=where)
+        where = f"{name} in {deployer.namespace}"
+        try:
+            with deployer.forward(name) as url:
+                return check(url, token=self.token, name=self.subject.name, golden=golden, where=where)
+        except MlnbError as error:
+            return Parity(where=where, rows=0, reason=error.message)
+
+    def _check(self) -> None:
+        """Refuse a folder that holds another version by now."""
+        from mlnb.packaging.folder import check_current
+
+        check_current(self.folder, reference=self.subject.reference, digest=self.subject.digest)
+
+
+def _free(port: int | None) -> int | None:
+    """Return the port that is asked for, 0 (any) where none is and a program of this machine has the usual one."""
+    if port is not None:
+        return port
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        taken = probe.connect_ex(("127.0.0.1", PORT)) == 0
+    return 0 if taken else None

@@ -76,7 +76,7 @@ def resources_of(subject: PackagedModel, options: ServeOptions, measured: Measur
     memory, of_memory = _memory(subject, options, measured)
     stored = subject.size if subject.registry else 0
     most = max(_LEAST_MOST, round(_ROOM * cores, 2))
-    limits = f"At most {most:g} cores and {_mib(_ROOM * memory)} are used: {_ROOM} times that, and a core at least."
+    limits = f"At most {_in_words(most)} and {_mib(_ROOM * memory)} are used: {_ROOM} times that, and a core at least."
     return Resources(
         cores=cores, most_cores=most, memory=memory, most_memory=_ROOM * memory,
         scratch=_whole(_SCRATCH + _ROOM * stored), startup=_startup(measured),
@@ -97,7 +97,11 @@ def _cores(options: ServeOptions, measured: Measured) -> tuple[float, str]:
         cores, source = _of_all(1.0, options), "it was not measured, and load is judged by the share of it that is used"
     else:
         cores, source = _CORES, "it was not measured"
-    return cores, f"{cores:g} cores are asked for: {source}."
+    return cores, f"{_in_words(cores)} {'is' if cores == 1 else 'are'} asked for: {source}."
+
+
+def _in_words(cores: float) -> str:
+    return f"{cores:g} core{'s' * (cores != 1)}"
 
 
 def _of_all(each: float, options: ServeOptions) -> float:

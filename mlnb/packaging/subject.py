@@ -102,6 +102,8 @@ class Measured:
         How they followed the load.
     service : float or None
         Seconds that one row takes.
+    timeout : float or None
+        Seconds after which a prediction was given up.
     """
 
     memory: int | None = None
@@ -110,3 +112,4 @@ class Measured:
     replicas: int = 1
     autoscale: Autoscale | None = None
     service: float | None = None
+    timeout: float | None = None

@@ -134,6 +134,7 @@ class Server:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._over = threading.Event()  # accepting, or ended
         self._at_start: list[Callable[[], object]] = []
+        self._retiring = False
         protocol: Any = "auto"
         if routes is not None:
             protocol = partial(
@@ -146,7 +147,6 @@ class Server:
         )  # fmt: skip
         self._uvicorn = _Uvicorn(config, self._socket, accepting=accepting, ready=self._started, closing=self._close)
         self._failure: BaseException | None = None
-        self._retiring = False
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -203,7 +203,7 @@ class Server:
         self._at_start.append(function)
 
     def retire(self) -> None:
-        """End each connection with the answer to what is asked on it next; who asks again comes in on another one.
+        """End each connection with the answer to the next prediction asked on it; who asks again comes on another one.
 
         Whoever balances the load then sends that one elsewhere. To close an idle connection instead would meet the
         request that is on its way.

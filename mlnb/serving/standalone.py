@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Standalone"]
 
+_LINGER = 0.3  # seconds in which connections that were accepted last bring their request
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - which needs a token
 
 
 class Standalone:
     """Serves one version on the thread that calls :meth:`run`, until SIGTERM or Ctrl-C.
 
-    Then readiness turns false first, and requests are still answered for ``grace`` seconds, each as the last one on its
-    connection, so that whoever balances the load can send the next ones elsewhere. After that nothing more is accepted,
-    and what is in flight is finished.
+    Then readiness turns false first, and requests are still answered for ``grace`` seconds, predictions as the last
+    ones on their connections, so that whoever balances the load can send the next ones elsewhere. After that nothing
+    more is accepted, and what is in flight is finished.
 
     Parameters
     ----------
@@ -167,6 +168,7 @@ class Standalone:
         await asyncio.sleep(self._grace)
         self._server.acceptor.stop()
         self._socket.close()
+        await asyncio.sleep(_LINGER)
         for connection in self._server.connections:
             connection.shutdown()
         await self._gateway.close(within=self._manner.timeout)

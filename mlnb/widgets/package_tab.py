@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from mlnb.packaging.cluster_status import ClusterStatus
+    from mlnb.packaging.compose_project import ComposeProject
     from mlnb.packaging.containers import Container
     from mlnb.packaging.difference import ManifestDiff
     from mlnb.packaging.kubernetes import KubernetesDeployer
@@ -50,7 +51,7 @@ class PackageTab:
         self._deleting = False
         self._package: Package | None = None
         self._steps: tuple[Step, ...] = ()
-        self._container: Container | None = None
+        self._container: Container | ComposeProject | None = None
         self._shown: ContainerView | None = None
         self._contexts: tuple[str, ...] = ()
         self._unreachable = ""
@@ -153,11 +154,15 @@ class PackageTab:
 
     def _run(self) -> str:
         self._stop()  # the one before has its name
-        container = self._container = self._written.run(watch=self._watch)
-        self._shown = ContainerView(
-            name=container.name, url=container.url, memory=container.memory, parity=container.parity
-        )
-        return f"{container.name} answers."
+        if self._target == "compose":
+            project = self._container = self._written.up(watch=self._watch)
+            self._shown = ContainerView(name=project.name, url=project.urls["model"], parity=project.parity)
+        else:
+            container = self._container = self._written.run(watch=self._watch)
+            self._shown = ContainerView(
+                name=container.name, url=container.url, memory=container.memory, parity=container.parity
+            )
+        return f"{self._container.name} answers."
 
     def _stop(self) -> str:
         if self._container is None:

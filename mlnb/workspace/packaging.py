@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Packaged", "package"]
 
-_SERVER = 96 * 2**20  # bytes that the server takes beside the model, measured with mlnb serve
-
 
 def package(
     reference: str, to: str | Path, *, target: Target = "docker", registry: ModelRegistry | str | Path | None = None,
@@ -120,9 +118,9 @@ class Packaged(Scaled):
         last = None if seen.scaling is None or seen.scaling.last is None else seen.scaling.last.sample
         service = seen.service if last is None or last.service is None else last.service  # which knows the cores, too
         return Measured(
-            memory=max(sizes) + _SERVER if sizes else None, cores=None if service is None else service.cores,
+            memory=max(sizes, default=None), cores=None if service is None else service.cores,
             service=None if service is None else service.of(1), startup=seen.startup,
-            replicas=max(1, hosted.replicas), autoscale=hosted.autoscale,
+            replicas=max(1, hosted.replicas), autoscale=hosted.autoscale, timeout=hosted.manner.timeout,
         )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def _has_compose() -> bool:
 
 def test_the_container_has_few_rights_and_an_end() -> None:
     model = _model(replace(PLAIN, options=ServeOptions(port=9000, grace=2.5, timeout=20.0), port=8100))
-    assert model["ports"] == ["127.0.0.1:8100:9000"]
+    assert model["ports"] == ["127.0.0.1:${PORT:-8100}:9000"]
     assert (model["read_only"], model["cap_drop"], model["init"]) == (True, ["ALL"], True)
     assert model["security_opt"] == ["no-new-privileges:true"]
     assert model["restart"] == "unless-stopped"
@@ -54,7 +54,7 @@ def test_limits_are_what_was_measured() -> None:
     }  # fmt: skip
     assert model["healthcheck"]["start_period"] == "120s"
     several = replace(PLAIN, measured=Measured(cores=0.9), options=ServeOptions(replicas=3))
-    assert _model(several)["deploy"]["resources"]["limits"]["cpus"] == "2"
+    assert _model(several)["deploy"]["resources"]["limits"]["cpus"] == "3"
 
 
 def test_a_version_that_is_fetched_has_room_for_it() -> None:
@@ -104,7 +104,7 @@ def test_compose_reads_it_as_it_is_meant(tmp_path: Path) -> None:
     model, prometheus = read["services"]["model"], read["services"]["prometheus"]
     assert read["name"] == "iris-v2"
     assert model["ports"] == [
-        {"mode": "ingress", "host_ip": "127.0.0.1", "target": 8000, "published": "8000", "protocol": "tcp"}
+        {"mode": "ingress", "host_ip": "127.0.0.1", "target": 8000, "published": "8080", "protocol": "tcp"}
     ]
     assert model["deploy"]["resources"]["limits"]["memory"] == str(PLAIN.resources.most_memory)
     assert model["build"]["context"] == str(tmp_path)

@@ -141,8 +141,10 @@ def tiny(engine: docker.DockerClient, folder: Path, tag: str) -> Iterator[str]:
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
     built = images.build(folder, tag)
     assert built.size < 1000
-    yield tag
-    images.remove(tag)
+    try:
+        yield tag
+    finally:
+        images.remove(tag)
     images.remove(tag)  # which is not there any more
     with pytest.raises(ImageNotFound):
         engine.images.get(tag)

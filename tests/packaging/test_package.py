@@ -41,7 +41,7 @@ _IMAGE = {"Dockerfile", ".dockerignore", "requirements.txt", "uv.txt"}
     [
         ("docker", set()),
         ("compose", {"compose.yaml"}),
-        ("kubernetes", {"deployment", "service.yaml", "poddisruptionbudget"}),
+        ("kubernetes", {"deployment", "service.yaml", "disruption-budget"}),
     ],
 )
 def test_each_target_has_what_the_image_is_made_of_and_its_own_files(
@@ -91,6 +91,25 @@ def test_a_name_that_is_live_means_the_live_version_and_a_reference_its_own(diab
         deployment.rollback()
         assert mlnb.package("diabetes", tmp_path / "live").subject.number == 1
         assert mlnb.package("diabetes:2", tmp_path / "two").subject.number == 2
+
+
+def test_a_folder_that_holds_another_version_by_now_is_not_taken_for_the_first(
+    registry: mlnb.ModelRegistry, diabetes: Fitted, tmp_path: Path
+) -> None:
+    first = mlnb.package("diabetes:1", tmp_path / "build", registry=registry)
+    registry.register(diabetes.model, "diabetes", example=diabetes.rows)
+    mlnb.package("diabetes:2", tmp_path / "build", registry=registry)
+    for verb in (first.build, first.run, first.up):
+        with pytest.raises(PackagingError, match="holds diabetes:2 by now"):
+            verb()
+
+
+def test_an_image_that_is_named_after_no_repository_is_not_pushed(registry: mlnb.ModelRegistry, tmp_path: Path) -> None:
+    package = mlnb.package("diabetes:1", tmp_path / "build", registry=registry)
+    with pytest.raises(PackagingError, match=r"diabetes:1 is named after no repository; .* repository="):
+        package.push()
+    named = mlnb.package("diabetes:1", tmp_path / "build", registry=registry, repository="registry.test/team")
+    assert named.commands[1].line == "docker push registry.test/team/diabetes:1"
 
 
 def test_what_cannot_be_packaged_leaves_nothing(home: Path, tmp_path: Path) -> None:

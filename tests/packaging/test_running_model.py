@@ -165,11 +165,12 @@ def test_the_end_loses_no_request(package: Package, iris: Fitted, engine: docker
         for one in asking:
             one.start()
         wait_until(lambda: statuses[200] > 20)
-        engine.containers.get(name).kill("SIGTERM")
+        stopping = threading.Thread(target=container.stop)
+        stopping.start()
         wait_until(lambda: _status(container.url, "/readyz") == 503)
         before = statuses[200]
         wait_until(lambda: statuses[200] > before)  # it still answers
-        container.stop()
+        stopping.join(60)
     for one in asking:
         one.join(30)
     assert set(statuses) == {200}

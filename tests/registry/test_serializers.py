@@ -56,9 +56,7 @@ def test_large_arrays_are_files_of_their_own_and_are_not_copied() -> None:
 
 def test_code_that_is_stored_does_not_tell_where_it_was_written(tmp_path: Path) -> None:
     script = tmp_path / "private" / "fit.py"
-    code = compile(
-        "class Doubled:\n    def predict(self, rows):\n        return [2 * one for one in rows]", script, "exec"
-    )
+    source = "class Doubled:\n    def predict(self, rows):\n        return [2 * one for one in rows]"
     scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(script)}
     exec(compile(source, script, "exec"), scope)  # noqa: S102 - as a notebook or a script does
     files = CloudpickleSerializer().dump(scope["Doubled"]())
