@@ -194,7 +194,8 @@ def _package(given: Namespace) -> int:
 
     written = package(
         given.reference, given.to, target=given.target, registry=_registry(given), base=given.base,
-        source=given.source, repository=given.repository, prometheus=given.prometheus, namespace=given.namespace,
+        source=given.source, repository=given.repository, replicas=given.replicas, cores=given.cores,
+        memory=given.memory, prometheus=given.prometheus, namespace=given.namespace,
         network_policy=given.network_policy, kserve=given.kserve,
     )  # fmt: skip
     _print(package_text(written))
@@ -423,6 +424,9 @@ _COMMANDS = (
                 help="registry to fetch the version from at start; default: its files are in the image",
             ),
             _argument("--repository", metavar="R", default="", help="where the image is pushed to; default: nowhere"),
+            _argument("--replicas", metavar="N", type=int, help="kubernetes: pods; default: 1"),
+            _argument("--cores", metavar="C", type=float, help="that a container asks for, for instance 0.5"),
+            _argument("--memory", metavar="M", help="that a container asks for, for instance 512MiB"),
             _argument("--prometheus", action="store_true", help="compose: start a Prometheus beside it"),
             _argument("--namespace", metavar="N", default="", help="kubernetes: namespace that the manifests name"),
             _argument(

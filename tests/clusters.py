@@ -111,6 +111,7 @@ class Namespace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.ask("DELETE", f"/api/v1/namespaces/{self.name}")
+        self.ask("DELETE", self.core("pods"), {"gracePeriodSeconds": 1})  # sooner than by themselves
         self.deployer.close()
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
@@ -178,10 +179,13 @@ def manifests_of(deployer: KubernetesDeployer, one: KubernetesConfig) -> tuple[M
 
 
 class Load:
-    """Connections that ask without a pause, from a thread, until the end of the block."""
+    """Connections that ask, from a thread, until the end of the block."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, token: str = TOKEN, body: bytes = b"{}", pause: float = 0) -> None:
         self.url = url
+        self._token = token
+        self._body = body
+        self._pause = pause  # seconds of each connection between an answer and the next request
         self.seen: Counter[str] = Counter()  # versions that answered
         self.failed: list[str] = []
         self._stop = threading.Event()
@@ -200,18 +204,19 @@ class Load:
 
     async def _ask(self) -> None:
         """Ask on one connection, and on a new one where the server said that it would close it."""
-        headers = {"Authorization": f"Bearer {TOKEN}"}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         connector = aiohttp.TCPConnector(limit=1)
         async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
             while not self._stop.is_set() and self.seen.total() < _MOST:
                 try:
-                    async with session.post(f"{self.url}/predict", data=b"{}") as answer:
+                    async with session.post(f"{self.url}/predict", data=self._body) as answer:
                         said = await answer.json(content_type=None)
-                        self.seen[said["version"]] += 1
+                        self.seen[str(said.get("version"))] += 1
                         if answer.status != 200:
                             self.failed.append(str(answer.status))
                 except (aiohttp.ClientError, OSError, TimeoutError) as error:
                     self.failed.append(repr(error))
+                await asyncio.sleep(self._pause)
 
 
 def images_of(folder: Path) -> Iterator[Little]:

@@ -46,7 +46,7 @@ class Little:
         self.folder = folder
         self.tags: list[str] = []
         (folder / "secrets").mkdir(parents=True)
-        (folder / "secrets" / "token").write_text("of-a-test\n")
+        (folder / "secrets" / "token").write_text("of-a-test-0123456789\n")
         (folder / ".dockerignore").write_text("secrets\n")
         (folder / "server.py").write_text(_SERVER)
         (folder / "Dockerfile").write_text(_DOCKERFILE)

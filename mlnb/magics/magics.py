@@ -281,6 +281,9 @@ class ModelMagics(Magics):
     @argument("--base", metavar="IMAGE", default="", help="to build on; default: the slim one of this Python")
     @argument("--source", metavar="URL", default="", help="registry to fetch the version from at start; default: none")
     @argument("--repository", metavar="R", default="", help="where the image is pushed to; default: nowhere")
+    @argument("--replicas", metavar="N", help="kubernetes: pods; default: as many as here")
+    @argument("--cores", metavar="C", help="that a container asks for, for instance 0.5; default: as measured here")
+    @argument("--memory", metavar="M", help="that a container asks for, for instance 512MiB; default: as measured here")
     @argument("--prometheus", action="store_true", help="compose: start a Prometheus beside it")
     @argument("--namespace", metavar="N", default="", help="kubernetes: namespace that the manifests name")
     @argument("--network-policy", action="store_true", help="kubernetes: only its own namespace may reach it")
@@ -300,6 +303,9 @@ class ModelMagics(Magics):
             base=unquote(given.base),
             source=unquote(given.source),
             repository=unquote(given.repository),
+            replicas=whole("--replicas", given.replicas),
+            cores=None if given.cores is None else number("--cores", given.cores),
+            memory=None if given.memory is None else unquote(given.memory),
             prometheus=given.prometheus,
             namespace=unquote(given.namespace),
             network_policy=given.network_policy,

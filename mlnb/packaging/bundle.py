@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 import shlex
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlnb.errors import InvalidInputError, nearest
+from mlnb.packaging.amounts import bytes_of, cores_of
 from mlnb.packaging.compose import PORT, ComposeConfig
 from mlnb.packaging.docker import DockerConfig
 from mlnb.packaging.folder import TOKEN, staged, write_folder
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Wishes", "bundle"]
 
 _SECRET = f"Requests bring the token in {TOKEN}: keep it to yourself."
-_LOCAL = "The image is taken from the node itself; give repository= to have it pulled, and push it there."
+_LOCAL = "The image is taken from the node itself; name a repository to have it pulled, and push it there."
+_AS_IT_IS = "kubectl goes where its current context points; package.deploy() wants context and namespace by name."
 _SHOWN = 200_000  # characters of a file that a person would read
 
 
@@ -51,6 +53,10 @@ class Wishes:
     measured : Measured
     replicas : int or None
         Pods, where their number is fixed; None: as in the notebook.
+    cores : float or None
+        That a container asks for; None: as it was measured.
+    memory : int, str or None
+        Bytes that a container asks for, or text such as ``"512 MiB"``; None: as it was measured.
     prometheus : bool
         Whether Compose starts a Prometheus beside it.
     namespace : str
@@ -65,6 +71,8 @@ class Wishes:
     repository: str = ""
     measured: Measured = field(default_factory=Measured)
     replicas: int | None = None
+    cores: float | None = None
+    memory: int | str | None = None
     prometheus: bool = False
     namespace: str = ""
     network_policy: bool = False
@@ -73,12 +81,17 @@ class Wishes:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise InvalidInputError(f"target={self.target!r:.40}; {nearest(str(self.target), TARGETS)}.")
+        self.options  # noqa: B018 - raises
 
     @property
     def options(self) -> ServeOptions:
         """How ``mlnb serve`` runs: as the notebook's server did."""
-        given = self.measured.timeout
-        return ServeOptions() if given is None else ServeOptions(timeout=given)
+        usual = ServeOptions()
+        return replace(
+            usual, timeout=self.measured.timeout or usual.timeout,
+            cores=None if self.cores is None else cores_of(self.cores),
+            memory=None if self.memory is None else bytes_of(self.memory),
+        )  # fmt: skip
 
 
 def bundle(registry: ModelRegistry, version: ModelVersion, to: Path, wishes: Wishes) -> Package:
@@ -105,14 +118,14 @@ def bundle(registry: ModelRegistry, version: ModelVersion, to: Path, wishes: Wis
     extra, said = _of_target(subject, image, wishes)
     locked = lock(subject.requirements, python=subject.python, wheel=wheel, extras=subject.extras, platform=_platform())
     texts = docker.files() | {"requirements.txt": locked.requirements, "uv.txt": locked.installer} | extra
-    with staged() as name:
+    with staged(to) as name:
         folder = Path(name)
         _write_texts(folder, texts)
         (folder / "wheels").mkdir()
         (folder / "wheels" / wheel.name).write_bytes(wheel.content)
         if not subject.registry:
             write_model(registry, version, folder / "model")
-        paths = write_folder(folder, to)
+        paths = write_folder(folder, to, reference=subject.reference, digest=subject.digest)
     return Package(
         folder=to, target=wishes.target, subject=subject, image=image,
         files=tuple(_file(to, path, texts) for path in paths),
@@ -131,7 +144,7 @@ def _of_target(subject: PackagedModel, image: str, wishes: Wishes) -> tuple[dict
         return compose.files(), compose.said
     if wishes.target == "kubernetes":
         cluster = cluster_config(subject, image, wishes)
-        return cluster.files(), cluster.said if wishes.repository else (*cluster.said, _LOCAL)
+        return cluster.files(), (*cluster.said, _AS_IT_IS, *(() if wishes.repository else (_LOCAL,)))
     return {}, ()
 
 
@@ -163,15 +176,22 @@ def _commands(folder: Path, image: str, subject: PackagedModel, wishes: Wishes) 
     build = Command(f"docker build -t {image} {where}", "build the image")
     push = (Command(f"docker push {image}", "push it"),) if wishes.repository else ()
     if wishes.target == "compose":
-        return build, Command(f"docker compose --project-directory {where} up -d --wait", "start it")
+        up = Command(f"docker compose --project-directory {where} up -d --wait", "start it")
+        return build, up, _ask(where, PORT)
     if wishes.target == "kubernetes":
         return build, *push, *_cluster_commands(folder, cluster_config(subject, image, wishes))
-    token = shlex.quote(f"type=bind,source={folder.resolve() / TOKEN},target=/run/{TOKEN},readonly")
+    source = f"$PWD/{folder}/{TOKEN}" if not folder.is_absolute() else str(folder / TOKEN)
     run = (
         "docker run -d --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "
-        f"-p 127.0.0.1:{PORT}:{wishes.options.port} --mount {token} {image}"
+        f'-p 127.0.0.1:{PORT}:{wishes.options.port} --mount "type=bind,source={source},target=/run/{TOKEN},readonly" '
+        f"{image}"
     )
-    return build, *push, Command(run, "start it")
+    return build, *push, Command(run, "start it"), _ask(where, PORT)
+
+
+def _ask(where: str, port: int) -> Command:
+    token = f'"Authorization: Bearer $(cat {where}/{TOKEN})"'
+    return Command(f"curl -H {token} http://127.0.0.1:{port}/model/info", "ask it; POST rows to /predict")
 
 
 def _cluster_commands(folder: Path, config: KubernetesConfig) -> tuple[Command, ...]:
@@ -185,6 +205,8 @@ def _cluster_commands(folder: Path, config: KubernetesConfig) -> tuple[Command, 
         Command(f"{secret} --dry-run=client -o yaml | {kubectl} apply --server-side -f -", "store its token"),
         Command(f"{kubectl} apply --server-side -f {where}/kubernetes/", "apply the manifests"),
         Command(f"{kubectl} {ready}", "wait until it answers"),
+        Command(f"{kubectl} port-forward service/{name} {PORT}:80", "reach it from here, in another terminal"),
+        _ask(where, PORT),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from mlnb.errors import ClusterError
 from mlnb.packaging.cluster_errors import CONFLICT, NOT_FOUND, missing_namespace, no_permission
@@ -36,7 +37,7 @@ class Request(Protocol):
         body: Any = None,
         content_type: str = "application/json",
     ) -> Any:
-        """Return the answer as a dict, or as text where it is no JSON."""  # fmt: skip
+        """Return the answer as a dict, or as text where it is no JSON."""
         ...
 
 
@@ -141,7 +142,7 @@ class Cluster:
     def log(self, pod: str, *, tail: int, container: str = "", previous: bool = False) -> str:
         """Return the last lines that a container wrote, "" if it has not run."""
         query = {"tailLines": str(tail)} | ({"container": container} if container else {})
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{quote(pod, safe='')}/log"
         with suppress(ClusterError):
             query |= {"previous": "true"} if previous else {}
             return str(self._request("GET", path, what=f"get the log of pod {pod}", query=query))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import ClusterError
+from mlnb.packaging.cluster_objects import APPLIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +23,9 @@ __all__ = [
     "missing_namespace",
     "no_permission",
     "said_in",
+    "taken",
     "unreachable",
+    "unrecorded",
 ]
 
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
@@ -51,11 +55,11 @@ def explain(code: int, said: Mapping[str, Any], *, what: str, context: str, name
 cluster for a Role with that verb.
     """
     message = " ".join(str(said.get("message", "")).split())
-    where = f"namespace {namespace!r} of context {context!r}"
+    where = _in(context, namespace)
     if code == _UNAUTHORIZED:
         text = (
             f"The cluster does not accept the credentials of context {context!r}: log in again; "
-            f"`kubectl --context {context} get pods` says the same until they are good."
+            f"`{_kubectl(context)} get pods` says the same until they are good."
         )
     elif code == _FORBIDDEN and (found := _CANNOT.search(message)):
         lacking = ".".join(filter(None, found.group(2, 3)))
@@ -99,7 +103,7 @@ def missing_namespace(context: str, namespace: str) -> ClusterError:
     """Return the error for a namespace that is not there; it is never made silently."""
     return ClusterError(
         f"There is no namespace {namespace!r} in context {context!r}; make it with "
-        f"`kubectl --context {context} create namespace {namespace}`.",
+        f"`{_kubectl(context)} create namespace {namespace}`.",
         code=NOT_FOUND,
     )
 
@@ -113,23 +117,71 @@ def _lacking(lacking: list[str], *, context: str, namespace: str, code: int) -> 
     named = ", ".join(f"`{one}`" for one in lacking)
     verbs = f"{'that verb' if len(lacking) == 1 else 'those verbs'}"
     return ClusterError(
-        f"No permission in namespace {namespace!r} of context {context!r}: it lacks {named}. "
+        f"No permission in {_in(context, namespace)}: it lacks {named}. "
         f"Ask whoever runs the cluster for a Role with {verbs}.",
         code=code,
     )
 
 
-def foreign(what: str, name: str, *, context: str, namespace: str) -> ClusterError:
-    """Return the error for an object that mlnb did not make; it is not touched."""
-    return ClusterError(
-        f"{what} in namespace {namespace!r} of context {context!r} was not made by mlnb for {name!r}, so it is not "
-        "touched. Give the deployment another name, take another namespace, or remove that object yourself."
+def foreign(what: str, name: str, *, by_hand: bool, context: str, namespace: str) -> ClusterError:
+    """Return the error for an object that mlnb did not make; it is not touched.
+
+    Parameters
+    ----------
+    what, name : str
+        The object, and the deployment that wants its place.
+    by_hand : bool
+        Whether it comes of a packaged folder's files.
+    context, namespace : str
+    """
+    undo = (
+        f"It was applied from a packaged folder by hand: `{_kubectl(context)} -n {namespace} delete -f kubernetes/` "
+        "there makes room; or give the deployment another name."
+        if by_hand
+        else "Give the deployment another name, take another namespace, or remove that object yourself."
     )
+    return ClusterError(
+        f"{what} in {_in(context, namespace)} was not made by mlnb for {name!r}, so it is not touched. {undo}"
+    )
+
+
+def taken(what: str, *, by: str, model: str, context: str, namespace: str) -> ClusterError:
+    """Return the error for a name that another model has; nothing was changed.
+
+    Parameters
+    ----------
+    what : str
+        The object.
+    by, model : str
+        The model that has it, and the one that was to get it.
+    context, namespace : str
+    """
+    return ClusterError(
+        f"{what} in {_in(context, namespace)} belongs to the model {by!r}, and this is {model!r}: two names that are "
+        "translated to the same. Give the deployment another name, or take another namespace."
+    )
+
+
+def unrecorded(name: str, *, context: str, namespace: str) -> ClusterError:
+    """Return the error for a deployment of ours that nobody could put back; nothing was changed."""
+    return ClusterError(
+        f"Deployment {name} in {_in(context, namespace)} has lost its annotation {APPLIED}, so what runs there could "
+        "not be put back, and it is left as it is. Delete it and deploy again, or deploy under another name and delete "
+        "it then."
+    )
+
+
+def _in(context: str, namespace: str) -> str:
+    return f"namespace {namespace!r} of context {context!r}"
+
+
+def _kubectl(context: str) -> str:
+    return f"kubectl --context {shlex.quote(context)}"
 
 
 def unreachable(host: str, context: str, reason: str) -> ClusterError:
     """Return the error for a cluster that does not answer."""
     return ClusterError(
         f"No cluster answers at {host} (context {context!r}): {reason}. Is it running, and reachable from here? "
-        f"`kubectl --context {context} get --raw /readyz` asks it the same way."
+        f"`{_kubectl(context)} get --raw /readyz` asks it the same way."
     )

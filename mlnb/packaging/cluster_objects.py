@@ -6,8 +6,10 @@ import base64
 import copy
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from mlnb.errors import InvalidInputError
 
@@ -15,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "APPLIED", "DEPLOYMENT", "KINDS", "MANAGER", "Manifest", "Permission", "Place", "deployment_of", "is_ours",
-    "keep_scale", "needed_permissions", "place_of", "port_of", "recorded", "selector", "stamp", "token_secret",
-    "with_live_scale", "with_scale",
+    "APPLIED", "DEPLOYMENT", "KINDS", "MANAGER", "Manifest", "Permission", "Place", "deployment_of", "is_by_hand",
+    "is_label", "is_ours", "keep_scale", "model_of", "needed_permissions", "place_of", "port_of", "recorded",
+    "selector", "stamp", "token_secret", "with_live_scale", "with_scale",
 ]  # fmt: skip
 
 Manifest = dict[str, Any]
@@ -27,7 +29,8 @@ DEPLOYMENT = "dev.mlnb/deployment"
 APPLIED = "dev.mlnb/applied"
 _TOKEN = "dev.mlnb/token"  # noqa: S105 - the name of an annotation
 _MANAGED_BY = "app.kubernetes.io/managed-by"
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_MODEL = "dev.mlnb/model"
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 # In the order in which they are applied, with the version each is listed in.
 KINDS: dict[str, tuple[str, str]] = {
@@ -69,7 +72,7 @@ class Place:
         """Of the object, or without a name, of all of its kind in the namespace."""
         root = "/apis" if "/" in self.api_version else "/api"
         listed = f"{root}/{self.api_version}/namespaces/{self.namespace}/{KINDS[self.kind][1]}"
-        return f"{listed}/{self.name}" if self.name else listed
+        return f"{listed}/{quote(self.name, safe='')}" if self.name else listed
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -153,6 +156,28 @@ def is_ours(live: Mapping[str, Any], name: str) -> bool:
     return applied and labels.get(_MANAGED_BY) == MANAGER and labels.get(DEPLOYMENT) == name
 
 
+def is_by_hand(live: Mapping[str, Any]) -> bool:
+    """Say whether an object has our label, but not that of a deployment: as ``kubectl apply -f`` leaves our files."""
+    labels = (live.get("metadata") or {}).get("labels") or {}
+    return labels.get(_MANAGED_BY) == MANAGER and DEPLOYMENT not in labels
+
+
+def model_of(manifest: Mapping[str, Any]) -> str:
+    """Return the name of the model that an object was made for, "" if it does not say."""
+    return str(((manifest.get("metadata") or {}).get("annotations") or {}).get(_MODEL, ""))
+
+
+def is_label(text: str) -> bool:
+    """Say whether a namespace can be called so.
+
+    Examples
+    --------
+    >>> is_label("team-a"), is_label("../team")
+    (True, False)
+    """
+    return _LABEL.fullmatch(text) is not None
+
+
 def selector(name: str) -> str:
     """Return the label selector of what mlnb made for a deployment.
 
@@ -218,7 +243,10 @@ def _marked(manifest: Manifest, name: str, namespace: str) -> Manifest:
 def recorded(live: Mapping[str, Any] | None) -> tuple[Manifest, ...]:
     """Return the manifests that a Deployment or ReplicaSet was made from, () if it does not say."""
     annotations = ((live or {}).get("metadata") or {}).get("annotations") or {}
-    return tuple(json.loads(annotations.get(APPLIED, "[]")))
+    try:
+        return tuple(json.loads(annotations.get(APPLIED, "[]")))
+    except (ValueError, TypeError):  # a person wrote there
+        return ()
 
 
 def _autoscaler(manifests: Sequence[Manifest]) -> Manifest | None:

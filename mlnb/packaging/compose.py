@@ -125,7 +125,7 @@ class ComposeConfig:
         needs, options = self.resources, self.options
         return {
             "image": self.image,
-            "build": {"context": "."},
+            "build": {"context": ".", "args": ["UV_DEFAULT_INDEX"]},
             "ports": [f"127.0.0.1:${{{PORT_VARIABLE}:-{self.port}}}:{options.port}"],
             "secrets": ["token"],
             "tmpfs": [f"/tmp:size={needs.scratch},mode=1777"],  # noqa: S108 - in the container

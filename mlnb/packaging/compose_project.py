@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from mlnb.errors import EngineError, PackagingError
 from mlnb.packaging.compose import PORT_VARIABLE
+from mlnb.packaging.images import index_arguments
 from mlnb.packaging.progress import Progress, unwatched
 
 if TYPE_CHECKING:
@@ -157,13 +158,11 @@ def _check_compose(folder: Path) -> None:
         )
 
 
-def _run(
-    folder: Path, project: str, options: list[str], watch: Watcher, *, port: int | None = None
-) -> list[str]:
+def _run(folder: Path, project: str, options: list[str], watch: Watcher, *, port: int | None = None) -> list[str]:
     """Run Compose, line by line; return its last lines if it failed."""
     last: deque[str] = deque(maxlen=_LAST)
     command = [*_compose(project), "--progress", "plain", *options]
-    environment = None if port is None else {**os.environ, PORT_VARIABLE: str(port)}
+    environment = os.environ | index_arguments() | ({} if port is None else {PORT_VARIABLE: str(port)})
     with subprocess.Popen(  # noqa: S603 - Docker's own program, and no shell
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=environment,

@@ -175,7 +175,7 @@ def run(
     """Run an image of a package until it is stopped, on loopback only, and wait until it is ready.
 
     It has a read-only root, no capability, no way to get one, and the token as a file. One of the same name that mlnb
-    made is stopped and replaced. If it does not become ready, it is removed.
+    made for the same model is stopped and replaced. If it does not become ready, it is removed.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def run(
     options : ServeOptions, optional
         As they were packaged. Default: the usual ones.
     model : str
-        Its name, for a label.
+        Its name. Default: the one that the image's label says.
     port : int, optional
         On 127.0.0.1. Default: one that is free.
     memory : int, optional
@@ -204,15 +204,16 @@ def run(
     PortInUseError
         If another program has the port.
     EngineError
-        If there is no engine, no such image, another's container has the name, or it did not become ready: why, and
-        the last lines of its log.
+        If there is no engine, no such image, a container of another's or of another model has the name, or it did not
+        become ready: why, and the last lines of its log.
     """
     options = options or ServeOptions()
     folder = Path(folder).resolve()
     token = read_token(folder)
     patience = options.grace + options.timeout
     with engine() as client:
-        _make_room(client, name, patience)
+        model = model or _model_in(client, tag)
+        _make_room(client, name, model, patience)
         watch(Progress(step="run", text=f"{name} starts"))
         container = _create(
             client, tag, name, model=model, secret=folder / TOKEN, options=options, port=port, memory=memory
@@ -231,8 +232,18 @@ def run(
     return Container(str(container.id), name=name, tag=tag, url=url, token=token, patience=patience, started=started)
 
 
-def _make_room(client: DockerClient, name: str, patience: float) -> None:
-    """Remove the container of that name if mlnb made it."""
+def _model_in(client: DockerClient, tag: str) -> str:
+    """Return the model whose image it is."""
+    from docker.errors import ImageNotFound
+
+    try:
+        return str(client.images.get(tag).labels.get(_MODEL, ""))
+    except ImageNotFound:
+        raise EngineError(f"The engine has no image {tag!r}. Build it first: package.build().") from None
+
+
+def _make_room(client: DockerClient, name: str, model: str, patience: float) -> None:
+    """Remove the container of that name if mlnb made it for that model."""
     from docker.errors import NotFound
 
     try:
@@ -246,6 +257,12 @@ def _make_room(client: DockerClient, name: str, patience: float) -> None:
             f"There is a container {name!r} that mlnb did not make (of {there.attrs['Config']['Image']}); it is left "
             f"alone. Give another name, or remove it yourself: docker rm -f {name}"
         )
+    other = there.labels.get(_MODEL, "")
+    if other != model:
+        raise EngineError(
+            f"The container {name!r} runs another model, {other!r}, not {model!r}; it is left alone. Stop it first: "
+            f"docker rm -f {name}"
+        )
     _end(there, patience)
 
 
@@ -253,25 +270,22 @@ def _create(
     client: DockerClient, tag: str, name: str, *, model: str, secret: Path, options: ServeOptions,
     port: int | None, memory: int | None,
 ) -> EngineContainer:  # fmt: skip
-    from docker.errors import ImageNotFound
+    from docker.types import Mount
 
-    try:
-        return client.containers.create(
-            tag,
-            name=name,
-            labels={_MANAGED: "true"} | ({_MODEL: model} if model else {}),
-            ports={f"{options.port}/tcp": (_HOST, port or 0)},
-            volumes={str(secret): {"bind": f"/run/{TOKEN}", "mode": "ro"}},
-            read_only=True,
-            tmpfs={"/tmp": _TMP},  # noqa: S108 - the container's own
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges:true"],
-            init=True,
-            mem_limit=memory,
-            memswap_limit=memory,
-        )
-    except ImageNotFound:
-        raise EngineError(f"The engine has no image {tag!r}. Build it first: package.build().") from None
+    return client.containers.create(
+        tag,
+        name=name,
+        labels={_MANAGED: "true"} | ({_MODEL: model} if model else {}),
+        ports={f"{options.port}/tcp": (_HOST, port or 0)},
+        mounts=[Mount(f"/run/{TOKEN}", str(secret), type="bind", read_only=True)],  # a volume's name knows no colon
+        read_only=True,
+        tmpfs={"/tmp": _TMP},  # noqa: S108 - the container's own
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges:true"],
+        init=True,
+        mem_limit=memory,
+        memswap_limit=memory,
+    )
 
 
 def _start(container: EngineContainer, port: int | None) -> None:

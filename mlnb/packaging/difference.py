@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,7 +19,12 @@ __all__ = ["FieldChange", "ManifestDiff", "ObjectChange", "compare"]
 
 _NONE = "-"
 _HIDDEN = "(hidden)"
-_LONGEST = 60  # characters of a value in the text
+_LONGEST = 60  # characters of a value that are shown
+_LONGEST_PATH = 44  # characters of a path that are shown
+_BEFORE = 20  # characters that are shown before what differs in long values
+_FIRST = ("image", "replicas", "minReplicas", "maxReplicas", "metrics", "resources", "args", "command", "env", "ports")
+_LABEL = re.compile(r"(^|\.)metadata\.(labels|annotations)\.")
+_LEFT = 'style="text-align: left"'
 _SERVER_METADATA = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 _SERVER_ANNOTATIONS = (APPLIED, "deployment.kubernetes.io/revision", "autoscaling.alpha.kubernetes.io/conditions",
                        "autoscaling.alpha.kubernetes.io/current-metrics")  # fmt: skip
@@ -41,6 +47,37 @@ class FieldChange:
     old: str
     new: str
 
+    @property
+    def short_path(self) -> str:
+        """The path with its middle left out where it is long.
+
+        Examples
+        --------
+        >>> FieldChange("spec.template.spec.containers[model].resources.limits.memory", "1Gi", "2Gi").short_path
+        'spec…resources.limits.memory'
+        """
+        if len(self.path) <= _LONGEST_PATH:
+            return self.path
+        first = self.path.partition(".")[0][:_BEFORE]
+        last = self.path[len(first) + 1 - _LONGEST_PATH :]
+        return f"{first}…{last[last.find('.') + 1 :]}"
+
+    @property
+    def short_values(self) -> tuple[str, str]:
+        """Both values, of long ones the part where they differ.
+
+        Examples
+        --------
+        >>> FieldChange("spec.replicas", "1", "2").short_values
+        ('1', '2')
+        """
+        if max(len(self.old), len(self.new)) <= _LONGEST:
+            return self.old, self.new
+        pairs = enumerate(zip(self.old, self.new, strict=False))
+        start = next((at for at, (one, other) in pairs if one != other), 0) - _BEFORE
+        old, new = (text if start <= 0 else f"…{text[start:]}" for text in (self.old, self.new))
+        return _short(old), _short(new)
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectChange:
@@ -59,9 +96,25 @@ class ObjectChange:
     action: Literal["create", "change", "delete", "keep"]
     fields: tuple[FieldChange, ...] = ()
 
+    @property
+    def main(self) -> tuple[FieldChange, ...]:
+        """The fields but for labels and annotations, those that matter most first."""
+        return tuple(sorted((row for row in self.fields if not _LABEL.search(row.path)), key=_rank))
+
+    @property
+    def labels(self) -> tuple[FieldChange, ...]:
+        """Labels and annotations."""
+        return tuple(row for row in self.fields if _LABEL.search(row.path))
+
+    @property
+    def labels_said(self) -> str:
+        """How many labels and annotations there are, in words; "" if there is none."""
+        count, begun = len(self.labels), "and " if self.main else ""
+        return f"{begun}{count} {'label or annotation' if count == 1 else 'labels and annotations'}" if count else ""
+
 
 class ManifestDiff(Sequence["ObjectChange"]):
-    """The changes to each object; shows itself as a table.
+    """The changes to each object; shows itself as a list of them, with their fields.
 
     Parameters
     ----------
@@ -101,28 +154,61 @@ class ManifestDiff(Sequence["ObjectChange"]):
         for one in self._changes:
             lines.append(f"  {one.action:6}  {one.kind} {one.name}")
             if one.action == "change":
-                lines += [f"            {row.path}: {_short(row.old)} → {_short(row.new)}" for row in one.fields]
+                lines += [f"            {line}" for line in _lines(one)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        left = 'style="text-align: left"'
-        head = "".join(f"<th {left}>{title}</th>" for title in ("", "now", "then"))
-        body = "".join(_rows(one, left) for one in self._changes)
-        return (
-            f"<strong>{escape(self._head)}</strong>"
-            f'<table class="mlnb-diff"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        )
+        return f"<strong>{escape(self._head)}</strong>{''.join(map(_object, self._changes))}"
+
+
+def _rank(row: FieldChange) -> int:
+    parts = re.split(r"[.\[]", row.path)
+    return min((place for place, name in enumerate(_FIRST) if name in parts), default=len(_FIRST))
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    """Leave out the middle of a long text: the end of an image's name is its version."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[: half - 1]}…{text[-half:]}"
 
 
-def _rows(one: ObjectChange, left: str) -> str:
-    title = f'<tr class="mlnb-section"><th colspan="3" {left}>{one.action} {escape(f"{one.kind} {one.name}")}</th></tr>'
-    return title + "".join(
-        "<tr>" + "".join(f"<td {left}>{escape(_short(text))}</td>" for text in (row.path, row.old, row.new)) + "</tr>"
-        for row in one.fields
+def _lines(one: ObjectChange) -> Iterator[str]:
+    """Write the fields of an object that changes, a line each."""
+    for row in one.main:
+        old, new = row.short_values
+        yield f"{row.short_path}: {old} → {new}"
+    if one.labels:
+        yield one.labels_said
+
+
+def _object(one: ObjectChange) -> str:
+    """Return an object as HTML; only what changes is unfolded."""
+    title = f"{one.action} {escape(f'{one.kind} {one.name}')}"
+    if one.action in ("keep", "delete"):
+        return f"<div>{title}</div>"
+    labels = f"<details><summary>{one.labels_said}</summary>{_table(one, one.labels)}</details>" if one.labels else ""
+    unfolded = " open" * (one.action == "change")
+    return f"<details{unfolded}><summary>{title}</summary>{_table(one, one.main)}{labels}</details>"
+
+
+def _table(one: ObjectChange, fields: Sequence[FieldChange]) -> str:
+    """Return fields as rows; what is new has no column of what it was."""
+    if not fields:
+        return ""
+    titles = ("", "then") if one.action == "create" else ("", "now", "then")
+    head = "".join(f"<th {_LEFT}>{title}</th>" for title in titles)
+    body = "".join(f"<tr>{_cells(row, new=one.action == 'create')}</tr>" for row in fields)
+    return f'<table class="mlnb-diff"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cells(row: FieldChange, *, new: bool) -> str:
+    old, then = row.short_values
+    pairs = [(row.short_path, row.path), (old, row.old), (then, row.new)]
+    return "".join(
+        f'<td {_LEFT} title="{escape(whole)}">{escape(text)}</td>'
+        if text != whole
+        else f"<td {_LEFT}>{escape(text)}</td>"
+        for text, whole in (pairs[::2] if new else pairs)
     )
 
 

@@ -22,6 +22,7 @@ TOKEN = "/run/secrets/token"  # noqa: S105 - where the file is mounted
 MODEL = "/app/model"
 
 _BASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?")
+_PYTHON = re.compile(r"(?:^|/)python:([0-9]+\.[0-9]+)")  # of Docker's official images, and copies of them
 _SYSTEM = {"lightgbm": ("libgomp1",)}  # by distribution: what it needs and slim images lack
 _HEALTH = (
     "from http.client import HTTPConnection as C; c = C('127.0.0.1', {port}, timeout=4); c.request('GET', '/readyz'); "
@@ -45,7 +46,7 @@ class DockerConfig:
     Raises
     ------
     InvalidInputError
-        If the base is no name of an image.
+        If the base is no name of an image, or names one of another Python.
 
     Examples
     --------
@@ -71,6 +72,12 @@ class DockerConfig:
         if not _BASE.fullmatch(self.base):
             raise InvalidInputError(
                 f"{self.base!r} is no image: give a name with a tag or digest, such as 'python:3.11-slim'."
+            )
+        found = _PYTHON.search(self.base)
+        if found and found[1] != self.subject.python:
+            raise InvalidInputError(
+                f"{self.base!r} has Python {found[1]}, and the model was made by Python {self.subject.python}: give a "
+                f"base with that one, such as 'python:{self.subject.python}-slim'."
             )
 
     @property

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
     from mlnb.packaging.progress import Watcher
 
-__all__ = ["BuiltImage", "build", "connect", "engine", "push", "remove", "size_of"]
+__all__ = ["BuiltImage", "build", "connect", "engine", "index_arguments", "push", "remove", "size_of"]
 
 _PATIENCE, _WORK = 20, 300  # seconds: until an engine says that it is there, and for what it is asked then
 _LINES = 15  # of a failing step that are shown
 _LONGEST = 120  # characters of a line of progress
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_ITS_OWN = ("--->", "Removing intermediate container", "Successfully ")  # lines of the engine that tell nothing
+_CALM = 1.0  # seconds between two lines of the same step
+_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and moves of a terminal
+_ITS_OWN = re.compile(r" ---> |Removing intermediate container |Successfully (built|tagged) ")  # which tells nothing
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _REFUSED = ("denied", "unauthorized", "authentication required", "no basic auth credentials", "forbidden")
 
@@ -49,6 +51,9 @@ class BuiltImage:
     id: str
     tag: str
     size: int
+
+    def __repr__(self) -> str:
+        return f"<image {self.tag}, {self.size / 1e6:.0f} MB>"
 
 
 def connect() -> DockerClient:
@@ -157,7 +162,8 @@ def build(
     watch : callable
         Told each step.
     build_args : mapping of str to str, optional
-        Values of the Dockerfile's ``ARG``.
+        Values of the Dockerfile's ``ARG``. Default of ``UV_DEFAULT_INDEX``: the package index of this machine, which
+        the lock came from; only the stage that installs sees it, not the image.
 
     Raises
     ------
@@ -170,9 +176,8 @@ def build(
     if not (folder / "Dockerfile").is_file():
         raise PackagingError(f"{folder} holds no Dockerfile. Write the package there first: mlnb.package(.., to=..).")
     with engine() as client:
-        lines = client.api.build(
-            path=str(folder), tag=tag, buildargs=dict(build_args or {}), rm=True, forcerm=True, decode=True
-        )
+        arguments = index_arguments() | dict(build_args or {})
+        lines = client.api.build(path=str(folder), tag=tag, buildargs=arguments, rm=True, forcerm=True, decode=True)
         _follow(lines, _Steps(tag), watch)
         image = client.images.get(tag)
         built = BuiltImage(str(image.id), tag, image.attrs["Size"])
@@ -180,12 +185,22 @@ def build(
     return built
 
 
+def index_arguments() -> dict[str, str]:
+    """Return the build argument that names the package index, where this machine has one of its own."""
+    index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL")
+    return {"UV_DEFAULT_INDEX": index} if index else {}
+
+
 def _follow(lines: Iterable[dict[str, Any]], steps: _Steps, watch: Watcher) -> None:
     failed = ""
+    share: float | None = None  # of the step that was told last
+    told = 0.0
     for line in lines:  # to their end, so that the connection is given back
         failed = str(line.get("error", failed))
         for news in steps.read(line.get("stream", "")):
-            watch(news)
+            if news.share != share or time.monotonic() - told >= _CALM:
+                share, told = news.share, time.monotonic()
+                watch(news)
     if failed:
         text = steps.failure(failed)
         watch(Progress(step="build", text=text.splitlines()[0], state="failed"))
@@ -204,11 +219,15 @@ class _Steps:
         self._lines: deque[str] = deque(maxlen=_LINES)
 
     def read(self, text: str) -> Iterator[Progress]:
-        """Yield the news in a piece of text, which may end within a line."""
-        *lines, self._rest = (self._rest + _COLOUR.sub("", text)).replace("\r", "\n").split("\n")
+        """Yield the news in a piece of text, which may end within a line; what the engine says begins a line."""
+        text = _CODES.sub("", text)
+        if _ITS_OWN.match(text) or _STEP.match(text):
+            text = f"\n{text}"
+        *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            if line.strip() and not line.lstrip().startswith(_ITS_OWN):
-                yield self._news(line.strip())
+            shown = line.rstrip().rpartition("\r")[2]  # as a terminal leaves it
+            if shown.strip() and not _ITS_OWN.match(shown):
+                yield self._news(shown.strip())
 
     def _news(self, line: str) -> Progress:
         found = _STEP.fullmatch(line)
@@ -222,7 +241,8 @@ class _Steps:
 
     def failure(self, error: str) -> str:
         """Return why the image was not built, and what to do next."""
-        at = f"{self._step} failed" + (f", {self._instruction}" if self._instruction else "")
+        at = f"{self._step} failed" + (f", {_short(self._instruction)}" if self._instruction else "")
+        error = re.sub(r"(?s)^The command '.*' returned", "it returned", error)
         last = "".join(f"\n  {line}" for line in (*self._lines, self._rest) if line)
         hint = ""
         if self._instruction.upper().startswith("FROM "):

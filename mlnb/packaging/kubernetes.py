@@ -14,7 +14,7 @@ from mlnb.errors import ClusterError, InvalidInputError, MissingLibraryError, ne
 from mlnb.packaging import cluster_objects as objects
 from mlnb.packaging.applying import Applying
 from mlnb.packaging.cluster import Cluster
-from mlnb.packaging.cluster_errors import explain, foreign, said_in, unreachable
+from mlnb.packaging.cluster_errors import explain, foreign, said_in, unreachable, unrecorded
 from mlnb.packaging.cluster_status import ClusterStatus, status_of
 from mlnb.packaging.port_forward import forwarding
 from mlnb.packaging.progress import Progress, unwatched
@@ -48,6 +48,7 @@ __all__ = ["KubernetesDeployer", "contexts"]
 
 _CONNECT, _READ = 5.0, 30.0  # seconds
 _TIMEOUT = 180.0  # seconds for a rollout
+_DEEP = 3  # errors of the library around the one of its websocket
 
 
 def contexts(kubeconfig: str | Path | None = None) -> tuple[str, ...]:
@@ -123,15 +124,31 @@ class _Client:
             return said.decode("utf-8", "replace")
 
     def connect(self, pod: str, port: int) -> socket.socket:
-        """Open a connection to a port of a pod."""
-        with api.ApiClient(self.configuration) as own:  # the library swaps a method of it meanwhile
-            core = api.CoreV1Api(own)
-            forward = stream.portforward(
-                core.connect_get_namespaced_pod_portforward, pod, self.namespace, ports=str(port)
-            )
+        """Open a connection to a port of a pod; raise ClusterError where it is not there, or that is not allowed."""
+        try:
+            with api.ApiClient(self.configuration) as own:  # the library swaps a method of it meanwhile
+                core = api.CoreV1Api(own)
+                forward = stream.portforward(
+                    core.connect_get_namespaced_pod_portforward, pod, self.namespace, ports=str(port)
+                )
+        except (ApiException, AttributeError) as error:  # the library stumbles over its own error without a body
+            raise self._refused(error, f"forward port {port} of pod {pod}") from error
         opened: socket.socket = forward.socket(port)
         opened.settimeout(None)  # it blocks
         return opened
+
+    def _refused(self, error: BaseException, what: str) -> ClusterError:
+        """Return what the websocket was told, which the library's errors have as their context only."""
+        reason = str(error)
+        for _ in range(_DEEP):
+            if hasattr(error, "status_code"):
+                said = said_in(getattr(error, "resp_body", None))
+                return explain(error.status_code, said, what=what, context=self.context, namespace=self.namespace)
+            if error.__context__ is None:
+                break
+            error = error.__context__
+            reason = str(error)
+        return unreachable(self.configuration.host, self.context, reason)
 
     def close(self) -> None:
         self._api.close()
@@ -155,6 +172,8 @@ class KubernetesDeployer:
     ------
     ClusterError
         If there is no kubeconfig, or no such context in it.
+    InvalidInputError
+        If one of both is missing, or no namespace can be called so.
 
     Examples
     --------
@@ -167,6 +186,11 @@ class KubernetesDeployer:
             raise InvalidInputError(
                 f"context={context!r}, namespace={namespace!r}: both are needed, so that nothing lands in a cluster by "
                 f"accident. The contexts that there are: {', '.join(contexts(kubeconfig)) or 'none'}."
+            )
+        if not objects.is_label(namespace):
+            raise InvalidInputError(
+                f"namespace={namespace!r:.80}: it has lower-case letters, digits and '-', at most 63, for instance "
+                "'team-a'."
             )
         self.context = context
         self.namespace = namespace
@@ -188,7 +212,13 @@ class KubernetesDeployer:
         self._client.close()
 
     def served(self) -> ServedApis:
-        """Return the versions that the cluster serves, which :meth:`KubernetesConfig.manifests` takes."""
+        """Return the versions that the cluster serves, which :meth:`KubernetesConfig.manifests` takes.
+
+        Raises
+        ------
+        ClusterError
+            If it does not answer.
+        """
         from mlnb.packaging.manifests import ServedApis
 
         return ServedApis.of(self._cluster.served())
@@ -204,7 +234,7 @@ class KubernetesDeployer:
 
         Raises
         ------
-        ClusterError
+        ClusterError, InvalidInputError
             As by :meth:`deploy`.
         """
         wanted = self._applying.stamped(manifests, token)
@@ -275,7 +305,7 @@ class KubernetesDeployer:
         before = next(filter(None, map(objects.recorded, replica_sets_of(watched)[1:])), ())
         if not before:
             raise ClusterError(f"{name} has run nothing else in {self._where}: there is nothing to roll back to.")
-        kept = objects.keep_scale(before, objects.recorded(watched.deployment))
+        kept = objects.keep_scale(before, self._record(watched))
         wanted = objects.stamp(kept, namespace=self.namespace)
         self._say(watch, f"Going back to what {name} ran before")
         self._applying.change(wanted, timeout=timeout, watch=watch)
@@ -303,9 +333,10 @@ class KubernetesDeployer:
         InvalidInputError
             If it is no number of pods, or a range and no autoscaler is there.
         ClusterError
+            If mlnb has made no deployment of that name here, or it does not come to that number.
         """
         least, most = replicas if isinstance(replicas, tuple) else (replicas, replicas)
-        wanted = objects.with_scale(objects.recorded(self._own(name).deployment), least, most)
+        wanted = objects.with_scale(self._record(self._own(name)), least, most)
         scaled = any(one["kind"] == "HorizontalPodAutoscaler" for one in wanted)
         note = f"The autoscaler's bounds are {least} and {most} now; it brings the pods to them at its next look."
         self._say(watch, note if scaled else f"Scaling {name} to {least}")
@@ -342,6 +373,11 @@ class KubernetesDeployer:
         name : str
         tail : int
             Lines of each pod.
+
+        Raises
+        ------
+        ClusterError
+            If mlnb has made no deployment of that name here.
         """
         names = [pod.name for pod in self.status(name).pods if pod.state != "Stopping"]
         found = [(pod, self._cluster.log(pod, tail=tail).rstrip()) for pod in names]
@@ -382,7 +418,7 @@ class KubernetesDeployer:
         Raises
         ------
         ClusterError
-            If no pod is ready, or forwarding is not allowed.
+            If no pod is ready, one is gone meanwhile, or forwarding is not allowed (the Role needs pods/portforward).
         """
         status = self.status(name)
         pods = [pod.name for pod in status.pods if pod.ready]
@@ -411,7 +447,15 @@ class KubernetesDeployer:
 
     def _refuse_foreign(self, live: Manifest, name: str) -> None:
         if not objects.is_ours(live, name):
-            raise foreign(f"Deployment {name}", name, context=self.context, namespace=self.namespace)
+            by_hand = objects.is_by_hand(live)
+            raise foreign(f"Deployment {name}", name, by_hand=by_hand, context=self.context, namespace=self.namespace)
+
+    def _record(self, watched: Watched) -> tuple[Manifest, ...]:
+        record = objects.recorded(watched.deployment)
+        if not record:
+            name = watched.deployment["metadata"]["name"]
+            raise unrecorded(name, context=self.context, namespace=self.namespace)
+        return record
 
     def _unknown(self, name: str) -> ClusterError:
         self._cluster.check(())  # a namespace that is missing is said first

@@ -11,7 +11,7 @@ from mlnb.errors import InvalidInputError
 __all__ = ["ObjectName", "image_tag", "object_name"]
 
 _LONGEST = 50  # characters: of the 63 of a DNS label, 13 are left for what is appended
-_MARK = 8  # hexadecimal digits that tell shortened names apart
+_MARK = 8  # hexadecimal digits that tell names apart which would be the same without
 _PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|[A-Za-z0-9-]+:[0-9]+)"
 _REPOSITORY = re.compile(rf"(?:{_HOST}|{_PART})(?:/{_PART})*")
@@ -52,8 +52,10 @@ def image_tag(name: str, number: int, *, repository: str = "") -> str:
 
     Examples
     --------
-    >>> image_tag("Iris_v2", 3)
+    >>> image_tag("iris_v2", 3)
     'iris_v2:3'
+    >>> image_tag("Iris_v2", 3)
+    'iris_v2-edf1678c:3'
     >>> image_tag("iris", 3, repository="images.example.org:5000/team")
     'images.example.org:5000/team/iris:3'
     """
@@ -78,8 +80,7 @@ def object_name(name: str) -> ObjectName:
     label = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
     label = label if label[:1].isalpha() else f"model-{label}"
     if len(label) > _LONGEST:
-        mark = hashlib.sha256(name.encode()).hexdigest()[:_MARK]
-        label = f"{label[: _LONGEST - _MARK - 1].rstrip('-')}-{mark}"
+        label = f"{label[: _LONGEST - _MARK - 1].rstrip('-')}-{_mark(name)}"
     if label == name:
         return ObjectName(name)
     return ObjectName(label, f"In Kubernetes {name!r} is called {label!r}: lower-case letters, digits and '-'.")
@@ -87,4 +88,9 @@ def object_name(name: str) -> ObjectName:
 
 def _component(name: str) -> str:
     """Return a model's name as one part of a repository: separators stand alone and between letters or digits."""
-    return re.sub("[._-]+", lambda found: found[0][0], name.lower()).strip("._-")
+    part = re.sub("[._-]+", lambda found: found[0][0], name.lower()).strip("._-")
+    return part if part == name else f"{part}-{_mark(name)}"
+
+
+def _mark(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:_MARK]

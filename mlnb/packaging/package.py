@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlnb.errors import MlnbError, PackagingError
 from mlnb.packaging.compose import PORT
-from mlnb.packaging.progress import Watcher, unwatched
+from mlnb.packaging.progress import Watcher, printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +127,7 @@ class Package:
 
         return read_token(self.folder)
 
-    def build(self, *, watch: Watcher = unwatched) -> BuiltImage:
+    def build(self, *, watch: Watcher = printed) -> BuiltImage:
         """Build the image.
 
         Raises
@@ -140,7 +140,7 @@ class Package:
         self._check()
         return build(self.folder, self.image, watch=watch)
 
-    def push(self, *, watch: Watcher = unwatched) -> str:
+    def push(self, *, watch: Watcher = printed) -> str:
         """Push the image to the repository it is named after, and return its digest; logging in is its user's own.
 
         Raises
@@ -155,7 +155,7 @@ class Package:
             raise PackagingError(f"{self.image} is named after no repository; package it again with repository=.")
         return push(self.image, watch=watch)
 
-    def run(self, *, port: int | None = None, watch: Watcher = unwatched) -> Container:
+    def run(self, *, port: int | None = None, watch: Watcher = printed) -> Container:
         """Start the image that was built, on a port of this machine, and compare its answers with the recorded ones.
 
         Parameters
@@ -163,6 +163,7 @@ class Package:
         port : int, optional
             Default: one that is free.
         watch : callable
+            Told how far it is. Default: prints a line.
 
         Returns
         -------
@@ -195,8 +196,10 @@ class Package:
             raise
         return container
 
-    def up(self, *, port: int | None = None, watch: Watcher = unwatched) -> ComposeProject:
+    def up(self, *, port: int | None = None, watch: Watcher = printed) -> ComposeProject:
         """Have Compose start what was written for it, and compare its answers with the recorded ones.
+
+        The image is built first if it is not there.
 
         Parameters
         ----------
@@ -212,13 +215,15 @@ class Package:
             If it was not written for Compose.
         """
         from mlnb.packaging.compose_project import up
+        from mlnb.packaging.images import size_of
         from mlnb.packaging.naming import object_name
         from mlnb.packaging.parity import check
 
         self._check()
         golden = self.golden()
         name = object_name(self.subject.name).name
-        project = up(self.folder, project=name, port=_free(port), watch=watch)
+        built = size_of(self.image) is not None
+        project = up(self.folder, project=name, port=_free(port), build=not built, watch=watch)
         where = f"Compose project {name}"
         parity = check(project.urls["model"], token=self.token, name=self.subject.name, golden=golden, where=where)
         return replace(project, parity=parity)
@@ -245,7 +250,7 @@ class Package:
             return deployer.plan(self._manifests(deployer, namespace), token=self.token)
 
     def deploy(
-        self, *, context: str, namespace: str, rollback_on_failure: bool = False, watch: Watcher = unwatched
+        self, *, context: str, namespace: str, rollback_on_failure: bool = False, watch: Watcher = printed
     ) -> ClusterStatus:
         """Apply it to a cluster, wait until it answers, and compare its answers with the recorded ones.
 

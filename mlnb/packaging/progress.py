@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Progress", "Watcher", "unwatched"]
+__all__ = ["Progress", "Watcher", "printed", "unwatched"]
+
+_WIDTH = 110  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +38,11 @@ Watcher = Callable[[Progress], None]
 
 def unwatched(_: Progress) -> None:
     """Draw nothing."""
+
+
+def printed(news: Progress) -> None:
+    """Print it in one line that changes, as notebooks and terminals show it; a log gets the last line only."""
+    over = news.state != "running"
+    if over or sys.stdout.isatty() or "ipykernel" in sys.modules:
+        text = f"{news.step}: {' '.join(news.text.split())}"
+        print(f"\r{text[:_WIDTH]:<{_WIDTH}}", end="\n" if over else "", flush=True)  # noqa: T201 - that is its purpose

@@ -91,7 +91,9 @@ def _fetched(subject: PackagedModel) -> tuple[str, ...]:
 
 
 def _cores(options: ServeOptions, measured: Measured) -> tuple[float, str]:
-    if measured.cores is not None and measured.cores > 0:
+    if options.cores is not None:
+        cores, source = options.cores, "as its user said"
+    elif measured.cores is not None and measured.cores > 0:
         cores, source = _of_all(measured.cores, options), f"a replica that works kept {measured.cores:.2g} busy"
     elif measured.autoscale is not None:
         cores, source = _of_all(1.0, options), "it was not measured, and load is judged by the share of it that is used"
@@ -112,7 +114,9 @@ def _of_all(each: float, options: ServeOptions) -> float:
 
 def _memory(subject: PackagedModel, options: ServeOptions, measured: Measured) -> tuple[int, str]:
     count = max(1, options.replicas)
-    if measured.memory:
+    if options.memory is not None:
+        memory, source = _whole(options.memory), "as its user said"
+    elif measured.memory:
         memory = _whole(count * measured.memory + _SERVER_MEMORY)
         source = f"a replica took {_mib(measured.memory)} in the notebook, the server takes {_mib(_SERVER_MEMORY)}"
     else:

@@ -15,6 +15,7 @@ __all__ = ["Rollout", "Trouble", "Watched", "judge", "newest", "owned", "replica
 _REVISION = "deployment.kubernetes.io/revision"
 _HARMLESS = frozenset({"DNSConfigForming", "MissingClusterDNS"})  # warnings that keep no pod from running
 _RESTARTS = 2  # after which a container that ends is not waited for
+_PASSING = frozenset({"ErrImagePull", "RegistryUnavailable", "ProgressDeadlineExceeded"})  # may go by themselves
 _PULL = (
     "Push the image to where the nodes find it (package.push()), check its tag, and for a private registry give the "
     "ServiceAccount an imagePullSecret."
@@ -56,7 +57,8 @@ class Trouble:
     restarted : bool
         Whether the container ran before, so that its previous logs say why it ended.
     final : bool
-        Whether waiting is of no use; a node, on the other hand, may become free.
+        Whether waiting is of no use; a node, on the other hand, may become free, a pull be tried again, and what was
+        said of the rollout before be still there.
     """
 
     reason: str
@@ -216,7 +218,7 @@ def _troubles(watched: Watched) -> Iterator[Trouble]:
         if kind == "ReplicaFailure" and value == "True":
             yield Trouble(reason=reason, message=message, next_step=_QUOTA)
         if kind == "Progressing" and value == "False":
-            yield Trouble(reason=reason, message=message, next_step=_SLOW)
+            yield Trouble(reason=reason, message=message, next_step=_SLOW, final=reason not in _PASSING)
 
 
 def _of_pod(pod: Manifest, events: Sequence[Manifest]) -> Iterator[Trouble]:
@@ -228,7 +230,7 @@ def _of_pod(pod: Manifest, events: Sequence[Manifest]) -> Iterator[Trouble]:
             reason, message, next_step = found
             yield Trouble(
                 reason=reason, message=message, next_step=next_step, pod=name, container=str(container["name"]),
-                event=event, restarted=bool(container.get("restartCount")),
+                event=event, restarted=bool(container.get("restartCount")), final=reason not in _PASSING,
             )  # fmt: skip
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":

@@ -75,6 +75,10 @@ class ServeOptions:
         Seconds from SIGTERM until nothing more is accepted; requests are answered meanwhile.
     accelerate : bool
         Whether a faster form of the model is used.
+    cores : float or None
+        That the container asks for; None: as it was measured.
+    memory : int or None
+        Bytes that the container asks for; None: as it was measured.
     """
 
     port: int = 8000
@@ -82,6 +86,8 @@ class ServeOptions:
     timeout: float = 30.0
     grace: float = 5.0
     accelerate: bool = False
+    cores: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,13 @@ class Acceptor:
             self._pausing.cancel()
             self._pausing = None
 
+    def finish(self) -> None:
+        """Accept those that wait, whose clients believe that they are connected, and no more; for one process only."""
+        self._sock.listen(0)
+        while self._descriptor is not None and self._accept():
+            pass
+        self.stop()
+
     def adopt(self, descriptor: int, leftover: bytes) -> None:
         """Go on with a connection that another process handed over.
 
@@ -77,20 +84,22 @@ class Acceptor:
         """
         self._connect(socket.socket(fileno=descriptor), lambda: _Adopted(self._factory, leftover))
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Return whether more may wait."""
         for _ in range(self.per_turn):
             try:
                 connection, _ = self._sock.accept()
             except (BlockingIOError, InterruptedError):  # none waits, or another process was faster
-                return
+                return False
             except ConnectionAbortedError:  # gone before it was accepted
                 continue
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
                 self._pause(error)
-                return
+                return False
             self._connect(connection, self._factory)
+        return True
 
     def _connect(self, connection: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
         task = self._loop.create_task(self._open(connection, factory))

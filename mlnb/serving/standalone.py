@@ -166,7 +166,7 @@ class Standalone:
     async def _drain(self) -> None:
         self._server.retire()
         await asyncio.sleep(self._grace)
-        self._server.acceptor.stop()
+        self._server.acceptor.finish()
         self._socket.close()
         await asyncio.sleep(_LINGER)
         for connection in self._server.connections:

@@ -17,8 +17,9 @@ __all__ = ["Packaged", "package"]
 
 def package(
     reference: str, to: str | Path, *, target: Target = "docker", registry: ModelRegistry | str | Path | None = None,
-    base: str = "", source: str = "", repository: str = "", replicas: int | None = None, prometheus: bool = False,
-    namespace: str = "", network_policy: bool = False, kserve: bool = False,
+    base: str = "", source: str = "", repository: str = "", replicas: int | None = None,
+    cores: float | None = None, memory: int | str | None = None, prometheus: bool = False, namespace: str = "",
+    network_policy: bool = False, kserve: bool = False,
 ) -> Package:  # fmt: skip
     """Write the files with which a version runs without the notebook.
 
@@ -41,6 +42,10 @@ def package(
         Where the image is pushed to, for instance ``"registry.example/team"``.
     replicas : int, optional
         On Kubernetes. Default: as in the notebook.
+    cores : float, optional
+        That a container asks for. Default: what was measured, for a name that is deployed here.
+    memory : int or str, optional
+        Bytes that it asks for, or text such as ``"512 MiB"``. Default: likewise.
     prometheus : bool
         Whether Compose starts a Prometheus beside it, pointed at its metrics.
     namespace : str
@@ -65,7 +70,8 @@ def package(
 
     wished = {
         "target": target, "base": base, "source": source, "repository": repository, "replicas": replicas,
-        "prometheus": prometheus, "namespace": namespace, "network_policy": network_policy, "kserve": kserve,
+        "cores": cores, "memory": memory, "prometheus": prometheus, "namespace": namespace,
+        "network_policy": network_policy, "kserve": kserve,
     }  # fmt: skip
     live = {one.name: one for one in deployments()} if registry is None else {}
     if reference in live:
@@ -86,8 +92,8 @@ class Packaged(Scaled):
 
     def package(
         self, to: str | Path, *, target: Target = "docker", base: str = "", source: str = "", repository: str = "",
-        replicas: int | None = None, prometheus: bool = False, namespace: str = "", network_policy: bool = False,
-        kserve: bool = False,
+        replicas: int | None = None, cores: float | None = None, memory: int | str | None = None,
+        prometheus: bool = False, namespace: str = "", network_policy: bool = False, kserve: bool = False,
     ) -> Package:  # fmt: skip
         """Write the files with which the live version runs without the notebook.
 
@@ -103,18 +109,19 @@ class Packaged(Scaled):
         """
         return _bundle(
             self.registry, self.version, to, measured=self._measured(), target=target, base=base, source=source,
-            repository=repository, replicas=replicas, prometheus=prometheus, namespace=namespace,
-            network_policy=network_policy, kserve=kserve,
+            repository=repository, replicas=replicas, cores=cores, memory=memory, prometheus=prometheus,
+            namespace=namespace, network_policy=network_policy, kserve=kserve,
         )  # fmt: skip
 
     def _measured(self) -> Measured:
         """Return what serving took, as far as it is known."""
+        import psutil
+
         from mlnb.packaging.subject import Measured
-        from mlnb.scaling.memory import MemoryGauge
 
         hosted, seen = self._served, self._hosting.snapshot(self.name)
         pids = [one.pid for one in seen.replicas if one.pid is not None and one.state == "ready"]
-        sizes = MemoryGauge().read(pids).values()
+        sizes = [psutil.Process(pid).memory_info().rss for pid in pids if psutil.pid_exists(pid)]
         last = None if seen.scaling is None or seen.scaling.last is None else seen.scaling.last.sample
         service = seen.service if last is None or last.service is None else last.service  # which knows the cores, too
         return Measured(

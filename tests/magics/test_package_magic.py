@@ -13,8 +13,8 @@ from mlnb.magics.completion import complete
 from mlnb.packaging.package import TARGETS
 
 USUAL = {
-    "target": "docker", "base": "", "source": "", "repository": "", "prometheus": False, "namespace": "",
-    "network_policy": False, "kserve": False,
+    "target": "docker", "base": "", "source": "", "repository": "", "replicas": None, "cores": None, "memory": None,
+    "prometheus": False, "namespace": "", "network_policy": False, "kserve": False,
 }  # fmt: skip
 
 
@@ -30,6 +30,7 @@ def run(shell: Any, cell: str) -> Any:
         ("", {}),
         ("--target compose --prometheus", {"target": "compose", "prometheus": True}),
         ("--base 'python:3.11' --repository team/models", {"base": "python:3.11", "repository": "team/models"}),
+        ("--replicas 3 --cores 0.5 --memory '512 MiB'", {"replicas": 3, "cores": 0.5, "memory": "512 MiB"}),
         (
             "--target kubernetes --namespace ml --network-policy --kserve --source s3://team/models",
             {
@@ -57,6 +58,8 @@ def test_it_calls_the_function(shell: Any, monkeypatch: pytest.MonkeyPatch, type
     [
         ("tumour", "Name a folder for the files, as in %model_package tumour --to build/"),
         ("tumour --to build --target podman", "podman"),
+        ("tumour --to build --replicas some", "--replicas some: a whole number is needed"),
+        ("tumour --to build --cores many", "--cores many: a number is needed"),
         ("no-such-model --to build", "no-such-model"),
     ],
 )

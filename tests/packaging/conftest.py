@@ -28,9 +28,9 @@ def engine() -> Iterator[docker.DockerClient]:
     client.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def little(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Little]:
-    made = Little(tmp_path_factory.mktemp("little"))
+    made = Little(tmp_path_factory.mktemp("a:little", numbered=False))
     yield made
     for tag in made.tags:
         images.remove(tag)

@@ -10,6 +10,7 @@ import pytest
 from mlnb.errors import InvalidInputError
 from mlnb.packaging.cluster_errors import explain
 from mlnb.packaging.cluster_objects import (
+    Place,
     deployment_of,
     is_ours,
     keep_scale,
@@ -98,6 +99,11 @@ def test_scale() -> None:
     assert keep_scale(fixed, scaled) == fixed
 
 
+def test_a_name_stays_one_part_of_a_path() -> None:
+    place = Place("apps/v1", "Deployment", "models", "../../secrets?watch=1#x y")
+    assert place.path.endswith("/deployments/..%2F..%2Fsecrets%3Fwatch%3D1%23x%20y")
+
+
 def test_manifests_that_are_no_deployment() -> None:
     deployment, service = _manifests()
     with pytest.raises(InvalidInputError, match="0 Deployments among 1 manifests"):
@@ -128,7 +134,7 @@ def test_the_port_is_the_one_called_http() -> None:
 @pytest.mark.parametrize(
     ("code", "said", "expected"),
     [
-        (401, {}, "log in again"),
+        (401, {}, "log in again; `kubectl --context 'a test' get"),
         (403, {"message": 'u cannot list resource "pods" in API group "" in x'}, "lacks `list pods`"),
         (403, {"message": "exceeded quota: small"}, r"refused it \(403\): exceeded quota"),
         (404, {"message": 'namespaces "models" not found'}, "create namespace models"),
@@ -139,7 +145,7 @@ def test_the_port_is_the_one_called_http() -> None:
     ],
 )  # fmt: skip
 def test_refusals(code: int, said: dict[str, Any], expected: str) -> None:
-    error = explain(code, said, what="patch Deployment iris", context="test", namespace="models")
+    error = explain(code, said, what="patch Deployment iris", context="a test", namespace="models")
     assert error.details == {"code": code}
     with pytest.raises(type(error), match=expected):
         raise error

@@ -33,7 +33,7 @@ def test_it_is_locked_down_and_gone_at_the_end(little: Little, engine: docker.Do
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", container.url)
         writing = "cat /run/secrets/token; touch /tmp/yes && touch /no; touch /run/secrets/no"
         _, wrote = inside(engine, NAME, "sh", "-c", writing)
-        assert wrote.splitlines()[0] == "of-a-test" == container.token
+        assert wrote.splitlines()[0] == "of-a-test-0123456789" == container.token
         assert wrote.count("Read-only file system") == 2
         assert (container.state, container.logs().splitlines()[0]) == ("running", "this is well")
         assert 2**20 < container.memory < 2**26
@@ -67,6 +67,11 @@ def test_one_of_the_same_name_is_replaced_only_if_mlnb_made_it(
     with pytest.raises(PortInUseError, match=f"Port {port} on 127.0.0.1 is taken"):
         run(little.folder, little.image(), name=f"{NAME}-other", port=port)
     assert not there(engine, f"{NAME}-other")
+    with pytest.raises(EngineError, match=r"no image 'mlnb-test-nowhere:1'\. Build it first"):
+        run(little.folder, "mlnb-test-nowhere:1", name=NAME)
+    with pytest.raises(EngineError, match=f"{NAME}' runs another model, '', not 'Iris'; it is left alone"):
+        run(little.folder, little.image(), name=NAME, model="Iris")
+    assert second.state == "running"
     second.stop()
 
 
@@ -97,9 +102,7 @@ def test_one_that_died_is_seen(little: Little, engine: docker.DockerClient, gone
     assert not there(engine, NAME)
 
 
-def test_what_is_missing_is_named(little: Little, engine: docker.DockerClient) -> None:
-    with pytest.raises(EngineError, match=r"no image 'mlnb-test-nowhere:1'\. Build it first"):
-        run(little.folder, "mlnb-test-nowhere:1", name=NAME)
+def test_a_folder_without_a_token_is_refused(little: Little) -> None:
     with pytest.raises(PackagingError, match="has no secrets/token any more"):
         run(little.folder / "secrets", little.image(), name=NAME)
 

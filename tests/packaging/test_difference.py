@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlnb.packaging.difference import ManifestDiff, compare
+from mlnb.packaging.difference import FieldChange, ManifestDiff, compare
 
 
 def _deployment(*, image: str = "iris:1", replicas: int = 2, **metadata: Any) -> dict[str, Any]:
@@ -63,11 +63,51 @@ def test_it_shows_itself() -> None:
     assert repr(diff).splitlines() == [
         "context test, namespace models: 1 to create, 1 to change, 1 to delete, 1 to keep",
         "  change  Deployment iris",
-        f"            spec.template.spec.containers[model].image: iris:1 → <{long[:58]}…",
+        f"            spec.template.spec.containers[model].image: iris:1 → <{long[:28]}…{long[:29]}>",
         "  create  Service iris",
         "  delete  HorizontalPodAutoscaler iris",
         "  keep    Deployment iris",
     ]
-    assert f"&lt;{long[:58]}…" in diff._repr_html_()
+    html = diff._repr_html_()
+    assert f"&lt;{long[:28]}…{long[:29]}&gt;" in html
+    assert "<details open><summary>change Deployment iris</summary>" in html
+    assert "<details><summary>create Service iris</summary>" in html  # folded, and without a column of what it was
+    assert html.count(">now<") == 1
+    assert "<div>keep Deployment iris</div>" in html
     assert not ManifestDiff("test", "models", changes[3:]).changed
     assert repr(ManifestDiff("test", "models", ())) == "context test, namespace models: nothing"
+
+
+def test_what_matters_comes_first_and_labels_last() -> None:
+    labels = {"app.kubernetes.io/version": "2", "dev.mlnb/digest": "ab"}
+    new = _deployment(image="iris:2", replicas=3, labels=labels)
+    template = new["spec"]["template"]
+    template["metadata"] = {"annotations": {"dev.mlnb/digest": "ab"}}
+    template["spec"]["hostNetwork"] = True
+    template["spec"]["containers"][0]["resources"] = {"limits": {"memory": "1Gi"}}
+    diff = ManifestDiff("test", "models", (compare(_deployment(), new),))
+    assert [line.strip() for line in repr(diff).splitlines()[2:]] == [
+        "spec.template.spec.containers[model].image: iris:1 → iris:2",
+        "spec.replicas: 2 → 3",
+        "spec…resources.limits.memory: - → 1Gi",
+        "spec.template.spec.hostNetwork: false → true",
+        "and 3 labels and annotations",
+    ]
+    html = diff._repr_html_()
+    assert 'title="spec.template.spec.containers[model].resources.limits.memory">spec…resources.limits.memory<' in html
+    assert html.index("hostNetwork") < html.index("<details><summary>and 3 labels") < html.index("dev.mlnb/digest")
+
+
+def test_only_labels() -> None:
+    change = compare(_deployment(), _deployment(labels={"team": "a"}))
+    assert (change.main, change.labels_said) == ((), "1 label or annotation")
+    assert compare(_deployment(), _deployment(replicas=3)).labels_said == ""
+
+
+def test_of_long_values_the_part_that_differs_is_shown() -> None:
+    old, new = (", ".join(["--flag"] * 20 + [f"--timeout={seconds}"] + ["--other"] * 20) for seconds in (5, 10))
+    short = FieldChange("spec.args", old, new).short_values
+    assert all(len(text) <= 60 for text in short)
+    assert ["--timeout=5," in short[0], "--timeout=10," in short[1]] == [True, True]
+    image = f"{'x' * 80}:1"
+    assert FieldChange("spec.image", "-", image).short_values[1].endswith("xx:1")

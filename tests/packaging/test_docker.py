@@ -15,8 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from packaged import packaged
 
-from mlnb.errors import InvalidInputError
+from mlnb.errors import EngineError, InvalidInputError
 from mlnb.packaging.docker import DockerConfig
+from mlnb.packaging.images import build, remove
 from mlnb.packaging.subject import ServeOptions
 
 EVIL = 'a "quote" and \'another\', $HOME ${PATH} `id` \\ \\" \\\n\r\u2028USER root\nRUN id\x00\x85\x1b[31m# %'
@@ -106,6 +107,9 @@ def test_the_base_is_that_of_the_notebook_or_given() -> None:
     assert bases == {"python:3.13-slim"}
     pinned = f"example.org/python:3.11@sha256:{'0' * 64}"
     assert f"FROM {pinned} AS build\n" in DockerConfig(packaged(), base=pinned).dockerfile
+    for other in ("python:3.12", "python:3.1-slim", "example.org:5000/a/python:3.12.4-slim"):
+        with pytest.raises(InvalidInputError, match=r"has Python 3\.12?, and .* by Python 3\.11: give a base"):
+            DockerConfig(packaged(), base=other)
     for wrong in ("python 3", "python\nRUN id", "-x", "python@sha256:0"):
         with pytest.raises(InvalidInputError, match="is no image: give a name"):
             DockerConfig(packaged(), base=wrong)
@@ -123,6 +127,39 @@ def test_hadolint_has_nothing_to_say(changes: dict[str, str], tmp_path: Path) ->
         [Path(sys.executable).with_name("hadolint"), path], capture_output=True, text=True, check=False
     )
     assert (linted.returncode, linted.stdout) == (0, "")
+
+
+@pytest.mark.docker
+def test_a_base_with_another_python_is_noticed_first(engine: docker.DockerClient, tmp_path: Path) -> None:
+    base = engine.images.get("python:3.11-slim")
+    base.tag("mlnb-test-base", "1")
+    config = DockerConfig(packaged(python="3.12"), base="mlnb-test-base:1")
+    (tmp_path / "Dockerfile").write_text(config.dockerfile)
+    try:
+        with pytest.raises(EngineError, match=r"\n  This base has Python 3\.11, and the model .* 3\.12: give a"):
+            build(tmp_path, "mlnb-test-other")
+    finally:
+        remove("mlnb-test-base:1")
+
+
+@pytest.mark.docker
+def test_the_index_of_this_machine_is_known_to_the_build_and_not_in_the_image(
+    engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = "https://ada:lovelace@example.org/simple"
+    kept = ("FROM", "ARG", "ENV", "LABEL")
+    lines = [f"{name} {value}" for name, value in instructions(DockerConfig(packaged()).dockerfile) if name in kept]
+    lines.insert(2, f'RUN test "$UV_DEFAULT_INDEX" = {index}')
+    (tmp_path / "Dockerfile").write_text("\n".join([*lines, "RUN test -z $UV_DEFAULT_INDEX", ""]))
+    for uv, pip in ((index, "https://example.org/other"), ("", index)):
+        monkeypatch.setenv("UV_DEFAULT_INDEX", uv)
+        monkeypatch.setenv("PIP_INDEX_URL", pip)
+        build(tmp_path, "mlnb-test-index")
+    image = engine.images.get("mlnb-test-index")
+    known = json.dumps([image.history(), image.attrs])
+    remove("mlnb-test-index")
+    assert "dev.mlnb.model" in known
+    assert "lovelace" not in known
 
 
 @pytest.mark.docker

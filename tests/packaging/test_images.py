@@ -57,6 +57,24 @@ def test_the_step_that_fails_is_named_with_its_last_lines(engine: docker.DockerC
 
 
 @pytest.mark.docker
+def test_what_a_step_says_is_shown_in_whole_lines_and_not_too_often(
+    engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    says = r"printf '\033[?25l\033[1mDown' >&2; printf 'loading\r' >&2; sleep 0.1; printf '\033[0mlibrary ' >&2"
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM python:3.11-slim\nRUN sleep 1.1; {says}; sleep 0.1; printf one >&2\n"
+        "RUN for i in $(seq 99); do echo $i; done\n"
+    )
+    told: list[Progress] = []
+    images.build(tmp_path, "mlnb-test-lines", watch=told.append)
+    images.remove("mlnb-test-lines")
+    assert [re.sub("(RUN|,) .*", "", one.text) for one in told] == [
+        "step 1 of 3: FROM python:3.11-slim", "step 2 of 3: ", "step 2 of 3: library one", "step 3 of 3: ",
+        "mlnb-test-lines",
+    ]  # fmt: skip
+
+
+@pytest.mark.docker
 def test_a_base_that_is_nowhere_is_named(engine: docker.DockerClient, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM 127.0.0.1:9/nothing:1\n")
     with pytest.raises(EngineError, match=r"docker pull 127\.0\.0\.1:9/nothing:1`, or package with another: base="):

@@ -19,6 +19,7 @@ from threads import mlnb_threads
 from waiting import free_port, wait_until
 
 from mlnb.errors import ClusterError, InvalidInputError
+from mlnb.packaging import rolling
 from mlnb.packaging.cluster_objects import Permission
 from mlnb.packaging.kubernetes import KubernetesDeployer, contexts
 from mlnb.packaging.progress import Progress
@@ -49,7 +50,7 @@ def _asked(url: str) -> httpx.Response:
     return httpx.post(f"{url}/predict", json={}, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
 
 
-def test_a_deployment_from_its_plan_to_its_end(space: Namespace, little: Little) -> None:
+def test_a_deployment_from_its_plan_to_its_end(space: Namespace, little: Little, tmp_path: Path) -> None:
     deployer, news = space.deployer, list[Progress]()
     wanted = manifests_of(deployer, config(little.tag(1), space.name))
     planned = deployer.plan(wanted, token=TOKEN)
@@ -74,6 +75,17 @@ def test_a_deployment_from_its_plan_to_its_end(space: Namespace, little: Little)
     assert not mlnb_threads()
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
+    looking = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["list"]},
+               {"apiGroups": ["apps", "autoscaling"], "resources": ["*"], "verbs": ["get"]}]  # fmt: skip
+    kubeconfig = _lesser(space, tmp_path, looking)
+    with (
+        KubernetesDeployer(context="lesser", namespace=space.name, kubeconfig=kubeconfig) as lesser,
+        pytest.raises(ClusterError, match=r"lacks `(get|create) pods/portforward`"),
+        lesser.forward("iris"),
+    ):
+        pass
+    with pytest.raises(ClusterError, match=r'forward port 8000 of pod gone .*pods "gone" not found'):
+        deployer._client.connect("gone", 8000)
 
     assert not deployer.plan(wanted).changed  # with the token that is there
     changes = deployer.plan(manifests_of(deployer, config(little.tag(1), space.name, pods=3)))
@@ -108,7 +120,7 @@ def test_a_rolling_update_and_the_way_back_fail_no_request(space: Namespace, lit
     deployer = space.deployer
     deployer.deploy(manifests_of(deployer, config(little.tag(1), space.name)), token=TOKEN)
     url = space.reached("iris")
-    with Load(url) as load:
+    with Load(url, pause=0.02) as load:
         wait_until(lambda: load.seen["1"] > 10 * CONNECTIONS)
         status = deployer.deploy(manifests_of(deployer, config(little.tag(2), space.name)), token=TOKEN)
         assert (status.image, status.revision) == (little.tag(2), 2)
@@ -140,7 +152,10 @@ def test_an_image_that_is_not_there_is_said_at_once_and_taken_back(space: Namesp
     assert not deployer.plan(good, token=TOKEN).changed
 
 
-def test_what_keeps_pods_from_coming_up_is_named(space: Namespace, little: Little) -> None:
+def test_what_keeps_pods_from_coming_up_is_named(
+    space: Namespace, little: Little, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rolling, "_PATIENCE", 3.0)
     large = Measured(cores=900, memory=40 * 2**20)
     tried = {
         "crashing": (config(little.tag(1, "failing"), space.name, name="crashing", pods=1),
@@ -235,7 +250,7 @@ def _settled(space: Namespace, path: str) -> Any:
 
 def test_what_is_cut_off_halfway_is_taken_back(space: Namespace, little: Little, tmp_path: Path) -> None:
     wanted = manifests_of(space.deployer, config(little.tag(1), space.name, pods=1))
-    kubeconfig = _lesser(space, tmp_path, verbs=["*"])
+    kubeconfig = _lesser(space, tmp_path, _rules(["*"]))
     role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{space.name}/roles/lesser"
     with KubernetesDeployer(context="lesser", namespace=space.name, kubeconfig=kubeconfig) as lesser:
 
@@ -253,7 +268,7 @@ def test_nothing_is_applied_where_one_may_not_or_the_server_refuses(
     space: Namespace, little: Little, tmp_path: Path
 ) -> None:
     wanted = manifests_of(space.deployer, config(little.tag(1), space.name, pods=1))
-    kubeconfig = _lesser(space, tmp_path, verbs=["get", "list", "delete"])
+    kubeconfig = _lesser(space, tmp_path, _rules(["get", "list", "delete"]))
     with (
         KubernetesDeployer(context="lesser", namespace=space.name, kubeconfig=kubeconfig) as lesser,
         pytest.raises(ClusterError, match=r"lacks `create deployments\.apps`, `patch deployments\.apps`\. Ask"),
@@ -282,14 +297,14 @@ def _rules(verbs: list[str]) -> list[dict[str, list[str]]]:
     ]
 
 
-def _lesser(space: Namespace, folder: Path, verbs: list[str]) -> Path:
-    """Return a kubeconfig of an account that may do all that a deployment needs, but with Deployments only this."""
+def _lesser(space: Namespace, folder: Path, rules: list[dict[str, list[str]]]) -> Path:
+    """Return a kubeconfig of an account that may do only this."""
     name, roles = "lesser", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{space.name}"
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
     subject = {"kind": "ServiceAccount", "name": name, "namespace": space.name}
     for path, body in (
         (space.core("serviceaccounts"), {}),
-        (f"{roles}/roles", {"rules": _rules(verbs)}),
+        (f"{roles}/roles", {"rules": rules}),
         (f"{roles}/rolebindings", {"roleRef": role, "subjects": [subject]}),
     ):
         space.ask("POST", path, {"metadata": {"name": name}} | body)
@@ -312,6 +327,8 @@ def test_where_it_is_to_go_must_be_there(cluster: str, tmp_path: Path) -> None:
     (tmp_path / "broken").write_text("{")
     with pytest.raises(ClusterError, match="broken cannot be read"):
         contexts(tmp_path / "broken")
+    with pytest.raises(InvalidInputError, match=r"namespace='\.\./x'.*for instance 'team-a'"):
+        KubernetesDeployer(context=cluster, namespace="../x")
     with KubernetesDeployer(context=cluster, namespace="mlnb-test-missing") as deployer:
         assert repr(deployer) == f"<Kubernetes: context {cluster}, namespace mlnb-test-missing>"
         wanted = manifests_of(deployer, config("none:1", "mlnb-test-missing"))

@@ -28,9 +28,15 @@ def test_long_names_stay_apart() -> None:
     assert object_name("a" * 60 + "b").name != object_name("a" * 60 + "c").name
 
 
+def test_models_do_not_share_an_image() -> None:
+    names = ("iris", "Iris", "IRIS", "iris_", "iris-v2", "Iris-v2", "iris-_v2")
+    assert len({image_tag(name, 3) for name in names}) == len(names)
+    assert image_tag("iris", 3) == "iris:3"
+
+
 @pytest.mark.parametrize("place", ["example.org", "localhost:5000", "team", "images.example.org:5000/a/b_c"])
 def test_a_repository_comes_first(place: str) -> None:
-    assert image_tag("Iris", 3, repository=place) == f"{place}/iris:3"
+    assert image_tag("iris", 3, repository=place) == f"{place}/iris:3"
 
 
 @pytest.mark.parametrize("place", ["Team", "a/team:3", "https://example.org", "a//b", "team/", " ", "a@sha256:0"])

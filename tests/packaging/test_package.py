@@ -78,11 +78,24 @@ def test_what_was_measured_becomes_what_is_asked_for(diabetes: Fitted, tmp_path:
         deployment.predict(diabetes.rows[:5])
         package = deployment.package(tmp_path / "build", target="kubernetes")
     assert package.wishes.measured.memory is not None
-    assert package.wishes.measured.memory > 100e6
+    assert package.wishes.measured.memory > 40e6
     scaler = next(file for file in package.files if "autoscaler" in file.path)
     assert scaler.text is not None
     wanted = yaml.safe_load(scaler.text)
     assert (wanted["spec"]["minReplicas"], wanted["spec"]["maxReplicas"]) == (1, 3)
+
+
+def test_what_is_asked_for_by_hand_counts_more_than_what_was_measured(
+    registry: mlnb.ModelRegistry, tmp_path: Path
+) -> None:
+    package = mlnb.package(
+        "diabetes:1", tmp_path / "build", target="kubernetes", registry=registry, cores=0.1, memory="300 MiB"
+    )
+    text = next(file.text for file in package.files if file.path.endswith("-deployment.yaml"))
+    assert text is not None
+    (container,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"] == {"cpu": "100m", "memory": "300Mi"}
+    assert any("as its user said" in note for note in package.notes)
 
 
 def test_a_name_that_is_live_means_the_live_version_and_a_reference_its_own(diabetes: Fitted, tmp_path: Path) -> None:

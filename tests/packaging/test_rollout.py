@@ -76,8 +76,8 @@ def test_progress(deployment: dict[str, Any], state: str, text: str, share: floa
     ("container", "reason", "next_step"),
     [
         (_waiting("ErrImageNeverPull"), "ErrImageNeverPull", "load it there"),
-        (_waiting("ErrImagePull"), "ErrImagePull", "imagePullSecret"),
         (_waiting("ImagePullBackOff"), "ImagePullBackOff", r"package.push\(\)"),
+        (_waiting("InvalidImageName"), "InvalidImageName", "imagePullSecret"),
         (_waiting("CreateContainerConfigError"), "CreateContainerConfigError", "Secret"),
         (_waiting("CrashLoopBackOff", lastState=_DIED, restartCount=1), "CrashLoopBackOff", "log lines"),
         ({"state": _DIED, "restartCount": 2}, "CrashLoopBackOff", "log lines"),
@@ -97,7 +97,7 @@ def test_a_container_that_will_not_run(container: dict[str, Any], reason: str | 
 
 
 def test_only_pods_of_the_newest_template_count() -> None:
-    bad = _waiting("ErrImagePull")
+    bad = _waiting("ImagePullBackOff")
     assert judge(_watched(_pod("old", "old", **bad), _pod("foreign", "foreign", **bad))).state == "running"
     assert [one["metadata"]["uid"] for one in replica_sets_of(_watched())] == ["new", "old"]
 
@@ -114,11 +114,24 @@ def test_a_pod_without_a_node_may_get_one() -> None:
     assert "add a node" in late.trouble.next_step
 
 
+def test_what_may_pass_has_some_patience() -> None:
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "of before"}
+    for watched, next_step in (
+        (_watched(_pod("iris-1", **_waiting("ErrImagePull", "TLS handshake timeout"))), "imagePullSecret"),
+        (_watched(deployment=_deployment(conditions=[late])), "logs"),  # as it stays after going back
+    ):
+        rollout, after = judge(watched), stalled(watched, 10)
+        assert (rollout.state, after.state) == ("running", "failed")
+        assert rollout.trouble == after.trouble
+        assert rollout.trouble is not None
+        assert next_step in rollout.trouble.next_step
+
+
 @pytest.mark.parametrize(
     ("condition", "next_step"),
     [
         ({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}, "quota"),
-        ({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late"}, "logs"),
+        ({"type": "Progressing", "status": "False", "reason": "ReplicaSetCreateError", "message": "no"}, "logs"),
     ],
 )
 def test_what_the_deployment_itself_says(condition: dict[str, str], next_step: str) -> None:

@@ -59,9 +59,10 @@ def package(engine: docker.DockerClient, iris: Fitted, tmp_path_factory: pytest.
 
 
 @pytest.fixture(scope="module")
-def container(package: Package) -> Iterator[Container]:
+def container(package: Package, engine: docker.DockerClient) -> Iterator[Container]:
     with package.run() as running:
         yield running
+        engine.containers.get(running.name).kill()  # nobody waits for its grace
 
 
 def test_it_is_soon_ready_and_small(container: Container, package: Package, engine: docker.DockerClient) -> None:
@@ -174,7 +175,7 @@ def test_the_end_loses_no_request(package: Package, iris: Fitted, engine: docker
     for one in asking:
         one.join(30)
     assert set(statuses) == {200}
-    assert set(last) <= {ConnectionRefusedError, ConnectionResetError}
+    assert set(last) <= {ConnectionRefusedError, ConnectionResetError}  # the end may meet a handshake
 
 
 def _status(url: str, path: str) -> int:
@@ -187,7 +188,7 @@ def test_too_little_memory_is_said(package: Package) -> None:
         run(package.folder, package.image, name="mlnb-test-starved", memory=48 * 2**20)
 
 
-def test_compose_runs_the_same(package: Package) -> None:
+def test_compose_runs_the_same(package: Package, engine: docker.DockerClient) -> None:
     config = ComposeConfig(subject=package.subject, image=package.image, port=free_port())
     for path, text in config.files().items():
         (package.folder / path).write_text(text)
@@ -196,3 +197,4 @@ def test_compose_runs_the_same(package: Package) -> None:
         assert url == f"http://127.0.0.1:{config.port}"
         parity = check(url, name=package.subject.name, golden=package.golden(), where="compose", token=package.token)
         assert parity.good, parity
+        engine.containers.get("mlnb-test-running-model-1").kill()

@@ -184,6 +184,25 @@ def test_a_stopped_acceptor_leaves_the_socket_to_others(loop: str) -> None:
         assert len(first.seen) == 1
 
 
+def test_at_its_end_it_accepts_those_that_wait(loop: str) -> None:
+    clients: list[Client] = []
+
+    def connect_and_finish() -> None:
+        clients.extend(here.connect() for _ in range(20))  # which the system tells that they are connected
+        acceptor.finish()
+        acceptor._sock.close()
+
+    with running(loop) as here:
+        acceptor = here.server.acceptor
+        acceptor.per_turn = 8
+        here.call(connect_and_finish)
+        with pytest.raises(ConnectionRefusedError):
+            here.connect()
+        for client in clients:
+            with client:
+                assert client.ask(post("/echo")).status == 200
+
+
 def test_two_may_accept_on_one_socket(here: Running, loop: str) -> None:
     with running(loop) as second:
         other = Acceptor(second.server.loop, here.server.acceptor._sock, second.server.protocol)
