@@ -37,7 +37,11 @@ def test_the_options_are_those_of_the_function(
 
 @pytest.mark.parametrize(
     ("line", "code", "says"),
-    [("package tumour --to build", 1, "tumour"), ("package tumour", 2, "--to"), ("package tumour --to b --cores x", 2, "x")],
+    [
+        ("package tumour --to build", 1, "tumour"),
+        ("package tumour", 2, "--to"),
+        ("package tumour --to b --cores x", 2, "x"),
+    ],
 )
 def test_mistakes(registry: ModelRegistry, capsys: pytest.CaptureFixture[str], line: str, code: int, says: str) -> None:
     assert cli.main(line.split()) == code

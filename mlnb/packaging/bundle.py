@@ -18,7 +18,7 @@ from mlnb.packaging.images import size_of
 from mlnb.packaging.locking import lock
 from mlnb.packaging.manifests import KubernetesConfig
 from mlnb.packaging.model_files import write_model
-from mlnb.packaging.naming import image_tag
+from mlnb.packaging.naming import image_said, image_tag
 from mlnb.packaging.package import TARGETS, Command, Package, PackageFile, Target
 from mlnb.packaging.sizes import expected_size
 from mlnb.packaging.subject import Measured, PackagedModel, ServeOptions
@@ -130,7 +130,7 @@ def bundle(registry: ModelRegistry, version: ModelVersion, to: Path, wishes: Wis
         folder=to, target=wishes.target, subject=subject, image=image,
         files=tuple(_file(to, path, texts) for path in paths),
         expected_size=expected_size(subject, locked, base=docker.base, base_size=size_of(docker.base)), wishes=wishes,
-        notes=(*locked.notes, *said, _SECRET, *_missing(wishes.target)),
+        notes=(*image_said(subject.name, image), *locked.notes, *said, _SECRET, *_missing(wishes.target)),
         commands=_commands(to, image, subject, wishes),
     )  # fmt: skip
 

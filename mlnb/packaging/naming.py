@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mlnb.errors import InvalidInputError
 
-__all__ = ["ObjectName", "image_tag", "object_name"]
+__all__ = ["ObjectName", "image_said", "image_tag", "object_name"]
 
 _LONGEST = 50  # characters: of the 63 of a DNS label, 13 are left for what is appended
 _MARK = 8  # hexadecimal digits that tell names apart which would be the same without
@@ -65,6 +65,20 @@ def image_tag(name: str, number: int, *, repository: str = "") -> str:
             "for instance 'images.example.org/team'; the model's name and version are added."
         )
     return f"{repository}{'/' * bool(repository)}{_component(name)}:{number}"
+
+
+def image_said(name: str, image: str) -> tuple[str, ...]:
+    """Return what was translated in an image's name, one sentence; none where nothing was.
+
+    Examples
+    --------
+    >>> image_said("Iris", "iris-0c3f9b4a:3")
+    ("Docker calls the image of 'Iris' 'iris-0c3f9b4a': lower-case letters, digits and single separators.",)
+    """
+    called = image.rpartition("/")[2].rpartition(":")[0]
+    if called == name:
+        return ()
+    return (f"Docker calls the image of {name!r} {called!r}: lower-case letters, digits and single separators.",)
 
 
 def object_name(name: str) -> ObjectName:

@@ -21,8 +21,8 @@ _PULL = (
     "ServiceAccount an imagePullSecret."
 )
 _LOADED = (
-    "The image must be on the node and is not: load it there (for instance `kind load docker-image`), or allow pulling "
-    "it (imagePullPolicy: IfNotPresent)."
+    "The image must be on the node and is not: load it there (for instance `kind load docker-image`), or package "
+    "it again with a repository, and push it there."
 )
 _CONFIG = "It names a Secret, ConfigMap or user that is not there; `kubectl describe pod` names it."
 _COMMAND = "The image's command cannot be started there: run the image with Docker first (package.run())."

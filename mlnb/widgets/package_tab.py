@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import MlnbError
+from mlnb.packaging.folder import TOKEN
 from mlnb.packaging.progress import Progress
 from mlnb.registry.tables import format_size
 from mlnb.widgets.package_view import ContainerView, PackageView, Step, Trouble, ended, told
+from mlnb.widgets.render import curl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from mlnb.packaging.difference import ManifestDiff
     from mlnb.packaging.kubernetes import KubernetesDeployer
     from mlnb.packaging.package import Package, Target
+    from mlnb.registry.signature import Signature
     from mlnb.workspace import Deployment
 
 __all__ = ["PackageTab"]
@@ -30,6 +33,7 @@ _NOWHERE = Trouble(
     title="Where to?", message="Choose a context and type a namespace. Nothing is presumed, and nothing was sent."
 )
 _NEEDS_PLACE = ("package_compare", "package_deploy")
+_AFTER_BUILD = ("package_run", *_NEEDS_PLACE)
 
 
 class PackageTab:
@@ -51,6 +55,7 @@ class PackageTab:
         self._deleting = False
         self._package: Package | None = None
         self._steps: tuple[Step, ...] = ()
+        self._signature: Signature | None = None  # of the version that was written
         self._container: Container | ComposeProject | None = None
         self._shown: ContainerView | None = None
         self._contexts: tuple[str, ...] = ()
@@ -96,8 +101,8 @@ class PackageTab:
             "package_deploy": self._deploy,
             "package_look": self._look,
             "package_rollback": self._roll_back,
-            "package_ask": lambda: self._ask(deleting=True),
-            "package_keep": lambda: self._ask(deleting=False),
+            "package_ask": lambda: self._confirm(deleting=True),
+            "package_keep": lambda: self._confirm(deleting=False),
             "package_delete": self._delete,
         }
         deed = deeds[action]
@@ -105,12 +110,12 @@ class PackageTab:
             self._place = payload["context"].strip(), payload["namespace"].strip()
             deed = deed if all(self._place) else self._ask_where
         self._busy = action
+        self._steps = self._built if action in _AFTER_BUILD else ()
         return lambda: self._attempt(deed)
 
     def _attempt(self, deed: Callable[[], str]) -> str:
         """Do it, and keep what went wrong to be shown where one looks."""
         self._trouble = self._difference = None
-        self._steps = ()
         state: Literal["done", "failed"] = "failed"
         try:
             self._redraw()
@@ -144,7 +149,7 @@ class PackageTab:
         to = folder or f"build/{self._deployment.name}"
         self._watch(Progress(step="write", text="Pinning what the model imports, and writing…"))
         package = self._deployment.package(to, target=self._target)
-        self._package, self._steps = package, ()
+        self._package, self._signature, self._steps = package, self._deployment.version.signature, ()
         self._read_contexts()
         return f"Written to {package.folder}."
 
@@ -156,13 +161,20 @@ class PackageTab:
         self._stop()  # the one before has its name
         if self._target == "compose":
             project = self._container = self._written.up(watch=self._watch)
-            self._shown = ContainerView(name=project.name, url=project.urls["model"], parity=project.parity)
+            url = project.urls["model"]
+            self._shown = ContainerView(name=project.name, url=url, ask=self._ask(url), parity=project.parity)
         else:
             container = self._container = self._written.run(watch=self._watch)
             self._shown = ContainerView(
-                name=container.name, url=container.url, memory=container.memory, parity=container.parity
-            )
+                name=container.name, url=container.url, ask=self._ask(container.url), memory=container.memory,
+                parity=container.parity,
+            )  # fmt: skip
         return f"{self._container.name} answers."
+
+    def _ask(self, url: str) -> str:
+        """Return the command that asks what runs at ``url``."""
+        token = str(self._written.folder / TOKEN)
+        return "" if self._signature is None else curl(url, self._signature, token_file=token)
 
     def _stop(self) -> str:
         if self._container is None:
@@ -179,7 +191,7 @@ class PackageTab:
         context, namespace = self._place
         self._watch(Progress(step="compare", text=f"Asking {context} what would change in {namespace}…"))
         self._difference = self._written.plan(context=context, namespace=namespace)
-        self._steps = ()
+        self._steps = self._built
         return ""
 
     def _deploy(self) -> str:
@@ -213,7 +225,7 @@ class PackageTab:
         self._cluster = None
         return f"{name} is deleted from {deployer.namespace}."
 
-    def _ask(self, *, deleting: bool) -> str:
+    def _confirm(self, *, deleting: bool) -> str:
         self._deleting = deleting
         return ""
 
@@ -222,6 +234,11 @@ class PackageTab:
         if cluster is None:
             raise MlnbError("Nothing was deployed from here.")  # of a page from before
         return cluster.name, self._written.deployer(context=cluster.context, namespace=cluster.namespace)
+
+    @property
+    def _built(self) -> tuple[Step, ...]:
+        """The step that built the image, if it did."""
+        return tuple(step for step in self._steps if (step.news.step, step.news.state) == ("build", "done"))
 
     @property
     def _written(self) -> Package:

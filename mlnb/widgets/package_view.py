@@ -25,6 +25,8 @@ class ContainerView:
     ----------
     name : str
     url : str
+    ask : str
+        The command that asks it for a prediction; its token is not in it, as this is part of a saved notebook.
     memory : int or None
         Bytes it used when it was ready, None if that is not known.
     parity : Parity or None
@@ -32,6 +34,7 @@ class ContainerView:
 
     name: str
     url: str
+    ask: str = ""
     memory: int | None = None
     parity: Parity | None = None
 
@@ -121,6 +124,8 @@ class PackageView:
 def told(steps: Sequence[Step], news: Progress, *, now: float) -> tuple[Step, ...]:
     """Return the steps after one more piece of news: each has one line, and a new one ends those before it.
 
+    One that was over and is on its way again begins anew.
+
     Parameters
     ----------
     steps : sequence of Step
@@ -128,8 +133,10 @@ def told(steps: Sequence[Step], news: Progress, *, now: float) -> tuple[Step, ..
     now : float
         Seconds, of the same clock as before.
     """
-    known = {step.news.step: ended(step, "done", now=now) for step in steps}
-    since = known[news.step].since if news.step in known else now
+    before = {step.news.step: step for step in steps}
+    known = {name: ended(step, "done", now=now) for name, step in before.items()}
+    again = news.state == "running" and news.step in before and before[news.step].news.state != "running"
+    since = now if again or news.step not in before else before[news.step].since
     known[news.step] = Step(news=news, since=since, seconds=now - since)
     return tuple(known.values())
 

@@ -77,7 +77,7 @@ def render_static(snapshot: DeploymentSnapshot) -> str:
     return (
         f"<p><strong>{escape(snapshot.name)}</strong> · {_status(snapshot)}<br>"
         f"<code>POST {escape(snapshot.url)}/predict</code>{faster}</p>{table}"
-        f"<details><summary>curl</summary><pre>{escape(_curl(snapshot))}</pre></details>"
+        f"<details><summary>curl</summary><pre>{escape(curl(snapshot.url, snapshot.version.signature))}</pre></details>"
     )
 
 
@@ -143,7 +143,7 @@ def _address(snapshot: DeploymentSnapshot) -> str:
     return (
         f'<code class="mlnb-url">{url}</code>{copy_button("copy", snapshot.url, "Copy the URL")}'
         f"{_link('docs', snapshot.docs_url)}{_link('dashboard', snapshot.dashboard_url)}"
-        f"{copy_button('curl', _curl(snapshot), 'Copy a curl command', shown=True)}"
+        f"{copy_button('curl', curl(snapshot.url, snapshot.version.signature), 'Copy a curl command', shown=True)}"
         f"{copy_button('python', _python(snapshot), 'Copy Python code', shown=True)}"
     )
 
@@ -160,10 +160,21 @@ def _alarm(snapshot: DeploymentSnapshot) -> str:
     return "".join(f"<div>{escape(line)}</div>" for line in lines)
 
 
-def _curl(snapshot: DeploymentSnapshot) -> str:
-    body = shlex.quote(json.dumps(_request(snapshot.version.signature), ensure_ascii=False))
-    target = shlex.quote(f"{snapshot.url}/predict")
-    return f"curl -X POST {target} \\\n  -H 'Content-Type: application/json' \\\n  -d {body}"
+def curl(url: str, signature: Signature, *, token_file: str = "") -> str:
+    """Return the command that asks for a prediction.
+
+    Parameters
+    ----------
+    url : str
+    signature : Signature
+        Of the version that answers.
+    token_file : str
+        With the token to bring, read when the command runs; "": none is needed.
+    """
+    body = shlex.quote(json.dumps(_request(signature), ensure_ascii=False))
+    bearer = f'  -H "Authorization: Bearer $(cat {shlex.quote(token_file)})" \\\n' if token_file else ""
+    target = shlex.quote(f"{url}/predict")
+    return f"curl -X POST {target} \\\n{bearer}  -H 'Content-Type: application/json' \\\n  -d {body}"
 
 
 def _python(snapshot: DeploymentSnapshot) -> str:

@@ -9,10 +9,10 @@ from mlnb.packaging.package import TARGETS
 from mlnb.packaging.package_text import TITLES, clipped, rows
 from mlnb.registry.tables import format_size
 from mlnb.widgets.render import copy_button, counted
-from mlnb.widgets.render_package_result import button, free, render_result
+from mlnb.widgets.render_package_result import button, command, free, render_result
 
 if TYPE_CHECKING:
-    from mlnb.packaging.package import Command, Package
+    from mlnb.packaging.package import Package
     from mlnb.packaging.package_text import Row
     from mlnb.widgets.package_view import PackageView, Step
 
@@ -77,7 +77,7 @@ def _written(package: Package, *, number: int) -> str:
         else f'<p class="mlnb-old">v{number} is live by now; write the files again to take it along.</p>'
     )
     files = "".join(_file(row, package) for row in rows(package.files))
-    commands = "".join(map(_command, package.commands))
+    commands = "".join(command(one.does, one.line) for one in package.commands)
     notes = "".join(f"<li>{escape(note)}</li>" for note in package.notes)
     lists = ((commands, "mlnb-commands"), (notes, "mlnb-notes"))
     told = "".join(f'<ul class="{kind}">{items}</ul>' for items, kind in lists if items)
@@ -102,14 +102,6 @@ def _preview(row: Row, package: Package) -> str:
     return (
         f'<div class="mlnb-preview" data-copied>{head}'
         f'<pre tabindex="0" role="region" aria-label="{path}">{escape(text)}</pre></div>'
-    )
-
-
-def _command(command: Command) -> str:
-    words = " ".join(f"<span>{escape(word)}</span>" for word in command.line.split(" "))  # none is broken at a hyphen
-    return (
-        f'<li><span class="mlnb-muted">{escape(command.does)}</span><code>{words}</code>'
-        f"{copy_button('copy', command.line, f'Copy the command to {command.does}')}</li>"
     )
 
 

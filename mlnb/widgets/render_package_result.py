@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlnb.packaging.parity import Parity
     from mlnb.widgets.package_view import ContainerView, PackageView, Trouble
 
-__all__ = ["button", "free", "render_result"]
+__all__ = ["button", "command", "free", "render_result"]
 
 _ACTIONS = {"create": "is made", "change": "changes", "delete": "goes", "keep": "stays as it is"}
 _DOTS = dict.fromkeys(("Pending", "Running", "ContainerCreating", "PodInitializing"), "starting") | {
@@ -44,6 +44,16 @@ def button(action: str, label: str, view: PackageView, *, keep: str = "") -> str
     return f'<button type="button" data-action="{action}" data-keep="{keep or action}"{free(view)}>{label}</button>'
 
 
+def command(does: str, line: str) -> str:
+    """Return a command as an item of a list, with what it does and a button that copies it."""
+    about = escape(does, quote=True)
+    return (
+        f'<li><span class="mlnb-muted">{about}</span>'
+        f'<code tabindex="0" role="region" aria-label="The command to {about}">{escape(line)}</code>'
+        f"{copy_button('copy', line, f'Copy the command to {does}')}</li>"
+    )
+
+
 def free(view: PackageView) -> str:
     """Return what disables a control while something is on its way: for who uses it, and it can keep the focus."""
     return _DISABLED if view.busy else ""
@@ -69,7 +79,8 @@ def _object(change: ObjectChange) -> str:
     line = f'<span class="mlnb-path">{escape(f"{change.kind} {change.name}")}</span>{sign}'
     if change.action != "change":
         return f'<div class="mlnb-file">{line}</div>'
-    fields = "".join(map(_field, change.fields))
+    said = f'<li class="mlnb-muted">{change.labels_said}</li>' if change.labels else ""
+    fields = "".join(map(_field, change.main)) + said
     keep = escape(f"package-change {change.kind} {change.name}", quote=True)
     return (
         f'<details data-keep="{keep}" open><summary class="mlnb-file">{line}</summary>'
@@ -78,9 +89,10 @@ def _object(change: ObjectChange) -> str:
 
 
 def _field(field: FieldChange) -> str:
+    old, new = field.short_values
     return (
-        f'<li><span class="mlnb-muted">{escape(field.path)}</span>'
-        f"<span><code>{escape(field.old)}</code> → <code>{escape(field.new)}</code></span></li>"
+        f'<li><span class="mlnb-muted" title="{escape(field.path, quote=True)}">{escape(field.short_path)}</span>'
+        f"<span><code>{escape(old)}</code> → <code>{escape(new)}</code></span></li>"
     )
 
 
@@ -90,13 +102,14 @@ def _where(namespace: str, context: str) -> str:
 
 def _container(container: ContainerView, view: PackageView) -> str:
     url = escape(container.url, quote=True)
+    ask = f'<ul class="mlnb-commands">{command("ask it", container.ask)}</ul>' if container.ask else ""
     memory = "" if container.memory is None else f"<span>{format_size(container.memory)}</span>"
     return (
         f'<div class="mlnb-outcome"><div class="mlnb-runs"><span class="mlnb-dot" aria-hidden="true"></span>'
         f'<strong>{escape(container.name)}</strong><code class="mlnb-url">{url}</code>'
         f"{copy_button('copy', container.url, 'Copy the URL')}{memory}"
         f'<span class="mlnb-buttons">{button("package_stop", "Stop", view)}</span></div>'
-        f"{_parity(container.parity)}</div>"
+        f"{ask}{_parity(container.parity)}</div>"
     )
 
 

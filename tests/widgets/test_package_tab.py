@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, fields
+from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import pytest
@@ -15,6 +16,7 @@ from mlnb.packaging.images import BuiltImage
 from mlnb.packaging.kubernetes import KubernetesDeployer
 from mlnb.packaging.package import Package, Target
 from mlnb.packaging.progress import Progress, Watcher, unwatched
+from mlnb.registry.rows.inference import infer_signature
 from mlnb.widgets import package_tab
 from mlnb.widgets.package_tab import PackageTab
 from mlnb.widgets.package_view import PackageView
@@ -115,6 +117,7 @@ class Packaged:
     """A deployment that writes what :func:`packages.package` says."""
 
     name: str = "tumour"
+    version: Any = field(default_factory=lambda: SimpleNamespace(signature=infer_signature(None, [[1.5, 2.0]])))
 
     def package(self, to: str, *, target: Target) -> Package:
         ENGINE.ask("write", to, target)
@@ -156,10 +159,26 @@ def test_from_files_to_a_container_and_back(tab: PackageTab, engine: Engine) -> 
     container = see(tab).container
     assert container is not None
     assert (container.url, container.memory) == ("http://127.0.0.1:32770", 143_000_000)
+    assert '"Authorization: Bearer $(cat build/tumour/secrets/token)"' in container.ask
+    assert container.ask.startswith("curl -X POST http://127.0.0.1:32770/predict")
     assert do(tab, "stop") == "mlnb-tumour-2 is stopped."
     assert see(tab).container is None
     asked = [("write", "build/tumour", "docker"), ("build",), ("run",), ("stop",), ("run",), ("stop",)]
     assert engine.asked == asked
+
+
+def test_how_it_was_built_stays_in_sight(tab: PackageTab, engine: Engine) -> None:
+    do(tab, "write", folder="out")
+    do(tab, "build")
+    do(tab, "run")
+    assert [(step.news.step, step.news.state) for step in see(tab).steps] == [("build", "done"), ("run", "done")]
+    do(tab, "run")
+    assert [step.news.step for step in see(tab).steps] == ["build", "run"]
+    engine.fails = EngineError("No engine answers.")
+    do(tab, "build")
+    engine.fails = None
+    do(tab, "compare", **PLACE)
+    assert see(tab).steps == []  # what failed does not stay
 
 
 def test_another_target_shows_its_own_files(tab: PackageTab) -> None:

@@ -88,6 +88,8 @@ def test_progress_has_a_bar_where_the_share_is_known() -> None:
     html = tab.render_package(view(steps=steps, busy="package_build"))["package_steps"]
     assert text(html) == "build step 2 of 4 3 s push waiting"
     assert html.count("<progress") == 0  # what comes next ends what was before
+    steps = told(steps, Progress(step="build", text="again"), now=20.0)
+    assert [step.seconds for step in steps] == [0.0, 7.0]  # not counted from the time before
     done = Step(news=Progress(step="build", text="built", share=1.0, state="done"), since=0.0, seconds=75.4)
     html = tab.render_package(view(steps=(done,)))["package_steps"]
     assert (text(html), html.count("<progress")) == ("build built 1:15", 0)
@@ -121,6 +123,13 @@ def test_a_container(parity: Parity | None, says: str) -> None:
     assert text(html) == f"mlnb-tumour-2 http://127.0.0.1:32770 copy 143 MB Stop {says}".strip()
 
 
+def test_how_a_container_is_asked() -> None:
+    line = 'curl http://127.0.0.1:32770/predict -H "Authorization: Bearer $(cat build/secrets/token)"'
+    html = tab.render_package(view(container=replace(CONTAINER, ask=line)))["package_result"]
+    assert f"ask it {line} copy" in text(html)
+    assert 'data-copy="curl ' in html
+
+
 def test_pods_of_a_cluster() -> None:
     html = tab.render_package(view(cluster=CLUSTER))["package_result"]
     says = text(html)
@@ -136,10 +145,21 @@ def test_pods_of_a_cluster() -> None:
 
 def test_what_a_deployment_would_change() -> None:
     changed = FieldChange("spec.replicas", "1", "2")
-    changes = (ObjectChange("Service", "tumour", "keep"), ObjectChange("Deployment", "tumour", "change", (changed,)))
-    says = text(tab.render_package(view(difference=ManifestDiff("kind", "models", changes)))["package_result"])
+    label = FieldChange("metadata.labels.app.kubernetes.io/version", "1", "2")
+    path = "spec.template.spec.containers[model].resources.limits.memory"
+    memory = FieldChange(path, "1Gi", "2Gi")
+    changes = (
+        ObjectChange("Service", "tumour", "keep"),
+        ObjectChange("Deployment", "tumour", "change", (label, memory, changed)),
+    )
+    html = tab.render_package(view(difference=ManifestDiff("kind", "models", changes)))["package_result"]
+    says = text(html)
+    assert f'title="{path}"' in html
     assert says.startswith("Deploying changes this in namespace models on context kind :")
-    assert says.endswith("Service tumour stays as it is Deployment tumour changes spec.replicas 1 → 2")
+    assert says.endswith(
+        "Service tumour stays as it is Deployment tumour changes spec.replicas 1 → 2 "
+        "spec…resources.limits.memory 1Gi → 2Gi and 1 label or annotation"
+    )
     same = ManifestDiff("kind", "models", changes[:1])
     assert "Deploying changes nothing in" in text(render(view(difference=same)))
 
@@ -155,8 +175,8 @@ def test_what_others_write_is_escaped() -> None:
     pods = (replace(POD, name=HOSTILE, state=HOSTILE, ready=False, reason=HOSTILE),)
     shown = view(
         package=hostile, folder=HOSTILE, target="kubernetes", contexts=(HOSTILE,), steps=told((), news, now=0.0),
-        container=ContainerView(name=HOSTILE, url=HOSTILE, parity=parity), trouble=Trouble(title="x", message=HOSTILE),
-        difference=ManifestDiff(HOSTILE, HOSTILE, changes),
+        container=ContainerView(name=HOSTILE, url=HOSTILE, ask=HOSTILE, parity=parity),
+        trouble=Trouble(title="x", message=HOSTILE), difference=ManifestDiff(HOSTILE, HOSTILE, changes),
         cluster=replace(CLUSTER, name=HOSTILE, namespace=HOSTILE, context=HOSTILE, pods=pods, notes=(HOSTILE,)),
     )  # fmt: skip
     check(render(shown))
