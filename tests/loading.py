@@ -32,6 +32,8 @@ import mlnb
 CONNECTIONS = 64
 MOST = 400_000  # requests of one load, whatever the test does
 
+_LAST = 30.0  # seconds in which the last answers come
+
 BROKEN, REFUSED = 0, -1  # in the place of a status: the connection ended, or there was none
 RELEASED = threading.Event()  # predictions that hang in this process
 _COUNTS = struct.Struct("<qq")  # answers, and those among them that are not good
@@ -257,6 +259,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self.load.connections.add(self)
         self.ask()
 
     def ask(self) -> None:
@@ -282,6 +285,7 @@ class _Connection(asyncio.Protocol):
         assert len(body) == length, self.data
         self.data = b""
         self.answered(int(head.split(b" ", 2)[1]), orjson.loads(body))
+        self.load.rest()
         self.load.loop.call_later(self.load.pause, self.ask_again)
 
     def ask_again(self) -> None:
@@ -300,8 +304,10 @@ class _Connection(asyncio.Protocol):
         self.load.note(self, status, version, right=right, words="" if right else repr(document["prediction"]))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.load.connections.discard(self)
         if self.waiting:
             self.load.note(self, BROKEN, 0, right=False, words=repr(error))
+        self.load.rest()
         if not self.load.over:
             self.load.connect(self.number)
 
@@ -324,6 +330,8 @@ class _Loading:
         lines = [f"POST /{path}/predict HTTP/1.1", f"Host: {host}", "Content-Type: application/json"]
         self.head = "\r\n".join([*lines, "Content-Length: %d\r\n\r\n"]).encode()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.connections: set[_Connection] = set()
+        self.resting = asyncio.Event()  # nobody asks any more, and all are answered
 
     def connect(self, number: int) -> None:
         task = self.loop.create_task(self._connect(number))
@@ -341,6 +349,10 @@ class _Loading:
             else:
                 return
 
+    def rest(self) -> None:
+        if self.over and not any(one.waiting for one in self.connections):
+            self.resting.set()
+
     def note(self, one: _Connection, status: int, version: int, *, right: bool, words: str) -> None:
         self._add(Asked(one.sent, time.monotonic(), one.number, status, version, right, words))
 
@@ -357,7 +369,9 @@ async def _load(url: str, connections: str, pause: str, doubled: str, counts: st
         load.connect(number)
     await asyncio.to_thread(sys.stdin.read)
     load.over = True
-    await asyncio.sleep(max(0.3, 3 * load.pause))  # the last answers
+    load.rest()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(load.resting.wait(), _LAST)
     sys.stdout.buffer.write(orjson.dumps([tuple(one) for one in load.found]))
 
 
