@@ -37,7 +37,7 @@ lab: $(VENV)/.tutorials
 # second.
 # What measures times comes by itself. Neither that nor what puts servers under load is traced, which takes a third more.
 LOADS := $(addprefix tests/serving/test_,autoscaling.py moving.py traffic_under_load.py under_load.py) tests/kernel
-SERVERS := tests/serving tests/scaling tests/kernel tests/test_monitoring.py tests/test_traffic.py
+SERVERS := tests/serving tests/scaling tests/test_monitoring.py tests/test_traffic.py
 TOGETHER := not soak and not alone and not docker and not cluster
 
 test: $(VENV)/.test
@@ -55,7 +55,7 @@ test-servers:
 	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS) $(LOADS:%=--ignore=%)
 
 test-others:
-	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS:%=--ignore=%)
+	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS:%=--ignore=%) $(LOADS:%=--ignore=%)
 
 test-engines:
 	sh tests/with-engines $(BIN)/coverage run -m pytest -q -m '(docker or cluster) and not soak' --durations=25

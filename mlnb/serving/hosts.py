@@ -147,13 +147,23 @@ class ProcessHost:
         self._control, control = socket.socketpair()
         self.line, line = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         keep_from_children(self._control, self.line)
-        with control, line:
-            self._process = _start(control, line, sock, preload)
         self._outgoing: SimpleQueue[list[bytes | memoryview] | None] = SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name=f"mlnb writer {self.pid}", daemon=True)
-        self._thread = threading.Thread(target=self._read, name=f"mlnb gateway {self.pid}", daemon=True)
-        self._writer.start()
-        self._thread.start()
+        try:
+            with control, line:
+                self._process = _start(control, line, sock, preload)
+            self._writer = threading.Thread(target=self._write, name=f"mlnb writer {self.pid}", daemon=True)
+            self._thread = threading.Thread(target=self._read, name=f"mlnb gateway {self.pid}", daemon=True)
+            self._writer.start()
+            self._thread.start()
+        except BaseException:  # an interrupt: a process that was started ends when nobody holds the other end
+            self._outgoing.put(None)
+            for own in (self._control, self.line):
+                with suppress(OSError):
+                    own.shutdown(socket.SHUT_RDWR)  # for a thread that reads it
+                own.close()
+            if "_process" in vars(self):
+                _await_end(self._process)
+            raise
         try:
             ready.result(_PATIENCE)
         except BaseException as error:  # an interrupt as well
@@ -211,11 +221,7 @@ class ProcessHost:
             self._stopped = True
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)  # it ends by itself
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        _await_end(self._process)
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._close()
@@ -254,6 +260,14 @@ class ProcessHost:
             self._process.wait()
             self._close()
             self._lost(self)
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _start(

@@ -180,7 +180,7 @@ def test_tabs_take_the_arrow_keys(card: Locator) -> None:
     card.get_by_role("tab", name="Try it").press("ArrowRight")
     expect(card.get_by_role("tab", name="Versions")).to_be_focused()
     expect(card.locator(".mlnb-versions")).to_be_visible()
-    expect(card.locator("form")).to_be_hidden()
+    expect(card.locator("form[data-pane=try]")).to_be_hidden()
 
 
 def test_in_the_dark_theme(page: Page, dark_jupyterlab: JupyterLab) -> None:

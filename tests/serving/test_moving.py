@@ -183,6 +183,27 @@ def test_an_interrupt_of_a_move_leaves_no_connection_behind(moves: tuple[int, in
         assert sum("server" in name or "gateway" in name for name in mlnb_threads()) == 1
 
 
+@pytest.mark.parametrize("interrupted", ["mlnb writer", "mlnb gateway"])
+def test_an_interrupt_as_the_gateway_process_has_just_begun_leaves_none(
+    interrupted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = numbered()
+    start = threading.Thread.start
+
+    def interrupt(thread: threading.Thread) -> None:
+        if thread.name.startswith(interrupted):
+            raise KeyboardInterrupt
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt) as kept:  # as IPython keeps the last traceback, and all it refers to
+            deployment.scale(1)
+    wait_until(lambda: not processes())
+    assert kept.tb is not None
+    assert deployment.predict([[7.0]]).tolist() == [1e6 + 7]
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_an_interrupt_of_a_deploy_leaves_what_was_live(
     live: bool, tmp_path: Path, registry: mlnb.ModelRegistry
