@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help demo lab test test-servers test-others test-engines soak check lint tutorials notebooks benchmark clean
+.PHONY: help demo lab test test-servers test-others test-engines test-pages soak check lint tutorials notebooks benchmark clean
 
 help:
 	@echo 'make demo       run the quickstart in a real Jupyter kernel and print what each step answered'
@@ -37,6 +37,7 @@ lab: $(VENV)/.tutorials
 # second.
 # What measures times comes by itself. Neither that nor what puts servers under load is traced, which takes a third more.
 LOADS := $(addprefix tests/serving/test_,autoscaling.py moving.py traffic_under_load.py under_load.py) tests/kernel
+PAGES := tests/browser
 SERVERS := tests/serving tests/scaling tests/test_monitoring.py tests/test_traffic.py
 TOGETHER := not soak and not alone and not docker and not cluster
 
@@ -45,7 +46,7 @@ test: $(VENV)/.test
 	sh tests/install-prometheus
 	sh tests/install-postgresql
 	$(BIN)/coverage erase
-	$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going test-servers test-others test-engines
+	$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going test-servers test-others test-pages
 	$(BIN)/python -m pytest -q -m 'alone and not soak'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -55,10 +56,13 @@ test-servers:
 	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS) $(LOADS:%=--ignore=%)
 
 test-others:
-	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS:%=--ignore=%) $(LOADS:%=--ignore=%)
+	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(foreach part,$(SERVERS) $(LOADS) $(PAGES),--ignore=$(part))
 
 test-engines:
 	sh tests/with-engines $(BIN)/coverage run -m pytest -q -m '(docker or cluster) and not soak' --durations=25
+
+test-pages: test-engines
+	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(PAGES)
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout=1800

@@ -191,7 +191,7 @@ def _commands(folder: Path, image: str, subject: PackagedModel, wishes: Wishes) 
 
 def _ask(where: str, port: int) -> Command:
     token = f'"Authorization: Bearer $(cat {where}/{TOKEN})"'
-    return Command(f"curl -H {token} http://127.0.0.1:{port}/model/info", "ask it; POST rows to /predict")
+    return Command(f"curl -H {token} http://127.0.0.1:{port}/model/info", "ask what it serves")
 
 
 def _cluster_commands(folder: Path, config: KubernetesConfig) -> tuple[Command, ...]:
