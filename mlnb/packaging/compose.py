@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import InvalidInputError
+from mlnb.packaging.docker import TOKEN
 from mlnb.packaging.documents import to_yaml
 from mlnb.packaging.naming import object_name
 from mlnb.packaging.resources import resources_of
@@ -24,8 +24,6 @@ PORT_VARIABLE = "PORT"  # of the environment, in which another one may be named
 PROMETHEUS_IMAGE = "prom/prometheus:v3.5.0"  # one that is supported for long
 _PROMETHEUS_PORT = 9090
 _SERVICE = "model"  # and so its host name for others in the file
-_TOKEN = "/run/secrets/token"  # noqa: S105 - where it is, not what it is
-_STOPPING = 5  # seconds from the last answer to the end of the process, at most
 _PIDS = 512  # processes and threads, many times what is needed
 _HIGHEST_PORT = 65535
 _HARDENED = {
@@ -130,7 +128,7 @@ class ComposeConfig:
             "secrets": ["token"],
             "tmpfs": [f"/tmp:size={needs.scratch},mode=1777"],  # noqa: S108 - in the container
             **_HARDENED,
-            "stop_grace_period": f"{math.ceil(options.grace + options.timeout) + _STOPPING}s",
+            "stop_grace_period": f"{options.ending}s",
             "healthcheck": {"start_period": f"{needs.startup}s"},  # all else as the image has it
             "deploy": _limits(self._cores, needs.most_memory, needs.memory),
         }
@@ -142,7 +140,7 @@ class ComposeConfig:
     def _scraping(self) -> dict[str, Any]:
         job = {
             "job_name": self.project.name,
-            "authorization": {"type": "Bearer", "credentials_file": _TOKEN},
+            "authorization": {"type": "Bearer", "credentials_file": TOKEN},
             "static_configs": [{"targets": [f"{_SERVICE}:{self.options.port}"]}],
         }
         return {"global": {"scrape_interval": "15s"}, "scrape_configs": [job]}

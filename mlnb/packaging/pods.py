@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
+
+from mlnb.packaging.docker import TOKEN, USER
 
 if TYPE_CHECKING:
     from mlnb.packaging.resources import Resources
@@ -13,8 +14,6 @@ __all__ = ["PullPolicy", "pod_spec"]
 
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
-_USER = 10001  # of the image
-_STOPPING = 5  # seconds from the last answer to the end of the process, at most
 _READY, _ALIVE = 2, 10  # seconds between two probes
 
 
@@ -46,12 +45,12 @@ def pod_spec(
         "serviceAccountName": account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # a Service called mlnb would set MLNB_PORT
-        "terminationGracePeriodSeconds": math.ceil(options.grace + options.timeout) + _STOPPING,
+        "terminationGracePeriodSeconds": options.ending,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,  # which reads the token
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,  # which reads the token
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "topologySpreadConstraints": [
@@ -92,7 +91,7 @@ def _container(
         },
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
-            {"name": "token", "mountPath": "/run/secrets", "readOnly": True},
+            {"name": "token", "mountPath": TOKEN.rpartition("/")[0], "readOnly": True},
         ],
     }
 

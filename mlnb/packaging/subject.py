@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from mlnb.scaling.autoscale import Autoscale
 
 __all__ = ["Measured", "PackagedModel", "ServeOptions"]
+
+_ENDING = 5  # seconds from the last answer to the end of the process, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,11 @@ class ServeOptions:
     accelerate: bool = False
     cores: float | None = None
     memory: int | None = None
+
+    @property
+    def ending(self) -> int:
+        """Seconds from SIGTERM to the end of the process, at most."""
+        return math.ceil(self.grace + self.timeout) + _ENDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
