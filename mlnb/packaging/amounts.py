@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import ceil, isfinite
+from math import ceil
 from numbers import Real
 from typing import Any
 
@@ -13,7 +13,8 @@ __all__ = ["bytes_of", "cores_of"]
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _AMOUNT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]i?|)B?\s*", re.ASCII)
-_LEAST_MEMORY, _MOST_CORES = 64 * 2**20, 1024  # in less, Python and a model library do not start
+_LEAST_CORES, _MOST_CORES = 0.01, 1024  # as Docker and Kubernetes count them
+_LEAST_MEMORY = 64 * 2**20  # in less, Python and a model library do not start
 
 
 def bytes_of(given: Any) -> int:
@@ -62,6 +63,6 @@ def cores_of(given: Any) -> float:
     """
     if isinstance(given, Real) and not isinstance(given, bool):
         cores = float(given)
-        if isfinite(cores) and 0.01 <= cores <= _MOST_CORES:  # noqa: PLR2004 - as Docker and Kubernetes count them
+        if _LEAST_CORES <= cores <= _MOST_CORES:  # which NaN and infinity are not
             return cores
     raise InvalidInputError(f"cores={given!r:.60}: give a number from 0.01 to {_MOST_CORES}, for instance 0.5.")

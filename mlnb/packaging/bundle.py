@@ -81,7 +81,7 @@ class Wishes:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise InvalidInputError(f"target={self.target!r:.40}; {nearest(str(self.target), TARGETS)}.")
-        self.options  # noqa: B018 - raises
+        self.options  # noqa: B018 - raises where cores or memory are none
 
     @property
     def options(self) -> ServeOptions:

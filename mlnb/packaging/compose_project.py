@@ -183,7 +183,7 @@ def _compose(project: str) -> list[str]:
 
 
 def _started(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - as above
+    return subprocess.run(  # noqa: S603 - Docker's own program, and no shell
         command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
 

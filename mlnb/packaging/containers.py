@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -100,7 +101,7 @@ class Container:
             ) from error
         if reply.status == InvalidInputError.status:
             raise InvalidInputError(f"{self.name}: {reply.reason}")
-        if reply.status != 200:  # noqa: PLR2004 - as HTTP numbers it
+        if reply.status != HTTPStatus.OK:
             raise EngineError(f"{self.name}: {reply.reason}")
         return np.array(reply.document["prediction"])
 
@@ -210,7 +211,7 @@ def run(
     options = options or ServeOptions()
     folder = Path(folder).resolve()
     token = read_token(folder)
-    patience = options.grace + options.timeout
+    patience = options.ending
     with engine() as client:
         model = model or _model_in(client, tag)
         _make_room(client, name, model, patience)
@@ -326,12 +327,12 @@ def _await_ready(container: EngineContainer, url: str, within: float, watch: Wat
             if int(passed) > told:
                 told = int(passed)
                 watch(Progress(step="run", text=f"{container.name} is not ready yet, {told} s"))
-            time.sleep(_LOOK)
+            time.sleep(_LOOK)  # nothing tells when a server in a container answers
 
 
 def _is_ready(endpoint: Endpoint) -> bool:
     try:
-        return endpoint.get("/readyz").status == 200  # noqa: PLR2004 - as HTTP numbers it
+        return endpoint.get("/readyz").status == HTTPStatus.OK
     except OSError:
         return False
 
@@ -357,7 +358,7 @@ def _end(container: EngineContainer, patience: float) -> None:
     from docker.errors import NotFound
 
     with suppress(NotFound):
-        container.stop(timeout=int(patience) + 5)
+        container.stop(timeout=int(patience))
         container.remove(force=True, v=True)
 
 

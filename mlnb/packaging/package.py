@@ -174,10 +174,12 @@ class Package:
         ------
         EngineError
             If it does not start; then nothing is left of it.
+        PackagingError
+            If the folder holds another version by now, or no token.
+        PortInUseError
         """
         from mlnb.packaging.containers import run
         from mlnb.packaging.naming import object_name
-        from mlnb.packaging.parity import check
 
         self._check()
         golden = self.golden()  # before anything is started
@@ -186,11 +188,8 @@ class Package:
             self.folder, self.image, name=name, options=self.wishes.options, model=self.subject.name, port=port,
             watch=watch,
         )  # fmt: skip
-        where = f"container {name}"
         try:
-            container.parity = check(
-                container.url, token=container.token, name=self.subject.name, golden=golden, where=where
-            )
+            container.parity = self._compared(container.url, golden, where=f"container {name}")
         except BaseException:
             container.stop()
             raise
@@ -217,15 +216,13 @@ class Package:
         from mlnb.packaging.compose_project import up
         from mlnb.packaging.images import size_of
         from mlnb.packaging.naming import object_name
-        from mlnb.packaging.parity import check
 
         self._check()
         golden = self.golden()
         name = object_name(self.subject.name).name
         built = size_of(self.image) is not None
         project = up(self.folder, project=name, port=_free(port), build=not built, watch=watch)
-        where = f"Compose project {name}"
-        parity = check(project.urls["model"], token=self.token, name=self.subject.name, golden=golden, where=where)
+        parity = self._compared(project.urls["model"], golden, where=f"Compose project {name}")
         return replace(project, parity=parity)
 
     def deployer(self, *, context: str, namespace: str) -> KubernetesDeployer:
@@ -289,14 +286,19 @@ class Package:
 
     def _cluster_parity(self, deployer: KubernetesDeployer, name: str, golden: GoldenRows | None) -> Parity:
         """Ask what runs there by a port-forward; that there is none fails nothing, for it runs."""
-        from mlnb.packaging.parity import Parity, check
+        from mlnb.packaging.parity import Parity
 
         where = f"{name} in {deployer.namespace}"
         try:
             with deployer.forward(name) as url:
-                return check(url, token=self.token, name=self.subject.name, golden=golden, where=where)
+                return self._compared(url, golden, where=where)
         except MlnbError as error:
             return Parity(where=where, rows=0, reason=error.message)
+
+    def _compared(self, url: str, golden: GoldenRows | None, *, where: str) -> Parity:
+        from mlnb.packaging.parity import check
+
+        return check(url, token=self.token, name=self.subject.name, golden=golden, where=where)
 
     def _check(self) -> None:
         """Refuse a folder that holds another version by now."""

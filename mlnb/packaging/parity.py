@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -130,7 +131,7 @@ def _answers(url: str, name: str, golden: GoldenRows, token: str, timeout: float
 
 def _ask(endpoint: Endpoint, name: str, question: dict[str, Any]) -> dict[str, Any]:
     reply = endpoint.post(f"/models/{quote(name)}/predict", question)
-    if reply.status != 200 or not isinstance(reply.document, dict):  # noqa: PLR2004 - as HTTP numbers it
+    if reply.status != HTTPStatus.OK or not isinstance(reply.document, dict):
         raise _RefusedError(reply.reason)
     return reply.document
 
