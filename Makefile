@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help demo lab test test-servers test-others test-engines test-pages soak check lint tutorials notebooks benchmark clean
+.PHONY: help demo lab test test-servers test-others test-engines test-pages coverage soak check lint tutorials notebooks benchmark clean
 
 help:
 	@echo 'make demo       run the quickstart in a real Jupyter kernel and print what each step answered'
 	@echo 'make lab        open JupyterLab on the quickstart'
 	@echo 'make test       install what the tests need (Chromium too) and run them all'
+	@echo 'make coverage   the same, and how much of the code they reach'
 	@echo 'make soak       run the tests that take long'
 	@echo 'make check      linters, types, import contracts; every notebook executed'
 	@echo 'make notebooks  execute the notebooks and write their outputs into them'
@@ -34,9 +35,8 @@ lab: $(VENV)/.tutorials
 	$(BIN)/jupyter lab notebooks/01-quickstart.ipynb
 
 # Three parts at the same time: most tests wait for processes, pages and containers. What is in no part by name is in the
-# second.
-# What measures times comes by itself. Neither that nor what puts servers under load is traced, which takes a third more.
-LOADS := $(addprefix tests/serving/test_,autoscaling.py moving.py traffic_under_load.py under_load.py) tests/kernel
+# second. What measures times, or puts servers under load, comes by itself.
+RUN = $(BIN)/python
 PAGES := tests/browser
 SERVERS := tests/serving tests/scaling tests/test_monitoring.py tests/test_traffic.py
 TOGETHER := not soak and not alone and not docker and not cluster
@@ -45,24 +45,27 @@ test: $(VENV)/.test
 	sh tests/install-chromium $(BIN)
 	sh tests/install-prometheus
 	sh tests/install-postgresql
-	$(BIN)/coverage erase
 	$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going test-servers test-others test-pages
-	$(BIN)/python -m pytest -q -m 'alone and not soak'
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	$(BIN)/python -m pytest -q -m 'alone and not soak' --durations=25
 
 test-servers:
-	$(BIN)/python -m pytest -q -m '$(TOGETHER)' --durations=25 $(LOADS)
-	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS) $(LOADS:%=--ignore=%)
+	$(RUN) -m pytest -q -m '$(TOGETHER)' --durations=25 $(SERVERS)
 
 test-others:
-	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(foreach part,$(SERVERS) $(LOADS) $(PAGES),--ignore=$(part))
+	$(RUN) -m pytest -q -m '$(TOGETHER)' --durations=25 $(foreach part,$(SERVERS) $(PAGES),--ignore=$(part))
 
 test-engines:
-	sh tests/with-engines $(BIN)/coverage run -m pytest -q -m '(docker or cluster) and not soak' --durations=25
+	sh tests/with-engines $(RUN) -m pytest -q -m '(docker or cluster) and not soak' --durations=25
 
 test-pages: test-engines
-	$(BIN)/coverage run -m pytest -q -m '$(TOGETHER)' --durations=25 $(PAGES)
+	$(RUN) -m pytest -q -m '$(TOGETHER)' --durations=25 $(PAGES)
+
+# Tracing takes a third more time, and what runs alone is not traced.
+coverage: $(VENV)/.test
+	$(BIN)/coverage erase
+	$(MAKE) --no-print-directory test RUN='$(BIN)/coverage run'
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout=1800

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 from labs import JupyterLab, running_jupyterlab
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")

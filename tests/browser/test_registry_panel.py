@@ -153,12 +153,14 @@ def test_a_person_names_deploys_and_proves_a_version(page: Page, jupyterlab: Jup
 
 def test_it_is_used_by_keyboard(page: Page, card: Locator) -> None:
     card.locator(".mlnb-model[aria-current]").focus()
+    expect(card.locator(".mlnb-model[aria-current]")).to_be_focused()
     page.keyboard.press("ArrowUp")
     expect(card.get_by_role("button", name="diabetes")).to_be_focused()
     page.keyboard.press("Enter")
     expect(card.locator(".mlnb-title")).to_contain_text("diabetes")
     expect(card.locator(".mlnb-model[aria-current]")).to_be_focused()  # still, though it was rendered anew
     page.keyboard.press("Tab")
+    expect(row(card, 1).get_by_role("checkbox")).to_be_focused()
     page.keyboard.press("Tab")
     expect(row(card, 1).get_by_role("button", name="v1", exact=True)).to_be_focused()
     page.keyboard.press("Enter")

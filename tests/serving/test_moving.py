@@ -23,6 +23,8 @@ from waiting import free_port, is_open, wait_until
 
 import mlnb
 
+pytestmark = pytest.mark.alone
+
 TESTS = Path(__file__).parents[1]
 
 

@@ -20,6 +20,8 @@ import mlnb
 from mlnb.errors import MlnbError
 from mlnb.monitoring.sequences import exceeds
 
+pytestmark = pytest.mark.alone
+
 
 def two_versions(second: Any = None, **options: Any) -> mlnb.Deployment:
     """Deploy version 1, and have a version 2."""
@@ -164,7 +166,6 @@ def to_deploy(_: mlnb.Deployment) -> None:
     mlnb.deploy("numbered:2")
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("replicas", [0, 1])
 @pytest.mark.parametrize("begin", [to_split, to_canary, to_deploy])
 def test_a_roll_back_ends_the_bad_version_at_once(
@@ -197,7 +198,7 @@ def test_a_canary_that_fails_is_taken_back_while_a_cell_computes(
     replicas: int, record_property: Callable[[str, object], None]
 ) -> None:
     deployment = two_versions(Misbehaving(2, "fails", share=0.2), replicas=replicas)
-    with Load(deployment.url) as load:
+    with Load(deployment.url, connections=16) as load:  # so few that the kernel is not overloaded, cell and all
         load.more(100)
         began = time.monotonic()
         deployment.canary(2, steps=(10, 50, 100), hold="10m")
@@ -287,7 +288,6 @@ def test_a_roll_back_at_the_moment_at_which_a_canary_ends_by_itself(replicas: in
 # ---- a shadow that misbehaves ----
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("replicas", [0, 1])
 @pytest.mark.parametrize(
     "shadow",

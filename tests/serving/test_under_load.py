@@ -35,6 +35,8 @@ from waiting import wait_until
 import mlnb
 from mlnb.errors import MlnbError
 
+pytestmark = pytest.mark.alone
+
 
 class Story:
     """One deployment under load, and what may be done to it."""
@@ -182,7 +184,6 @@ def test_a_prediction_of_many_seconds_is_awaited_by_a_move(replicas: tuple[int, 
     assert (answers[0].status_code, answers[0].json().get("prediction")) == (200, [1e6 + 3]), answers[0].text
 
 
-@pytest.mark.alone
 def test_all_replicas_killed_at_once() -> None:
     deployment = numbered(replicas=3)
     with Load(deployment.url) as load:
@@ -201,7 +202,6 @@ def test_all_replicas_killed_at_once() -> None:
     assert "ended by SIGKILL" in deployment.snapshot().trouble
 
 
-@pytest.mark.alone
 def test_the_zygote_killed() -> None:
     deployment = numbered(replicas=2)
     with Load(deployment.url) as load:
@@ -217,7 +217,6 @@ def test_the_zygote_killed() -> None:
     assert max(one.received - one.sent for one in answers) < 4
 
 
-@pytest.mark.alone
 def test_the_gateway_killed() -> None:
     deployment = numbered(replicas=2)
     others = processes()
