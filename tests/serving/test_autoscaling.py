@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -412,34 +412,55 @@ AGREEING: dict[str, ScalingPolicy] = {
 def test_a_simulation_agrees_with_a_real_run(
     rule: str, pieces: tuple[tuple[float, float, float], ...], record_property: Record
 ) -> None:
-    deployment = paced(0.03, replicas=1)
-    started = time.monotonic()
-    deployment.scale(2)
-    startup = time.monotonic() - started
-    with Sending(deployment.url, poisson(8, 3)) as sending:
-        alone = float(np.median([one.seconds for one in sending.answers()]))
-    deployment.scale(1)
-    autoscale = Autoscale(least=1, most=6, policy=AGREEING[rule])
-    mlnb.deploy("paced:1", replicas=autoscale)
-    wait_until(lambda: scaling(deployment).last is not None)
-    service = scaling(deployment).last.sample.service
-    times, seconds = trace(*pieces), sum(one[0] for one in pieces)
-    with Sending(deployment.url, times) as sending:
-        answers = sending.answers()
-    assert bad(answers) == {}
-    decisions = [one for one in deployment.scaling_history() if 0 < one.sample.at - sending.began < seconds]
-    real = [(one.sample.at - sending.began, one.desired) for one in decisions]
+    """Measured anew where the machine had something else to do: then even requests were sent late."""
+    runs: list[Agreement] = []
+    while not runs or (runs[-1].late > 0.004 and len(runs) < 3):
+        runs.append(agreement(rule, pieces, version=len(runs) + 1))
+    record_property("runs", [str(one) for one in runs])
+    assert runs[-1].simulated == pytest.approx(runs[-1].real, rel=0.15)
+    assert runs[-1].apart <= 1
+
+
+class Agreement(NamedTuple):
+    """A real run and a simulated one: median seconds, how many replicas they differ by, how late requests were."""
+
+    real: float
+    simulated: float
+    apart: int
+    late: float
+    steps: tuple[list[tuple[float, int]], list[tuple[float, int]]]
+
+
+def agreement(rule: str, pieces: tuple[tuple[float, float, float], ...], *, version: int) -> Agreement:
+    with paced(0.03, number=version, replicas=1) as deployment:
+        started = time.monotonic()
+        deployment.scale(2)
+        startup = time.monotonic() - started
+        with Sending(deployment.url, poisson(8, 3)) as sending:
+            alone = float(np.median([one.seconds for one in sending.answers()]))
+        deployment.scale(1)
+        autoscale = Autoscale(least=1, most=6, policy=AGREEING[rule])
+        mlnb.deploy(str(deployment.version), replicas=autoscale)
+        wait_until(lambda: scaling(deployment).last is not None)
+        service = scaling(deployment).last.sample.service
+        times, seconds = trace(*pieces), sum(one[0] for one in pieces)
+        with Sending(deployment.url, times) as sending:
+            answers = sending.answers()
+        assert bad(answers) == {}
+        decisions = [one for one in deployment.scaling_history() if 0 < one.sample.at - sending.began < seconds]
     found = simulated(
         Arrivals.recorded(times, seconds=seconds), autoscale, service=service, startup=startup,
         overhead=max(0.0, alone - service.of(1)), limit=decisions[-1].sample.limit,
     )  # fmt: skip
+    real = [(one.sample.at - sending.began, one.desired) for one in decisions]
     modelled = list(zip(found.timeline.at.tolist(), found.timeline.desired.tolist(), strict=True))
-    medians = [1e3 * float(np.median(one)) for one in ([one.seconds for one in answers], found.latencies)]
-    record_property("start-up ms, alone ms, service", [round(1e3 * startup), round(1e3 * alone, 1), str(service)])
-    record_property("median ms: real, simulated", [round(one, 1) for one in medians])
-    record_property("replicas: real, simulated", [_steps(real), _steps(modelled)])
-    assert medians[1] == pytest.approx(medians[0], rel=0.15)
-    assert _apart(found, real) <= 1
+    return Agreement(
+        real=float(np.median([one.seconds for one in answers])),
+        simulated=float(np.median(found.latencies)),
+        apart=_apart(found, real),
+        late=float(np.quantile([one.sent - one.due for one in answers], 0.95)),
+        steps=(_steps(real), _steps(modelled)),
+    )
 
 
 def _steps(points: list[tuple[float, int]]) -> list[tuple[float, int]]:
