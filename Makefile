@@ -12,7 +12,7 @@ help:
 	@echo 'make test       install what the tests need (Chromium too) and run them all'
 	@echo 'make coverage   the same, and how much of the code they reach'
 	@echo 'make soak       run the tests that take long'
-	@echo 'make check      linters, types, import contracts; every notebook executed'
+	@echo 'make check      linters, types, import contracts; every notebook executed as on Binder'
 	@echo 'make notebooks  execute the notebooks and write their outputs into them'
 	@echo 'make benchmark  print the figures that the documentation states'
 
@@ -70,13 +70,28 @@ coverage: $(VENV)/.test
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout=1800
 
-check: $(VENV)/.test
+# Two environments are installed at the same time, so what both need built is built before: the sidebar.
+check: $(VENV)/.sidebar
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint tutorials
 
-tutorials:
-	$(BIN)/python notebooks/demo.py $(NOTEBOOKS)
+$(VENV)/.sidebar: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
 
-lint:
+# An environment of its own, made of what binder/ says, in the order of repo2docker; nothing else is in it.
+BINDER := $(VENV)-binder
+RUNTIME = $(shell file=`sed 's/-//' binder/runtime.txt`; $$file --version >/dev/null 2>&1 && command -v $$file || echo $(BIN)/python)
+
+$(BINDER)/.built: pyproject.toml $(wildcard binder/*) | $(BIN)/python
+	$(RUNTIME) -m venv --clear --without-pip $(BINDER)
+	$(BIN)/python -m pip --python $(BINDER)/bin/python install --quiet --no-compile --requirement binder/requirements.txt
+	PATH="$(abspath $(BINDER))/bin:$$PATH" binder/postBuild
+	@touch $@
+
+tutorials: $(BINDER)/.built
+	PATH="$(abspath $(BINDER))/bin:$$PATH" PYTHONPATH=tests python tests/binder/run_tutorials.py $(NOTEBOOKS)
+
+lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -100,4 +115,4 @@ benchmark: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving
 
 clean:
-	rm -rf $(VENV) test-artifacts .coverage*
+	rm -rf $(VENV) $(BINDER) test-artifacts .coverage*

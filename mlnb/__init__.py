@@ -107,3 +107,13 @@ def load_ipython_extension(shell: Any) -> None:
 def unload_ipython_extension(shell: Any) -> None:
     """Answer ``%unload_ext mlnb``; what is deployed goes on."""
     import_module("mlnb.magics").unload(shell)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell JupyterLab where the built sidebar is."""
+    return [{"src": "labextension/static", "dest": "mlnb"}]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Tell the Jupyter server what to load."""
+    return [{"module": "mlnb.labextension", "name": "mlnb"}]

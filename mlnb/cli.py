@@ -79,9 +79,13 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _list(given: Namespace) -> int:
+    if given.live:
+        return _list_live(given)
     from mlnb.registry.tables import version_table
 
     registry = _registry(given)
+    if not (given.name or given.json):
+        _say_live()
     table = version_table(registry, given.name, shown=None)
     if given.json:
         _print_json(table.to_json())
@@ -90,6 +94,48 @@ def _list(given: Namespace) -> int:
     else:
         print(f"No models in {registry.url} yet.", file=sys.stderr)  # noqa: T201 - a shell's output
     return 0
+
+
+def _list_live(given: Namespace) -> int:
+    from dataclasses import asdict
+
+    from mlnb.serving.discovery.listing import list_live
+    from mlnb.serving.discovery.table import live_table
+
+    found = list_live()
+    chosen = [one for one in found.deployments if given.name in (None, one.name)]
+    if given.json:
+        _print_json({"deployments": [asdict(one) for one in chosen], "trouble": found.trouble})
+        return 0
+    if chosen:
+        _print(live_table(chosen))
+    elif not found.trouble:
+        nothing = "Nothing is" if given.name is None else f"{given.name!r} is not"
+        print(f"{nothing} live. In a notebook: %deploy_model model", file=sys.stderr)  # noqa: T201 - a shell's output
+    return _say_trouble(found.trouble)
+
+
+def _say_live() -> None:
+    """Print what is live before the models, if anything is."""
+    from mlnb.serving.discovery.listing import list_live
+
+    found = list_live()
+    _say_trouble(found.trouble)
+    if found.deployments:
+        from mlnb.serving.discovery.table import live_table
+
+        _print(f"Live\n{live_table(found.deployments)}\n\nModels")
+
+
+def _stop(given: Namespace) -> int:
+    from mlnb.serving.discovery.telling import stop_live
+
+    _print(stop_live(given.name, pid=given.pid))
+    return 0
+
+
+def _say_trouble(words: str) -> int:
+    return _fail(words, code=0) if words else 0
 
 
 def _show(given: Namespace) -> int:
@@ -366,8 +412,19 @@ class _Command:
 
 _COMMANDS = (
     _Command(
-        "list", _list, "the models, or the versions of one", "mlnb list iris",
-        (_argument("name", metavar="NAME", nargs="?", help="a model; without it, all models"), _JSON, _REGISTRY),
+        "list", _list, "what is live and the models, or the versions of one", "mlnb list iris",
+        (
+            _argument("name", metavar="NAME", nargs="?", help="a model; without it, all models"),
+            _argument("--live", action="store_true", help="only what your notebooks and scripts serve now"),
+            _JSON, _REGISTRY,
+        ),
+    ),
+    _Command(
+        "stop", _stop, "stop a live deployment, whichever of your notebooks or scripts has it", "mlnb stop iris",
+        (
+            _argument("name", metavar="NAME", help="as `mlnb list --live` shows it"),
+            _argument("--pid", metavar="PID", type=int, help="of the process, where several have that name"),
+        ),
     ),
     _Command(
         "show", _show, "the model card of a version, in Markdown", "mlnb show iris@champion > CARD.md",

@@ -16,10 +16,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_client.manager import KernelManager
 
 FOLDER = Path(__file__).parent
 PLACES = {"MLNB_HOME": "models", "IPYTHONDIR": "ipython", "XDG_CONFIG_HOME": "config"}
@@ -36,23 +42,41 @@ def main() -> int:
 
 
 def run(path: Path, *, save: bool, home: str) -> int:
-    print(f"\n{path.name}\n{'=' * len(path.name)}", flush=True)
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}, store_widget_state=False
-    )
-    client.on_cell_executed = show
-    start = time.perf_counter()
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        print(f"\nFAILED: {error.ename}: {error.evalue}", file=sys.stderr)
+    if not follow(notebook, path):
         return 1
-    print(f"\nEvery step of {path.name} did what it says ({time.perf_counter() - start:.1f} s).")
     if save:
         keep_for_readers(notebook, home=home)
         nbformat.write(notebook, path)
     return 0
+
+
+def follow(
+    notebook: nbformat.NotebookNode,
+    path: Path,
+    *,
+    kernel: KernelManager | None = None,
+    after_cell: Callable[[], None] = lambda: None,
+) -> bool:
+    """Do what a tutorial says, in ``kernel`` or one of its own; print what each step answered; say if all went well."""
+    print(f"\n{path.name}\n{'=' * len(path.name)}", flush=True)
+    client = NotebookClient(
+        notebook, km=kernel, timeout=300, resources={"metadata": {"path": str(path.parent)}}, store_widget_state=False
+    )
+
+    def executed(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:  # noqa: ARG001 - nbclient names them
+        show(cell)
+        after_cell()
+
+    client.on_cell_executed = executed
+    start = time.perf_counter()
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        print(f"\nFAILED: {error}", file=sys.stderr)
+        return False
+    print(f"\nEvery step of {path.name} did what it says ({time.perf_counter() - start:.1f} s).")
+    return True
 
 
 def keep_for_readers(notebook: nbformat.NotebookNode, *, home: str) -> None:
@@ -66,7 +90,7 @@ def keep_for_readers(notebook: nbformat.NotebookNode, *, home: str) -> None:
                 data[kind] = re.sub(rf"\b{platform.node()}\b", "laptop", data[kind].replace(home, "/home/ada"))
 
 
-def show(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:  # noqa: ARG001 - nbclient names them
+def show(cell: nbformat.NotebookNode) -> None:
     """Print a code cell and what it answered."""
     print("\n" + "\n".join(f"  > {line}" for line in cell.source.splitlines()), flush=True)
     for output in cell.outputs:

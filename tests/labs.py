@@ -10,16 +10,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psutil
 from playwright.sync_api import Page
 from waiting import free_port, wait_until
 
 ROOT = Path(__file__).parents[1]
 ARTIFACTS = ROOT / "test-artifacts"
+SIDEBAR = ROOT / "mlnb" / "labextension" / "static"
+APPS = {"jupyterlab": "LabApp", "notebook": "JupyterNotebookApp"}
 NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
 READY = """async () => {
   const panel = jupyterapp.shell.currentWidget;
@@ -27,6 +30,28 @@ READY = """async () => {
   await panel.sessionContext.ready;
   await panel.sessionContext.session.kernel.info;
 }"""
+
+
+@dataclass
+class Server:
+    """The process of a JupyterLab, which can be ended and started again as it was."""
+
+    command: list[str]
+    environment: dict[str, str]
+    address: str
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self) -> None:
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(lambda: answers(self.address, self.process), seconds=60)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
 
 
 @dataclass(frozen=True)
@@ -37,10 +62,14 @@ class JupyterLab:
     token: str
     folder: Path
     models: Path
+    server: Server
 
 
 @contextmanager
-def running_jupyterlab(theme: str) -> Iterator[JupyterLab]:
+def running_jupyterlab(
+    theme: str, *, base_url: str = "/", options: tuple[str, ...] = (), app: str = "jupyterlab"
+) -> Iterator[JupyterLab]:
+    """Run JupyterLab, or Notebook 7 as ``app``, with the sidebar of this checkout."""
     port, token = free_port(), secrets.token_hex(8)
     with tempfile.TemporaryDirectory() as home:
         places = {
@@ -54,7 +83,11 @@ def running_jupyterlab(theme: str) -> Iterator[JupyterLab]:
         (labconfig / "page_config.json").write_text(json.dumps(NO_NEWS))
         write_setting(places["SETTINGS"] / "@jupyterlab/apputils-extension/themes", {"theme": f"JupyterLab {theme}"})
         write_setting(places["SETTINGS"] / "@jupyter-widgets/jupyterlab-manager/plugin", {"saveState": True})
+        federated = Path(home, "share", "labextensions")
+        federated.mkdir(parents=True)
+        (federated / "mlnb").symlink_to(SIDEBAR)  # before what is installed, which may be older
         environment = os.environ | {
+            "JUPYTER_PATH": str(federated.parent),
             "JUPYTER_CONFIG_DIR": str(places["CONFIG"]),
             "JUPYTER_DATA_DIR": str(places["DATA"]),
             "JUPYTER_RUNTIME_DIR": str(places["RUNTIME"]),
@@ -64,21 +97,23 @@ def running_jupyterlab(theme: str) -> Iterator[JupyterLab]:
             "MLNB_HOME": f"{home}/models",
             "MLNB_PROVE": "off",  # a proof is had by the button
         }
+        trait = APPS[app]
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+            sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
             "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-            f"--ServerApp.root_dir={places['NOTEBOOKS']}", "--LabApp.expose_app_in_browser=True",
-            "--LabApp.extension_manager=readonly",
+            f"--ServerApp.root_dir={places['NOTEBOOKS']}", f"--{trait}.expose_app_in_browser=True",
+            f"--{trait}.extension_manager=readonly", f"--ServerApp.base_url={base_url}", *options,
         ]  # fmt: skip
         ARTIFACTS.mkdir(exist_ok=True)
-        with (ARTIFACTS / f"jupyterlab-{theme.lower()}.log").open("w") as log:
-            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-            try:
-                wait_until(lambda: answers(f"http://127.0.0.1:{port}/api?token={token}", server), seconds=60)
-                yield JupyterLab(f"http://127.0.0.1:{port}", token, places["NOTEBOOKS"], Path(home, "models"))
-            finally:
-                server.terminate()
-                server.wait(30)
+        log = ARTIFACTS / f"{app}-{theme.lower()}{base_url.replace('/', '-').rstrip('-')}.log"
+        log.unlink(missing_ok=True)
+        url = f"http://127.0.0.1:{port}{base_url.rstrip('/')}"
+        server = Server(command, environment, f"{url}/api?token={token}", log)
+        try:
+            server.start()
+            yield JupyterLab(url, token, places["NOTEBOOKS"], Path(home, "models"), server)
+        finally:
+            server.stop()
 
 
 def write_setting(plugin: Path, values: dict[str, object]) -> None:
@@ -108,6 +143,22 @@ def stop_kernels(page: Page, lab: JupyterLab) -> None:
     headers = {"Authorization": f"token {lab.token}"}
     for session in page.request.get(f"{lab.url}/api/sessions", headers=headers).json():
         assert page.request.delete(f"{lab.url}/api/sessions/{session['id']}", headers=headers).ok
+
+
+@contextmanager
+def busy_kernels(lab: JupyterLab) -> Iterator[None]:
+    """Let no kernel do anything until the block ends: a cell that computes leaves a panel's messages their subshell."""
+    kernels = [
+        one for one in psutil.Process(lab.server.process.pid).children() if "ipykernel_launcher" in one.cmdline()
+    ]
+    assert kernels
+    for kernel in kernels:
+        kernel.suspend()
+    try:
+        yield
+    finally:
+        for kernel in kernels:
+            kernel.resume()
 
 
 def run_all(page: Page) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import asdict
+from hmac import compare_digest
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -24,6 +25,7 @@ from mlnb.serving.codecs import MAX_BODY_BYTES, to_json
 from mlnb.serving.dashboard import add_dashboard
 from mlnb.serving.feedback import read_feedback
 from mlnb.serving.inference_v2 import model_metadata, server_metadata
+from mlnb.serving.instance import INSTANCE
 from mlnb.serving.openapi import paths_of
 from mlnb.serving.predicting import Routes, find, find_only
 from mlnb.serving.prometheus import exposition
@@ -32,12 +34,14 @@ from mlnb.serving.readings import PublicViews, exposed_of, public
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from mlnb.registry import ModelVersion
     from mlnb.serving.predicting import Served
 
 __all__ = ["create_app", "describe"]
+
+_DOCS_FILES = "static-offline-docs"  # where FastAPIOffline puts them
 
 
 def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = lambda: True) -> FastAPI:
@@ -49,19 +53,16 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
     is_ready : callable
         Whether the server takes new work: not any more, once it is about to end.
     """
-    app = FastAPIOffline(title="mlnb", version=package_version("mlnb"), redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPIOffline(docs_url=None, redoc_url=None, title="mlnb", version=package_version("mlnb"))
     app.router.redirect_slashes = False  # what is not there is a problem document
     problems.install(app)
-    app.add_middleware(_ForwardedPrefix)
     app.openapi = lambda: _openapi(app, served)  # type: ignore[method-assign]  # FastAPI's own way to replace it
 
-    @app.get("/", include_in_schema=False)
-    async def root(request: Request) -> Response:
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+    _add_docs(app)
 
     @app.get("/livez", tags=["server"], summary="The server runs")
-    async def livez() -> Response:
-        return _json({"status": "live"})
+    async def livez(request: Request) -> Response:
+        return _livez(request.query_params.get("instance", ""))
 
     @app.get("/readyz", tags=["server"], summary="At least one model is ready, and the server is not about to end")
     async def readyz() -> Response:
@@ -95,6 +96,30 @@ def create_app(served: Mapping[str, Served], *, is_ready: Callable[[], bool] = l
     _add_monitoring(app, served)
     _add_inference_v2(app, served, is_ready)
     return app
+
+
+def _add_docs(app: FastAPI) -> None:
+    """Add the pages about the others. All URLs are relative: a proxy's prefix goes before them by itself."""
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("docs")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json", title=app.title, swagger_js_url=f"{_DOCS_FILES}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_DOCS_FILES}/swagger-ui.css", swagger_favicon_url=f"{_DOCS_FILES}/favicon.png",
+        )  # fmt: skip
+
+
+def _livez(instance: str) -> Response:
+    """Answer, and tell a page that knows this server's instance that it has found it; others may not even read it."""
+    if not compare_digest(instance.encode(), INSTANCE.encode()):
+        return _json({"status": "live"})
+    response = _json({"status": "live", "instance": INSTANCE})
+    response.headers["Access-Control-Allow-Origin"] = "*"  # a notebook's page has another port, so another origin
+    return response
 
 
 def _add_monitoring(app: FastAPI, served: Mapping[str, Served]) -> None:
@@ -177,8 +202,7 @@ class _Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-        handler = self._routes(path.encode())
+        handler = self._routes(scope["path"].encode())
         if handler is None:
             parameters = request.path_params
             find(self._served, parameters["name"], parameters.get("number")) if parameters else find_only(self._served)
@@ -255,38 +279,7 @@ def _json(document: object, *, status: int = 200) -> Response:
 
 
 def _openapi(app: FastAPI, served: Mapping[str, Served]) -> dict[str, Any]:
-    schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    schema = get_openapi(title=app.title, version=app.version, routes=app.routes, servers=[{"url": "."}])
     versions = [one.service.version for _, one in sorted(dict(served).items())]
     schema["paths"] = paths_of(versions) | schema["paths"]
     return schema
-
-
-class _ForwardedPrefix:
-    """Serve under the path that a proxy on this machine names in ``X-Forwarded-Prefix``.
-
-    jupyter-server-proxy strips ``/proxy/PORT`` and says so in that header; with it as the root path, /docs finds its
-    schema and its files. Anybody else's header is ignored.
-    """
-
-    _PATH = re.compile(r"(/[\w.~%@+-]+)+/?")
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (prefix := self._prefix(scope)):
-            scope = dict(scope)
-            scope["root_path"] = prefix
-            scope["path"] = prefix + scope["path"]
-            scope["raw_path"] = prefix.encode() + scope["raw_path"]
-        await self._app(scope, receive, send)
-
-    def _prefix(self, scope: Scope) -> str:
-        client = scope.get("client")
-        if client is None or client[0] not in ("127.0.0.1", "::1"):
-            return ""
-        for name, value in scope["headers"]:
-            if name == b"x-forwarded-prefix":
-                text: str = value.decode("latin-1")
-                return text.rstrip("/") if self._PATH.fullmatch(text) else ""
-        return ""

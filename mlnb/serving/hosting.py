@@ -165,6 +165,11 @@ class Hosting:
         return sorted(self._hosted)
 
     @property
+    def port(self) -> int | None:
+        """Of the server, or of the last one there was."""
+        return self._last_port
+
+    @property
     def url(self) -> str:
         """Of the server, without a path."""
         return f"http://{HOST}:{self._last_port}"

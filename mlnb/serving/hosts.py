@@ -24,6 +24,7 @@ from mlnb.scaling.inheritance import keep_from_children
 from mlnb.serving.app import create_app
 from mlnb.serving.gateway import Gateway
 from mlnb.serving.handover import Adopting, hand_over
+from mlnb.serving.instance import INSTANCE, VARIABLE
 from mlnb.serving.predicting import Routes
 from mlnb.serving.server import Server
 from mlnb.serving.steering import READY
@@ -281,7 +282,7 @@ def _start(
         pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=None if os.environ.get("MLNB_DEBUG") or on_stderr(os.environ) else subprocess.DEVNULL,
         start_new_session=True,
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": path, VARIABLE: INSTANCE},
     )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
+from mlnb.widgets.reach import note_reached, ways_for
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -54,6 +56,9 @@ class Panel(anywidget.AnyWidget):
 
     def act(self, action: str, **payload: Any) -> threading.Thread | None:
         """Do what a button says, on a thread of its own; return that thread, None if there was nothing to wait for."""
+        if action in ("reach", "reached"):  # the page's own words, for which no person waits
+            self._find_way(action, payload)
+            return None
         self._show(handled=self.handled + 1)
         deed = self._deed(action, payload)
         if deed is None:
@@ -69,6 +74,18 @@ class Panel(anywidget.AnyWidget):
                 self._closed = True
             self.layout.close()  # a widget of its own, which ipywidgets would leave open
             super().close()
+
+    def _find_way(self, action: str, payload: dict[str, Any]) -> None:
+        if action == "reached":
+            note_reached(payload)
+            return
+        with self._lock:
+            if not self._closed:
+                self.send(ways_for(payload, live=self._is_live()))
+
+    def _is_live(self) -> bool:
+        """Say whether there is a server to be reached."""
+        return True
 
     def _deed(self, action: str, payload: dict[str, Any]) -> Callable[[], None] | None:
         """Return what ``action`` means, None if that was done at once."""

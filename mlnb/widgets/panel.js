@@ -18,6 +18,7 @@ const LOOKING_EVERY = 5000; // ms between two words to the kernel that a tab is 
 const SKELETON = `
   <div class="mlnb-header" data-region="header"></div>
   <div class="mlnb-address" data-region="address"></div>
+  <div class="mlnb-reach mlnb-muted" role="status" hidden></div>
   <div class="mlnb-alarm" data-region="alarm" role="status"></div>
   <pre class="mlnb-snippet" hidden></pre>
   <div class="mlnb-tabs" role="tablist">${TABS.map(([name, title]) =>
@@ -71,10 +72,16 @@ function render({model, el}) {
     freed: () => predict.removeAttribute("aria-busy"),
     held: (name) => name === "traffic" && shares.moving(),
   });
+  const way = findWay({model, card, on, node: find(".mlnb-reach"), changed: () => restore("address")});
   const shares = sliders({card, changed: (weights) => say("share_out", {weights})});
   const predict = find(".mlnb-try .mlnb-primary");
 
   function mark(name) {
+    if (name === "header") way.look(); // from time to time, where nothing was found
+    if (name === "address") {
+      way.look();
+      way.place(find('[data-region="address"]'));
+    }
     if (name === "card" && open === "card" && !model.get("card")) say("card"); // another version is live by now
     if (name === "traffic") count();
     if (name !== "result") return;
@@ -226,6 +233,7 @@ function render({model, el}) {
   openTab("try");
   return () => {
     look(false);
+    way.stop();
     shares.stop();
     for (const chart of drawn) globalThis.__mlnbPlotly.purge(chart);
     remove();

@@ -54,7 +54,9 @@ class DeploymentPanel(Panel):
     deployment : Deployment
     """
 
-    _esm = traitlets.Unicode(resources("shared.js", "load_plotly.js", "traffic_sliders.js", "panel.js")).tag(sync=True)
+    _esm = traitlets.Unicode(
+        resources("shared.js", "load_plotly.js", "traffic_sliders.js", "reach.js", "panel.js")
+    ).tag(sync=True)
     _css = traitlets.Unicode(resource("board.css") + resources("shared.css", "panel.css")).tag(sync=True)
 
     header = traitlets.Unicode().tag(sync=True)
@@ -213,6 +215,9 @@ class DeploymentPanel(Panel):
             "stop": lambda: self._attempt(self._stop),
         }
         return deeds[action]
+
+    def _is_live(self) -> bool:
+        return self._deployment.state == "live"
 
     def _read_card(self) -> None:
         registry, version = self._deployment.registry, str(self._deployment.version)

@@ -20,14 +20,18 @@ const SKELETON = `
       <section class="mlnb-detail mlnb-scroll" aria-label="Version" data-region="detail"></section>
     </div>
   </div>
+  <div class="mlnb-reach mlnb-muted" role="status" hidden></div>
   <div class="mlnb-footer"><div class="mlnb-notice" data-region="notice" role="status" aria-live="polite"></div>
     <small class="mlnb-muted" data-region="read"></small></div>`;
 
 function render({model, el}) {
-  const {card, find, say, start, remove} = openCard({
+  const {card, find, on, restore, say, start, remove} = openCard({
     model, el, skeleton: SKELETON, regions: REGIONS, kind: "mlnb-registry", shown: follow, freed: () => {
       for (const one of card.querySelectorAll("[aria-busy]")) one.removeAttribute("aria-busy");
     },
+  });
+  const way = findWay({
+    model, card, on, node: find(".mlnb-reach"), changed: () => ["title", "notice"].forEach(restore),
   });
   const filter = find(".mlnb-filter");
   const compare = find(".mlnb-compare button");
@@ -39,6 +43,10 @@ function render({model, el}) {
   const ticks = () => [...card.querySelectorAll("[data-tick]")];
 
   function follow(name) {
+    if (name === "title" || name === "notice") {
+      way.look();
+      way.place(find(`[data-region="${name}"]`));
+    }
     if (name === "models") sift();
     if (name === "versions") tick();
     if (name === "detail" || name === "comparison") reveal(find(`[data-region="${name}"]`));
@@ -104,7 +112,10 @@ function render({model, el}) {
   start();
   started = true;
   if (!model.get("header")) model.send({action: "refresh"}); // inside another widget nobody has displayed it by itself
-  return remove;
+  return () => {
+    way.stop();
+    remove();
+  };
 }
 
 export default {render};

@@ -35,6 +35,7 @@ _COPY_ICON = (
     '<rect x="5.5" y="5.5" width="8" height="8" rx="1.5"/>'
     '<path d="M10.5 5.5v-1.5a1.5 1.5 0 0 0-1.5-1.5h-5a1.5 1.5 0 0 0-1.5 1.5v5a1.5 1.5 0 0 0 1.5 1.5h1.5"/></svg>'
 )
+_JUPYTER_LOGIN = "Authorization: token $JUPYTER_TOKEN"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _THOUSANDS, _WHOLE = 10**5, 10**15
 
@@ -81,12 +82,16 @@ def render_static(snapshot: DeploymentSnapshot) -> str:
     )
 
 
-def copy_button(label: str, text: str, title: str, *, shown: bool = False) -> str:
-    """Return a button that copies ``text``; "" copies what stands beside it."""
+def copy_button(label: str, text: str, title: str, *, shown: bool = False, behind_login: str = "") -> str:
+    """Return a button that copies ``text``; "" copies what stands beside it.
+
+    ``behind_login`` is copied in its place where the page reaches the server through Jupyter.
+    """
     about = escape(title, quote=True)
+    other = f' data-behind-login="{escape(behind_login, quote=True)}"' if behind_login else ""
     return (
         f'<button type="button" class="mlnb-link" title="{about}" data-shown="{str(shown).lower()}" '
-        f'data-copy="{escape(text, quote=True)}">{label}{_COPY_ICON}</button>'
+        f'data-copy="{escape(text, quote=True)}"{other}>{label}{_COPY_ICON}</button>'
     )
 
 
@@ -139,12 +144,14 @@ def _duration(seconds: float) -> str:
 
 
 def _address(snapshot: DeploymentSnapshot) -> str:
-    url = escape(snapshot.url, quote=True)
+    url, signature = snapshot.url, snapshot.version.signature
+    command, command_with_token = curl(url, signature), curl(url, signature, header=_JUPYTER_LOGIN)
+    code, code_with_token = _python(snapshot), _python(snapshot, behind_login=True)
     return (
-        f'<code class="mlnb-url">{url}</code>{copy_button("copy", snapshot.url, "Copy the URL")}'
+        f'<code class="mlnb-url">{escape(url, quote=True)}</code>{copy_button("copy", url, "Copy the URL")}'
         f"{_link('docs', snapshot.docs_url)}{_link('dashboard', snapshot.dashboard_url)}"
-        f"{copy_button('curl', curl(snapshot.url, snapshot.version.signature), 'Copy a curl command', shown=True)}"
-        f"{copy_button('python', _python(snapshot), 'Copy Python code', shown=True)}"
+        f"{copy_button('curl', command, 'Copy a curl command', shown=True, behind_login=command_with_token)}"
+        f"{copy_button('python', code, 'Copy Python code', shown=True, behind_login=code_with_token)}"
     )
 
 
@@ -160,7 +167,7 @@ def _alarm(snapshot: DeploymentSnapshot) -> str:
     return "".join(f"<div>{escape(line)}</div>" for line in lines)
 
 
-def curl(url: str, signature: Signature, *, token_file: str = "") -> str:
+def curl(url: str, signature: Signature, *, token_file: str = "", header: str = "") -> str:
     """Return the command that asks for a prediction.
 
     Parameters
@@ -170,16 +177,23 @@ def curl(url: str, signature: Signature, *, token_file: str = "") -> str:
         Of the version that answers.
     token_file : str
         With the token to bring, read when the command runs; "": none is needed.
+    header : str
+        To send too, in which the shell puts the values of variables.
     """
     body = shlex.quote(json.dumps(_request(signature), ensure_ascii=False))
-    bearer = f'  -H "Authorization: Bearer $(cat {shlex.quote(token_file)})" \\\n' if token_file else ""
+    header = f"Authorization: Bearer $(cat {shlex.quote(token_file)})" if token_file else header
+    told = f'  -H "{header}" \\\n' if header else ""
     target = shlex.quote(f"{url}/predict")
-    return f"curl -X POST {target} \\\n{bearer}  -H 'Content-Type: application/json' \\\n  -d {body}"
+    return f"curl -X POST {target} \\\n{told}  -H 'Content-Type: application/json' \\\n  -d {body}"
 
 
-def _python(snapshot: DeploymentSnapshot) -> str:
+def _python(snapshot: DeploymentSnapshot, *, behind_login: bool = False) -> str:
     target, body = f"{snapshot.url}/predict", _request(snapshot.version.signature)
-    return f"import requests\n\nanswer = requests.post(\n    {target!r},\n    json={body!r},\n).json()\nanswer"
+    imports, headers = "import requests", ""
+    if behind_login:
+        imports = f"import os\n\n{imports}"
+        headers = "    headers={'Authorization': 'token ' + os.environ['JUPYTER_TOKEN']},\n"
+    return f"{imports}\n\nanswer = requests.post(\n    {target!r},\n{headers}    json={body!r},\n).json()\nanswer"
 
 
 def _request(signature: Signature) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 
 from mlnb.workspace.deployment import Deployment
+from mlnb.workspace.pages import Surroundings
 from mlnb.workspace.snapshot import DeploymentSnapshot
 from mlnb.workspace.workspace import Workspace
 
 __all__ = [
     "Deployment",
     "DeploymentSnapshot",
+    "Surroundings",
     "Workspace",
     "autoscale",
     "deploy",
@@ -20,6 +22,7 @@ __all__ = [
     "rollback",
     "scale",
     "stop",
+    "surroundings",
     "versions",
 ]
 
@@ -33,4 +36,5 @@ monitor = _workspace.monitor
 rollback = _workspace.rollback
 scale = _workspace.scale
 stop = _workspace.stop
+surroundings = _workspace.surroundings
 versions = _workspace.versions

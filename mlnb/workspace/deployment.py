@@ -91,6 +91,15 @@ class Deployment(Packaged):
         """Whether it answers."""
         return "live" if self._live else "stopped"
 
+    @property
+    def public_url(self) -> str:
+        """:attr:`url` as a browser reaches it: on a hub or Binder ``https://HOST/user/NAME/proxy/PORT/models/NAME``.
+
+        A panel that is shown has tried which way leads to this server. Before that it is what the environment tells;
+        where it tells nothing, as on a hub whose host only the browser knows, it is :attr:`url`.
+        """
+        return self._workspace.surroundings.public_url(self.url)
+
     def predict(self, rows: Any, *, key: Any = None) -> np.ndarray[Any, Any]:
         """Return the live version's predictions, on the way that requests take, without HTTP.
 

@@ -16,6 +16,7 @@ from mlnb.registry import ModelRegistry
 from mlnb.registry.reference import ModelReference, is_valid_name, validate_name
 from mlnb.registry.tables import SHOWN, VersionTable, version_table
 from mlnb.workspace.deployment import Deployment
+from mlnb.workspace.pages import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mlnb.serving.hosting import Hosted, Hosting
     from mlnb.serving.plan import Manner, Watching
     from mlnb.serving.rollout import Change
+    from mlnb.workspace.control import Control
     from mlnb.workspace.dashboard import Dashboard
     from mlnb.workspace.traffic import Arrangement
 
@@ -46,6 +48,7 @@ class Workspace:
     """The deployments of this process, and the one server they share; a process needs one, which this module has."""
 
     def __init__(self) -> None:
+        self.surroundings = Surroundings()
         self._lock = threading.RLock()
         self._deployments: dict[str, Deployment] = {}  # stopped ones too: a name keeps its handle
         self._deploying = 0  # deployments on their way, and such as are being stopped, which need the server
@@ -57,6 +60,13 @@ class Workspace:
         from mlnb.serving.hosting import Hosting
 
         return Hosting()
+
+    @cached_property
+    def _control(self) -> Control:
+        """Where other programs of this user find what is live here."""
+        from mlnb.workspace.control import Control
+
+        return Control(self)
 
     def deploy(
         self,
@@ -379,15 +389,28 @@ class Workspace:
         """
         chosen = [self.find(name)] if name is not None else self.deployments()
         self._stop(chosen)
+        if name is None:
+            self._end_control()
         return chosen
 
     def close(self) -> None:
         """Stop everything, as the end of the process does: the history keeps what was live."""
-        self._take_down(self.deployments(), timeout=1.0)  # Jupyter kills a kernel that takes longer to end
+        try:
+            self._take_down(self.deployments(), timeout=1.0)  # Jupyter kills a kernel that takes longer to end
+        finally:
+            self._end_control()
+
+    def _end_control(self) -> None:
+        if "_control" in vars(self):
+            self._control.stop()
 
     def deployments(self) -> list[Deployment]:
         """Return the live deployments of this process, by name."""
-        return [one for _, one in sorted(self._deployments.items()) if one.state == "live"]
+        return [one for one in self.known() if one.state == "live"]
+
+    def known(self) -> list[Deployment]:
+        """Return all deployments there were in this process, live or stopped, by name."""
+        return [one for _, one in sorted(self._deployments.items())]
 
     def monitor(self, name: str | None = None, *, window: int = 300) -> Dashboard:
         """Return the dashboard of a live deployment, or of all that are live.
@@ -555,6 +578,7 @@ class Workspace:
                 self._deploying -= 1
                 if not self._deploying:
                     self._hosting.rest()
+            self._control.heed()
 
 
 def _faster(registry: ModelRegistry, version: ModelVersion, model: Any, example: Any) -> Acceleration:

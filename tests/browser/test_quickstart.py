@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
-from labs import ARTIFACTS, ROOT, JupyterLab, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, ROOT, JupyterLab, busy_kernels, open_notebook, run_all, stop_kernels
 from playwright.sync_api import Locator, Page, expect
 from waiting import wait_until
 
@@ -247,23 +247,14 @@ def test_a_page_that_is_loaded_anew_shows_the_panel_again(page: Page, card: Loca
     expect(again.locator(".mlnb-answer output")).to_be_visible()
 
 
-def test_pressing_a_button_while_a_cell_runs_says_that_the_kernel_is_busy(
-    page: Page, jupyterlab: JupyterLab, card: Locator
-) -> None:
-    page.evaluate("""() => {
-        const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-        kernel.requestExecute({code: `
-import pathlib, time
-while not pathlib.Path("go").exists():
-    time.sleep(0.05)
-pathlib.Path("go").unlink()`});
-    }""")
-    card.get_by_role("button", name="Predict").click()
-    expect(card.locator(".mlnb-notice")).to_have_text("The kernel is busy; this happens when the running cell ends.")
-    expect(card.locator(".mlnb-answer output")).to_be_hidden()
-    (jupyterlab.folder / "go").touch()
+def test_pressing_a_button_while_the_kernel_is_busy_says_so(page: Page, jupyterlab: JupyterLab, card: Locator) -> None:
+    with busy_kernels(jupyterlab):
+        card.get_by_role("button", name="Predict").click()
+        notice = card.locator(".mlnb-notice")
+        expect(notice).to_have_text("The kernel is busy; this happens when the running cell ends.")
+        expect(card.locator(".mlnb-answer output")).to_be_hidden()
     expect(card.locator(".mlnb-answer output")).to_be_visible()
-    expect(card.locator(".mlnb-notice")).to_have_text("")
+    expect(notice).to_have_text("")
 
 
 def test_a_kernel_that_is_restarted_leaves_a_readable_page(page: Page, card: Locator) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
-from labs import ARTIFACTS, JupyterLab, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, JupyterLab, busy_kernels, open_notebook, run_all, stop_kernels
 from playwright.sync_api import Locator, Page, expect
 from waiting import wait_until
 
@@ -187,13 +187,10 @@ def test_many_models_are_filtered(page: Page, jupyterlab: JupyterLab, card: Loca
 def test_inside_another_widget_it_shows_itself_and_a_busy_kernel_is_said(page: Page, jupyterlab: JupyterLab) -> None:
     card = open_panel(page, jupyterlab, shown="import ipywidgets\nipywidgets.VBox([mlnb.RegistryPanel()])")
     expect(card.locator(".mlnb-model")).to_have_count(2)
-    page.evaluate("""() => {
-        const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-        kernel.requestExecute({code: "import pathlib, time\\nwhile not pathlib.Path('go').exists(): time.sleep(0.05)"});
-    }""")
-    card.get_by_role("button", name="diabetes").click()
-    expect(card.locator(".mlnb-notice")).to_have_text("The kernel is busy; this happens when the running cell ends.")
-    (jupyterlab.folder / "go").touch()
+    with busy_kernels(jupyterlab):
+        card.get_by_role("button", name="diabetes").click()
+        notice = card.locator(".mlnb-notice")
+        expect(notice).to_have_text("The kernel is busy; this happens when the running cell ends.")
     expect(card.locator(".mlnb-title")).to_contain_text("diabetes")
     expect(card.locator(".mlnb-notice")).to_have_text("")
     page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")

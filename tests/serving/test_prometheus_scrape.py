@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from fitted import Fitted
+from jupyters import running_jupyter
 from waiting import free_port, wait_until
 
 import mlnb
@@ -19,6 +21,14 @@ from mlnb.serving.prometheus import Exposed, exposition
 CONFIG = """
 global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}
 scrape_configs: [{{job_name: mlnb, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}]
+"""
+THROUGH_JUPYTER = """
+global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}
+scrape_configs:
+  - job_name: mlnb
+    metrics_path: {path}
+    authorization: {{type: token, credentials: {token}}}
+    static_configs: [{{targets: ["{host}"]}}]
 """
 
 
@@ -46,10 +56,10 @@ def _labels(metric: dict[str, str]) -> str:
 
 
 @contextmanager
-def prometheus(folder: Path, port: int) -> Iterator[Prometheus]:
+def prometheus(folder: Path, settings: str) -> Iterator[Prometheus]:
     own = free_port()
     config = folder / "prometheus.yml"
-    config.write_text(CONFIG.format(port=port))
+    config.write_text(settings)
     process = subprocess.Popen(
         ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
          f"--web.listen-address=127.0.0.1:{own}", "--log.level=error"],
@@ -101,7 +111,7 @@ def test_a_prometheus_reads_what_is_exposed(tmp_path: Path) -> None:
             Exposed(model="iris", version=3, requests=dict(counts), latency={3: latency}, alerts={"p99 > 50 ms": True})
         ]
 
-    with serving(expose) as (port, asked), prometheus(tmp_path, port) as server:
+    with serving(expose) as (port, asked), prometheus(tmp_path, CONFIG.format(port=port)) as server:
         wait_until(lambda: server.ask("rate(mlnb_requests_total[2s])").get("replica=1,status=200,version=3", 0) > 5)
         assert server.ask("up") == {"": 1}
         assert "openmetrics" in asked[0]
@@ -114,7 +124,7 @@ def test_a_prometheus_reads_what_is_exposed(tmp_path: Path) -> None:
 def test_a_prometheus_scrapes_a_deployment(tumour: Fitted, tmp_path: Path) -> None:
     deployment = mlnb.deploy(tumour.model, name="tumour", example=tumour.rows)
     port = int(deployment.url.split(":")[2].split("/")[0])
-    with prometheus(tmp_path, port) as server:
+    with prometheus(tmp_path, CONFIG.format(port=port)) as server:
         wait_until(lambda: server.ask("up") == {"": 1})
         for rows, status in [(tumour.lists[:2], 200)] * 20 + [([["no number"]], 422)] * 3:
             assert httpx.post(f"{deployment.url}/predict", json={"instances": rows}).status_code == status
@@ -130,3 +140,14 @@ def test_a_prometheus_scrapes_a_deployment(tumour: Fitted, tmp_path: Path) -> No
         scraped = httpx.get(f"http://127.0.0.1:{port}/metrics").content
     said = subprocess.run(["promtool", "check", "metrics"], input=scraped, capture_output=True, timeout=60, check=False)
     assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
+
+
+def test_a_prometheus_scrapes_through_jupyter(digits: Fitted, tmp_path: Path) -> None:
+    deployment = mlnb.deploy(digits.model, name="digits", example=digits.rows)
+    assert httpx.post(f"{deployment.url}/predict", json={"instances": digits.lists[:1]}).status_code == 200
+    with running_jupyter(tmp_path) as jupyter:
+        url = urlsplit(jupyter.through(str(urlsplit(deployment.url).port)))
+        settings = THROUGH_JUPYTER.format(path=f"{url.path}/metrics", token=jupyter.token, host=url.netloc)
+        with prometheus(tmp_path, settings) as server:
+            wait_until(lambda: server.ask("up") == {"": 1}, seconds=30)
+            wait_until(lambda: server.ask("mlnb_rows_total") == {"version=1": 1}, seconds=30)

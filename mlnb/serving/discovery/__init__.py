@@ -1,0 +1,1 @@
+"""How the deployments of other processes are found: records in Jupyter's runtime folder, and a socket to ask at."""
