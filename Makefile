@@ -20,11 +20,14 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mlnb needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.tutorials: pyproject.toml | $(BIN)/python
+# What a change of makes an installation old: it has a copy of what is built of the sidebar.
+INSTALLED := pyproject.toml $(wildcard mlnb/labextension/*.js* mlnb/labextension/src/* mlnb/labextension/style/*)
+
+$(VENV)/.tutorials: $(INSTALLED) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[tutorials]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
+$(VENV)/.test: $(INSTALLED) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/.tutorials
 
@@ -74,7 +77,7 @@ soak: $(VENV)/.test
 check: $(VENV)/.sidebar
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint tutorials
 
-$(VENV)/.sidebar: pyproject.toml | $(BIN)/python
+$(VENV)/.sidebar: $(INSTALLED) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
@@ -82,7 +85,7 @@ $(VENV)/.sidebar: pyproject.toml | $(BIN)/python
 BINDER := $(VENV)-binder
 RUNTIME = $(shell file=`sed 's/-//' binder/runtime.txt`; $$file --version >/dev/null 2>&1 && command -v $$file || echo $(BIN)/python)
 
-$(BINDER)/.built: pyproject.toml $(wildcard binder/*) | $(BIN)/python
+$(BINDER)/.built: $(INSTALLED) $(wildcard binder/*) | $(BIN)/python
 	$(RUNTIME) -m venv --clear --without-pip $(BINDER)
 	$(BIN)/python -m pip --python $(BINDER)/bin/python install --quiet --no-compile --requirement binder/requirements.txt
 	PATH="$(abspath $(BINDER))/bin:$$PATH" binder/postBuild
@@ -95,6 +98,8 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	npm --prefix tests/labextension/types ci --silent
+	npm --prefix tests/labextension/types run --silent check
 	$(BIN)/lint-imports --no-cache
 
 notebooks: $(VENV)/.tutorials

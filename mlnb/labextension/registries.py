@@ -51,6 +51,9 @@ class Registries:
         default = await _in_thread(_default_url)
         urls = [*dict.fromkeys([default, *sorted({one.registry for one in deployed if one.registry})])][:MOST]
         self._shelves = {url: self._shelves.get(url) or _Shelf(url) for url in urls}
+        for one in deployed:
+            if one.registry in self._shelves and one.version is not None:
+                self._shelves[one.registry].expect(one.name, one.version)
         found = await asyncio.gather(*(shelf.show(patience=self._patience) for shelf in self._shelves.values()))
         return [_with_live(one, [here for here in deployed if here.registry == one["url"]]) for one in found]
 
@@ -63,6 +66,12 @@ class _Shelf:
         self._holdings: Holdings | None = None
         self._models: list[dict[str, Any]] = []
         self._reading = Shared(partial(_in_thread, self._read), seconds=_KEPT)
+
+    def expect(self, name: str, version: int) -> None:
+        """Read it anew if it lacks what is live: that was registered since."""
+        known = next((one["versions"] for one in self._models if one["name"] == name), [])
+        if not any(one["number"] == version for one in known):
+            self._reading.renew()
 
     async def show(self, *, patience: float) -> dict[str, Any]:
         try:

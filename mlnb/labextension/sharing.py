@@ -54,6 +54,11 @@ class Shared(Generic[_T]):
         """Let the next one ask anew: something has changed."""
         self._asked = None
 
+    def renew(self) -> None:
+        """The same, unless it is being asked at this moment."""
+        if self._asked is not None and self._asked.done():
+            self.forget()
+
     def _note(self, asked: asyncio.Task[_T]) -> None:
         if not asked.cancelled():
             asked.exception()  # so that asyncio does not complain where nobody waits any more

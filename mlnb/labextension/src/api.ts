@@ -127,8 +127,11 @@ async function readJson(response: Response): Promise<object | null> {
   try {
     const answer: unknown = await response.json();
     return typeof answer === 'object' ? answer : null;
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof SyntaxError) {
+      return null;
+    }
+    throw new Trouble(SILENCE); // it broke off
   }
 }
 

@@ -42,11 +42,11 @@ function Rows({ deployments, dimmed, doing }: RowsProps): React.ReactElement {
   const busy = useStore(doing.busy);
   const rows = useRows();
   const toggle = React.useCallback((key: string) => setOpen(now => (now === key ? '' : key)), []);
-  if (deployments.length === 0) {
-    return <Empty title="Nothing is live. In a notebook:" code={'%load_ext mlnb\n%deploy_model model --input X'} />;
-  }
   return (
     <div className="mlnb-side-groups" data-dimmed={dimmed || undefined} {...rows}>
+      {deployments.length === 0 && (
+        <Empty title="Nothing is live. In a notebook:" code={'%load_ext mlnb\n%deploy_model model --input X'} />
+      )}
       {byNotebook(deployments).map(([notebook, ones]) => (
         <div key={notebook} className="mlnb-side-group" data-notebook={notebook}>
           <h3 title={notebook}>{fileName(notebook) || 'Without a notebook'}</h3>

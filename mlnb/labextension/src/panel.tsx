@@ -51,10 +51,12 @@ export default function Panel({ sidebar }: { sidebar: ModelsSidebar }): React.Re
       }
     });
   }, [live, registries]);
+  const liveState = useStore(live.state);
+  const isSaid = liveState.trouble !== null;
   return (
     <>
-      <Live state={useStore(live.state)} doing={doing} />
-      <Registries state={useStore(registries.state)} refresh={registries.again} doing={doing} />
+      <Live state={liveState} doing={doing} />
+      <Registries state={useStore(registries.state)} isSaid={isSaid} refresh={registries.again} doing={doing} />
       <NoticeLine doing={doing} />
     </>
   );

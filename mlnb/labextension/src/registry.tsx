@@ -15,11 +15,13 @@ const METRICS = 3;
 
 interface RegistriesProps {
   state: State<readonly Registry[]>;
+  /** Whether the section above says already that Jupyter does not answer. */
+  isSaid: boolean;
   refresh: () => void;
   doing: Doing;
 }
 
-export function Registries({ state, refresh, doing }: RegistriesProps): React.ReactElement {
+export function Registries({ state, isSaid, refresh, doing }: RegistriesProps): React.ReactElement {
   const { value, trouble } = state;
   const [filter, setFilter] = React.useState('');
   const models = (value ?? []).reduce((sum, one) => sum + one.models.length, 0);
@@ -49,7 +51,7 @@ export function Registries({ state, refresh, doing }: RegistriesProps): React.Re
         />
       )}
       <div className="mlnb-side-scroll" data-dimmed={trouble !== null || undefined}>
-        {trouble && <TroubleLine trouble={trouble} />}
+        {trouble && !isSaid && <TroubleLine trouble={trouble} />}
         {value?.map((one, index) => (
           <Shelf key={one.url} registry={one} isDefault={index === 0} filter={shown} alone={value.length === 1} doing={doing} />
         ))}

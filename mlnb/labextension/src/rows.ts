@@ -17,7 +17,7 @@ export function useRows(): Pick<React.HTMLAttributes<HTMLElement>, 'onKeyDown' |
     place.current = Math.max(0, Math.min(place.current, heads.length - 1));
     heads.forEach((head, index) => (head.tabIndex = index === place.current ? 0 : -1));
     if (lost && document.activeElement === document.body) {
-      heads[place.current]?.focus(); // the row that had it is gone
+      (heads[place.current] ?? undoNear(ref.current))?.focus(); // the row that had it is gone
     }
   });
   const moveTo = (index: number): void => headsIn(ref.current)[index]?.focus();
@@ -62,4 +62,8 @@ export function useRows(): Pick<React.HTMLAttributes<HTMLElement>, 'onKeyDown' |
 
 function headsIn(list: HTMLElement | null): HTMLElement[] {
   return list ? [...list.querySelectorAll<HTMLElement>(HEADS)] : [];
+}
+
+function undoNear(list: HTMLElement | null): HTMLElement | null {
+  return list?.closest('.mlnb-side')?.querySelector<HTMLElement>('.mlnb-side-undo') ?? null;
 }
