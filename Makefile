@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help demo lab test test-servers test-others test-engines test-pages coverage soak check lint tutorials notebooks benchmark clean
+.PHONY: help demo lab test test-servers test-others test-engines test-pages coverage soak check lint tutorials notebooks pictures benchmark clean
 
 help:
 	@echo 'make demo       run the quickstart in a real Jupyter kernel and print what each step answered'
@@ -14,6 +14,7 @@ help:
 	@echo 'make soak       run the tests that take long'
 	@echo 'make check      linters, types, import contracts; every notebook executed as on Binder'
 	@echo 'make notebooks  execute the notebooks and write their outputs into them'
+	@echo 'make pictures   make the picture of the README anew'
 	@echo 'make benchmark  print the figures that the documentation states'
 
 $(BIN)/python:
@@ -105,6 +106,10 @@ lint: $(VENV)/.test
 notebooks: $(VENV)/.tutorials
 	$(BIN)/python notebooks/demo.py --save $(NOTEBOOKS)
 
+# README's picture of the panel and the sidebar; its test says when it shows what was.
+pictures: $(VENV)/.test
+	MLNB_PICTURES=write $(BIN)/python -m pytest -q tests/browser/test_home_picture.py
+
 benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/registry.py
@@ -115,6 +120,7 @@ benchmark: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/drift.py
 	$(BIN)/python tests/benchmarks/simulating.py
 	$(BIN)/python tests/benchmarks/autoscaling.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/sidebar.py
 	sh tests/with-engines $(BIN)/python tests/benchmarks/images.py
 	sh tests/benchmarks/serving/install-wrk
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving

@@ -102,7 +102,7 @@ def running_jupyterlab(
             sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
             "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
             f"--ServerApp.root_dir={places['NOTEBOOKS']}", f"--{trait}.expose_app_in_browser=True",
-            f"--{trait}.extension_manager=readonly", f"--ServerApp.base_url={base_url}", *options,
+            "--LabApp.extension_manager=readonly", f"--ServerApp.base_url={base_url}", *options,
         ]  # fmt: skip
         ARTIFACTS.mkdir(exist_ok=True)
         log = ARTIFACTS / f"{app}-{theme.lower()}{base_url.replace('/', '-').rstrip('-')}.log"

@@ -125,7 +125,8 @@ def quiet(page: Page, count: Callable[[], int], *, seconds: float = 3) -> None:
 
 def names_of(side: Locator) -> list[str]:
     """Return the names of the rows, in their order."""
-    return [str(one.get_attribute("data-name")) for one in side.locator(".mlnb-side-row").all()]
+    names: list[str] = side.locator(".mlnb-side-row").evaluate_all("rows => rows.map(row => row.dataset.name)")
+    return names
 
 
 def wait_for_names(side: Locator, *names: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -24,10 +26,12 @@ from threads import mlnb_threads
 from waiting import wait_until
 
 import mlnb
+from mlnb.errors import StoppedError
 from mlnb.serving.discovery.asking import ask
 from mlnb.serving.discovery.listing import list_live
 from mlnb.serving.discovery.record import ServerRecord
 from mlnb.serving.discovery.records import trusted
+from mlnb.serving.hosting import Hosting
 from mlnb.workspace import control, orders
 
 
@@ -141,6 +145,7 @@ def test_what_cannot_be_read_is_not_answered_and_harms_nobody(folder: Path) -> N
     held = [socket.socket(socket.AF_UNIX) for _ in range(20)]  # which say nothing
     for sock in held:
         sock.connect(record.socket)
+    assert [one.state for one in list_live().deployments] == ["silent"]  # there is no place, so it waits
     for sock in held:
         sock.close()
     wait_until(lambda: [one.state for one in list_live().deployments] == ["live"], seconds=30)
@@ -248,6 +253,118 @@ def test_a_record_that_was_cleaned_away_is_written_again(folder: Path, monkeypat
     record = record_in(folder, "iris")
     (folder / f"{record.id}.json").unlink()
     assert record_in(folder, "iris") == record
+
+
+def test_it_is_written_again_however_often_somebody_asks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_REFRESH", 2.0)
+    deploy()
+    record = record_in(folder, "iris")
+    path = folder / f"{record.id}.json"
+    path.unlink()
+    wait_until(lambda: "deployments" in order(record, "list") and path.exists(), seconds=20)
+
+
+def test_it_is_written_as_soon_as_it_can_be(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(control, "_REFRESH", 0.1)
+    folder.parent.mkdir()
+    folder.write_text("in its place")
+    deploy()
+    wait_until(lambda: "is not listed elsewhere" in caplog.text, seconds=20)
+    folder.unlink()
+    record = record_in(folder, "iris")
+    folder.chmod(0o2770)  # as Kubernetes does with a volume
+    assert record_in(folder, "iris") == record
+    assert len(caplog.records) == 1
+
+
+def test_without_a_file_to_accept_it_waits(folder: Path) -> None:
+    deploy()
+    record = record_in(folder, "iris")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            began = time.process_time()
+            sock.connect(record.socket)
+            time.sleep(2)
+            assert time.process_time() - began < 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        sock.sendall(b'{"do": "list"}\n')
+        assert b'"iris"' in sock.recv(1 << 16)
+
+
+def test_without_a_thread_to_answer_no_place_is_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "mlnb control talk":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    begin = threading.Thread.start
+    monkeypatch.setattr(control, "_PAUSE", 0.01)
+    deploy()
+    record = record_in(folder, "iris")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for _ in range(control._MOST_AT_ONCE + 1):
+            with pytest.raises(StoppedError):
+                order(record, "list")
+    assert len(order(record, "list")["deployments"]) == 1
+
+
+def test_the_notebook_is_that_of_a_kernel_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    iris = deploy()
+    iris.stop()
+    monkeypatch.setenv("JPY_SESSION_NAME", "work/iris-\udcff.ipynb")
+    iris.start()
+    assert record_in(folder, "iris").notebook == ""  # of a kernel that started this process
+    iris.stop()
+    monkeypatch.setattr(control, "_kernel", lambda: "k")
+    iris.start()
+    assert record_in(folder, "iris").notebook == "work/iris-?.ipynb"
+
+
+def test_no_record_without_a_port(folder: Path, tmp_path: Path) -> None:
+    hosting = SimpleNamespace(port=None)
+    workspace: Any = SimpleNamespace(deployments=lambda: [SimpleNamespace(name="iris")], _hosting=hosting)
+    with control.Control(workspace) as serving:
+        serving.heed()
+        wait_until(lambda: bool(list(tmp_path.glob("mlnb-*/s"))), seconds=20)
+        (path,) = tmp_path.glob("mlnb-*/s")
+        wait_until(lambda: _answers(path), seconds=20)
+        assert list(folder.glob("*")) == []
+        hosting.port = 8000
+        serving.heed()
+        assert record_in(folder, "iris").port == 8000
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        if sock.connect_ex(str(path)):
+            return False
+        sock.sendall(b"{}\n")
+        return bool(sock.recv(1 << 16))
+
+
+def test_an_interrupt_while_the_server_ends_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(hosting: Hosting) -> None:
+        rest(hosting)
+        raise KeyboardInterrupt
+
+    rest = Hosting.rest
+    iris = deploy()
+    record_in(folder, "iris")
+    with monkeypatch.context() as patch:
+        patch.setattr(Hosting, "rest", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            iris.stop()
+    assert list(folder.iterdir()) == []
 
 
 def test_without_jupyter_nothing_happens(

@@ -20,10 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runtime" / "mlnb"
 
 
-def test_it_lists_what_is_live_in_other_processes(
-    registry: ModelRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("JPY_SESSION_NAME", "work/flowers.ipynb")
+def test_it_lists_what_is_live_in_other_processes(registry: ModelRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     with deploying("iris", "digits") as process:
         wait_until(lambda: len(list_live().deployments) == 2, seconds=30)
         assert cli.main(["list"]) == 0
@@ -32,7 +29,7 @@ def test_it_lists_what_is_live_in_other_processes(
         assert header.split() == ["name", "version", "requests/s", "p99", "errors", "from", "URL"]
         port = list_live().deployments[0].port
         url = f"http://127.0.0.1:{port}/models"
-        assert digits.split() == ["digits", "1", "0", "—", "0", "work/flowers.ipynb", f"{url}/digits"]
+        assert digits.split() == ["digits", "1", "0", "—", "0", "pid", str(process.pid), f"{url}/digits"]
         assert len(stored) == 3
         assert cli.main(["list", "--live"]) == 0
         assert capsys.readouterr().out.splitlines() == [header, digits, iris]

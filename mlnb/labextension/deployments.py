@@ -86,11 +86,8 @@ class KernelDeployments:
         if self._lister is None:
             self._lister = await asyncio.to_thread(_new_lister)
         notebooks = await self._notebooks()
-        listing = await self._lister.list()
-        kernels = {*self._kernels()}
-        here = [
-            replace(one, notebook=notebooks.get(one.kernel, "")) for one in listing.deployments if one.kernel in kernels
-        ]
+        listing = await self._lister.list(kernels={*self._kernels()})
+        here = [replace(one, notebook=notebooks.get(one.kernel, "")) for one in listing.deployments]
         return replace(listing, deployments=tuple(sorted(here, key=lambda one: (one.notebook, one.name, one.process))))
 
     async def _notebooks(self) -> dict[str, str]:

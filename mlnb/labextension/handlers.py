@@ -148,6 +148,8 @@ def _version(body: dict[str, Any]) -> int:
 
 
 def _status(told: Any) -> int:
-    """Return the status that a process told, if it is one of an error."""
+    """Return the status that a process told, if it is one of an error; that of a login is Jupyter's alone."""
+    if told in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return HTTPStatus.CONFLICT
     known = isinstance(told, int) and HTTPStatus.BAD_REQUEST <= told < 600  # noqa: PLR2004
     return told if known else HTTPStatus.BAD_GATEWAY

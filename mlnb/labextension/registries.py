@@ -69,8 +69,8 @@ class _Shelf:
 
     def expect(self, name: str, version: int) -> None:
         """Read it anew if it lacks what is live: that was registered since."""
-        known = next((one["versions"] for one in self._models if one["name"] == name), [])
-        if not any(one["number"] == version for one in known):
+        known = {(model["name"], one["number"]) for model in self._models for one in model["versions"]}
+        if (name, version) not in known:
             self._reading.renew()
 
     async def show(self, *, patience: float) -> dict[str, Any]:

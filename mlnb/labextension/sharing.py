@@ -55,7 +55,7 @@ class Shared(Generic[_T]):
         self._asked = None
 
     def renew(self) -> None:
-        """The same, unless it is being asked at this moment."""
+        """Let the next one ask anew, unless the question is being asked at this moment."""
         if self._asked is not None and self._asked.done():
             self.forget()
 

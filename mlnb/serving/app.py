@@ -105,6 +105,10 @@ def _add_docs(app: FastAPI) -> None:
     async def root() -> Response:
         return RedirectResponse("docs")
 
+    @app.get("/docs/", include_in_schema=False)
+    async def docs_with_a_slash() -> Response:
+        return RedirectResponse("../docs")
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return get_swagger_ui_html(

@@ -67,7 +67,8 @@ function findWay({model, card, node, on, changed}) {
     const {ways, instance, advice, live} = message;
     const found = await firstThatAnswers(ways, instance);
     waiting = false;
-    if (message.url !== url || !card.isConnected) return look();
+    if (message.url !== url) return look();
+    if (!card.isConnected) return; // the next rendering looks again
     if (found) model.send({action: "reached", url, root: found.root});
     if (live) tried += 1;
     // What has a login of its own does not answer a page from elsewhere; whoever follows the link logs in.

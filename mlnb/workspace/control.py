@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 _LINGER = 30.0  # seconds that a stop from outside can be undone from there, when it was the last deployment
 _REFRESH = 60.0  # seconds after which the record is written again: it may have been cleaned away, or the clock was set
 _PATIENCE = 5.0  # seconds to say what is wanted, to take the answer, and for the thread to end
+_PAUSE = 0.5  # seconds until somebody is heard again, where there was no file or thread for it
 _MOST_AT_ONCE = 8  # conversations
 
 
@@ -121,7 +122,7 @@ class _Post:
         self._until = 0.0  # it stays without a deployment
         self._answer, self._warn = answer, warn
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        self._talks = 0
         self._waker: socket.socket | None = None
         self.thread = threading.Thread(target=self._run, name="mlnb control", daemon=True)
 
@@ -185,20 +186,21 @@ class _Post:
         listener.listen()
         file = RecordFile(folder)
         ending.callback(file.remove)
-        selector = ending.enter_context(selectors.PollSelector())
-        selector.register(listener, selectors.EVENT_READ)
-        selector.register(waked, selectors.EVENT_READ)
-        written = None
+        written, again = None, 0.0
         while (told := self._now()) is not None:
-            if told != written:
-                file.write(_record(path, *told))
-                written = told
-            ready = selector.select(self._wait())
-            if not ready:
-                written = None
-                _touch(path)
-            for key, _ in ready:
-                self._accept(listener) if key.fileobj is listener else waked.recv(1024)
+            if told != written or time.monotonic() >= again:
+                self._write(file, path, *told)
+                written, again = told, time.monotonic() + _REFRESH
+            self._attend(listener, waked, until=again)
+
+    def _write(self, file: RecordFile, path: Path, names: tuple[str, ...], port: int | None) -> None:
+        _touch(path)
+        if port is None:
+            return
+        try:
+            file.write(_record(path, names, port))
+        except OSError as error:  # a full disk, a folder that cannot be written: it is tried again
+            self._warn(error)
 
     def _now(self) -> tuple[tuple[str, ...], int | None] | None:
         """Return what the record is to say, None if this is over."""
@@ -206,21 +208,37 @@ class _Post:
             self.over = self.over or (not self._names and time.monotonic() >= self._until)
             return None if self.over else (self._names, self._port)
 
-    def _wait(self) -> float:
+    def _attend(self, listener: socket.socket, waked: socket.socket, *, until: float) -> None:
+        """Wait for something new, and for somebody who asks if there is a place for it: else it waits, too."""
         with self._lock:
-            return _REFRESH if self._names else max(0.0, self._until - time.monotonic())
+            until = until if self._names else min(until, self._until)
+            heard = [waked, listener] if self._talks < _MOST_AT_ONCE else [waked]
+        ready = _ready(heard, seconds=until - time.monotonic())
+        if listener in ready and not self._accept(listener):
+            ready += _ready([waked], seconds=_PAUSE)
+        if waked in ready:
+            waked.recv(1024)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> bool:
+        """Converse with who is next, on a thread; False if there is no file or thread for it."""
         try:
             sock, _ = listener.accept()
-        except OSError:  # it has gone again
-            return
+        except OSError:
+            return False
         keep_from_children(sock)
         peer = peer_of(sock)
-        if (peer is not None and peer[1] != os.geteuid()) or not self._places.acquire(blocking=False):
+        if peer is not None and peer[1] != os.geteuid():
             sock.close()
-            return
-        threading.Thread(target=self._converse, args=(sock,), name="mlnb control talk", daemon=True).start()
+            return True
+        with self._lock:
+            self._talks += 1
+        try:
+            threading.Thread(target=self._converse, args=(sock,), name="mlnb control talk", daemon=True).start()
+        except RuntimeError:
+            sock.close()
+            self._part()
+            return False
+        return True
 
     def _converse(self, sock: socket.socket) -> None:
         try:
@@ -231,7 +249,20 @@ class _Post:
                     sock.settimeout(_PATIENCE)
                     sock.sendall(json.dumps(answer).encode() + b"\n")
         finally:
-            self._places.release()
+            self._part()
+
+    def _part(self) -> None:
+        with self._lock:
+            self._talks -= 1
+            self._look()
+
+
+def _ready(heard: list[socket.socket], *, seconds: float) -> list[Any]:
+    """Wait until one of these has something to say; return those that have."""
+    with selectors.PollSelector() as selector:
+        for sock in heard:
+            selector.register(sock, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(seconds)]
 
 
 def _question(sock: socket.socket) -> Any:
@@ -254,12 +285,14 @@ def _has_gone(sock: socket.socket) -> bool:
         return False
 
 
-def _record(path: Path, names: tuple[str, ...], port: int | None) -> ServerRecord:
+def _record(path: Path, names: tuple[str, ...], port: int) -> ServerRecord:
     import psutil
 
+    kernel = _kernel()
+    notebook = os.environ.get("JPY_SESSION_NAME", "") if kernel else ""  # a kernel's children have it, too
     return ServerRecord(
-        pid=os.getpid(), started=psutil.Process().create_time(), port=port or 0, socket=str(path), names=names,
-        kernel=_kernel(), notebook=os.environ.get("JPY_SESSION_NAME", ""),
+        pid=os.getpid(), started=psutil.Process().create_time(), port=port, socket=str(path), names=names,
+        kernel=kernel, notebook=notebook.encode(errors="replace").decode(),
     )  # fmt: skip
 
 

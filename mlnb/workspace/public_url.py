@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,13 +103,13 @@ def _ways(port: int, environment: Mapping[str, str], page: Page | None) -> Itera
         yield from _way(page.forwarded, "forwarded")
         if page.on_the_web and page.base_url:
             yield from _way(f"{page.origin}{_slashed(page.base_url)}proxy/{port}", "jupyter")
-    yield from _told(port, environment)
+    yield from _told(port, environment, page)
     if page is None:
         yield loopback
 
 
-def _told(port: int, environment: Mapping[str, str]) -> Iterator[Way]:
-    """Yield the ways that the environment tells of."""
+def _told(port: int, environment: Mapping[str, str], page: Page | None) -> Iterator[Way]:
+    """Yield the ways that the environment tells of; some are told as seen from the page."""
     hub = environment.get("JUPYTERHUB_PUBLIC_URL", "")
     if hub:
         yield from _way(f"{hub.rstrip('/')}/proxy/{port}", "jupyter")
@@ -118,8 +118,10 @@ def _told(port: int, environment: Mapping[str, str]) -> Iterator[Way]:
         domain = environment.get("GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN") or "app.github.dev"
         yield from _way(f"https://{codespace}-{port}.{domain}", "forwarded")
     template = environment.get("VSCODE_PROXY_URI", "")
-    if "{{port}}" in template:
-        yield from _way(template.replace("{{port}}", str(port)), "forwarded")
+    origin = page.origin if page is not None and page.on_the_web else ""
+    if "{{port}}" in template and (origin or "{{host}}" not in template):
+        filled = template.replace("{{port}}", str(port)).replace("{{host}}", urlsplit(origin).netloc)
+        yield from _way(urljoin(f"{origin}/", filled), "forwarded")
 
 
 def _way(url: str, kind: Literal["jupyter", "forwarded"]) -> Iterator[Way]:
@@ -158,16 +160,16 @@ def advice(port: int, page: Page) -> str:
 
     Examples
     --------
-    >>> advice(8000, Page(origin="http://127.0.0.1:8888", base_url="/"))
+    >>> advice(8000, Page(origin="vscode-webview://1f2a"))
     ''
     """
-    if page.on_loopback or not page.on_the_web:
-        return ""
-    if page.base_url:
+    if page.on_the_web and page.base_url:
         return (
             f"Your browser does not reach port {port} through Jupyter. Where Jupyter runs: "
             "pip install jupyter-server-proxy, then restart Jupyter."
         )
+    if page.on_loopback or not page.on_the_web:
+        return ""
     return f"Your browser does not reach port {port} of the machine that runs this notebook: forward the port to it."
 
 

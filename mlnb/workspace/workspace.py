@@ -388,9 +388,11 @@ class Workspace:
             If a name was given that is not deployed.
         """
         chosen = [self.find(name)] if name is not None else self.deployments()
-        self._stop(chosen)
-        if name is None:
-            self._end_control()
+        try:
+            self._stop(chosen)
+        finally:
+            if name is None and not self.deployments():
+                self._end_control()
         return chosen
 
     def close(self) -> None:
@@ -574,11 +576,13 @@ class Workspace:
         try:
             yield
         finally:
-            with self._lock:
-                self._deploying -= 1
-                if not self._deploying:
-                    self._hosting.rest()
-            self._control.heed()
+            try:
+                with self._lock:
+                    self._deploying -= 1
+                    if not self._deploying:
+                        self._hosting.rest()
+            finally:  # it may be interrupted
+                self._control.heed()
 
 
 def _faster(registry: ModelRegistry, version: ModelVersion, model: Any, example: Any) -> Acceleration:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from labs import JupyterLab, running_jupyterlab
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
 CHROMIUM = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -17,6 +18,7 @@ CHROMIUM = [
 
 
 expect.set_options(timeout=20_000)
+KNOWN = re.compile("Canceled future|Failed to fetch|reading 'schema'")  # JupyterLab's and Notebook 7.6's own
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +44,24 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of 1280 x 900; an exception in it fails the test."""
+    """A page of 1280 x 900; an exception in it, or what mlnb's sidebar complains about, fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
     page.set_default_timeout(30_000)
     errors: list[str] = []
-    page.on(
-        "pageerror", lambda error: None if "Canceled future" in str(error) else errors.append(str(error))
-    )  # JupyterLab's
+
+    def fail(error: Error) -> None:
+        if "/extensions/mlnb/" in (error.stack or "") or not KNOWN.search(str(error)):
+            errors.append(str(error))
+
+    page.on("pageerror", fail)
+
+    def hear(said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning") and "/extensions/mlnb/" in said.location.get("url", ""):
+            errors.append(said.text)
+
+    page.on("console", hear)
     yield page
     context.close()
     assert not errors, errors

@@ -76,6 +76,19 @@ def test_roll_back_and_stop_say_what_they_did(jupyter: NotebookServer, first: Ke
     assert jupyter.act("mine", "stop").status_code == 200
 
 
+def test_what_a_process_refuses_is_no_matter_of_the_login(jupyter: NotebookServer, first: Kernel) -> None:
+    refuse = """
+import mlnb.errors, mlnb.workspace.workspace as space
+rollback = space.Workspace.rollback
+def refused(*_, **__): raise mlnb.errors.UntrustedError("trust the registry first")
+space.Workspace.rollback = refused
+"""
+    first.run(refuse)
+    answer = jupyter.act("wine", "rollback", version=1)
+    first.run("space.Workspace.rollback = rollback")
+    assert (answer.status_code, answer.json()["message"]) == (409, "trust the registry first")
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [

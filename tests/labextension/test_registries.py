@@ -108,6 +108,23 @@ def test_a_registry_that_was_made_again_is_read_again(registry: mlnb.ModelRegist
     assert asyncio.run(before_and_after()) == ("old", "new")
 
 
+def test_what_is_live_and_was_registered_since_is_read_at_once(registry: mlnb.ModelRegistry, home: Path) -> None:
+    async def numbers(registries: Registries, version: int) -> list[int]:
+        live = LiveDeployment(process="1-1", name="iris", url="", port=1, pid=1, registry=str(home), version=version)
+        (found,) = await registries.read([live])
+        return [one["number"] for one in found["models"][0]["versions"]]
+
+    async def look() -> None:
+        registries = Registries()
+        registry.register(MODEL, "iris", example=[[0.0]])
+        assert await numbers(registries, 1) == [1]
+        registry.register(DummyRegressor(strategy="median").fit([[0.0]], [1.0]), "iris", example=[[0.0]])
+        assert await numbers(registries, 1) == [1]  # what was read serves for a moment
+        assert await numbers(registries, 2) == [2, 1]
+
+    asyncio.run(look())
+
+
 def credentials(endpoint: str) -> dict[str, str]:
     return {
         "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "something", "AWS_DEFAULT_REGION": "us-east-1",

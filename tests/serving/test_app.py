@@ -252,6 +252,7 @@ def test_what_leads_to_the_docs_is_relative(deployment: Deployment) -> None:
     assert "url: 'openapi.json'" in page
     assert re.findall(r'(?:src|href)="(?!static-offline-docs/)', page) == []
     assert request("GET", "/").headers["location"] == "docs"
+    assert request("GET", "/docs/").headers["location"] == "../docs"
     assert request("GET", "/openapi.json").json()["servers"] == [{"url": "."}]
     for prefix in ("/user/ada/proxy/8000", "https://evil.example", '/"><script>'):
         assert request("GET", "/docs", headers={"X-Forwarded-Prefix": prefix}).text == page

@@ -57,6 +57,17 @@ def test_what_the_environment_tells(environment: dict[str, str], root: str) -> N
 @pytest.mark.parametrize(
     ("environment", "page", "ways"),
     [
+        (
+            {"VSCODE_PROXY_URI": "https://{{port}}-{{host}}/"},
+            IN_CODE_SERVER,
+            [("forwarded", "https://8000-code.example")],
+        ),
+        ({"VSCODE_PROXY_URI": "./proxy/{{port}}"}, IN_CODE_SERVER, [("forwarded", "https://code.example/proxy/8000")]),
+        (
+            {"VSCODE_PROXY_URI": "//{{port}}.code.example"},
+            IN_CODE_SERVER,
+            [("forwarded", "https://8000.code.example")],
+        ),
         ({}, ON_THIS_MACHINE, [("loopback", LOOPBACK), ("jupyter", "http://localhost:8888/proxy/8000")]),
         (HUB, ON_A_HUB, [("jupyter", "https://hub.example/user/ada/proxy/8000")]),
         (HUB_TOLD, ON_A_HUB, [("jupyter", "https://hub.example/user/ada/proxy/8000")]),
@@ -84,8 +95,9 @@ def test_what_a_page_tries(environment: dict[str, str], page: Page, ways: list[t
 
 
 def test_what_is_missing_is_said_where_something_can_be_done() -> None:
-    assert advice(8000, ON_THIS_MACHINE) == ""
-    assert advice(8000, Page(origin="http://lab.localhost:8888", base_url="/")) == ""
+    assert "jupyter-server-proxy" in advice(8000, ON_THIS_MACHINE)  # as behind ssh -L 8888
+    assert "jupyter-server-proxy" in advice(8000, Page(origin="http://lab.localhost:8888", base_url="/"))
+    assert advice(8000, Page(origin="http://localhost:8080")) == ""
     assert advice(8000, IN_VS_CODE) == ""
     assert "pip install jupyter-server-proxy" in advice(8000, ON_A_HUB)
     assert "forward" in advice(8000, IN_A_CODESPACE)

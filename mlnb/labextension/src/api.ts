@@ -61,11 +61,20 @@ export class Trouble extends Error {
   }
 }
 
-const SILENCE = 'Jupyter does not answer; trying again.';
+const UNSURE = 'Jupyter does not answer; the list shows whether it was done.';
+const NO_LIST = 'The list cannot be shown; trying again.';
 const LOGIN = 'Your login has ended; reload the page.';
 const NOT_ENABLED = 'This Jupyter server does not know mlnb. In a terminal, then restart Jupyter:';
+const FORBIDDEN = /^$|^Forbidden$|xsrf/i; // what Jupyter says to one who is not logged in
 const PATIENCE = 20_000; // ms
 const PATIENCE_OF_DEEDS = 40_000; // a kernel may take 30 s for them
+
+/** No answer, or none of mlnb's. */
+class Silence extends Trouble {
+  constructor() {
+    super('Jupyter does not answer; trying again.');
+  }
+}
 
 export class Api {
   constructor(private readonly settings: ServerConnection.ISettings) {}
@@ -75,12 +84,20 @@ export class Api {
     return this.settings.baseUrl;
   }
 
-  deployments(signal: AbortSignal): Promise<Listing> {
-    return this.ask<Listing>(['deployments'], {}, signal);
+  async deployments(signal: AbortSignal): Promise<Listing> {
+    const listing = await this.ask<Listing>(['deployments'], {}, signal);
+    if (!areObjects(listing.deployments)) {
+      throw new Trouble(NO_LIST);
+    }
+    return listing;
   }
 
   async registries(signal: AbortSignal): Promise<readonly Registry[]> {
-    return (await this.ask<{ registries: readonly Registry[] }>(['registry'], {}, signal)).registries;
+    const { registries } = await this.ask<{ registries: readonly Registry[] }>(['registry'], {}, signal);
+    if (!areObjects(registries) || !registries.every(one => areObjects(one.models))) {
+      throw new Trouble(NO_LIST);
+    }
+    return registries;
   }
 
   /** Let a process do something with one of its deployments; returns what it says it did. */
@@ -88,7 +105,11 @@ export class Api {
     const body = JSON.stringify(deed === 'rollback' ? { version: deployment.version } : {});
     const parts = ['deployments', deployment.process, encodeURIComponent(deployment.name), deed];
     const signal = AbortSignal.timeout(PATIENCE_OF_DEEDS);
-    return (await this.ask<{ notice: string }>(parts, { method: 'POST', body }, signal)).notice;
+    try {
+      return (await this.ask<{ notice: string }>(parts, { method: 'POST', body }, signal)).notice;
+    } catch (error) {
+      throw error instanceof Silence ? new Trouble(UNSURE) : error; // it is not asked again
+    }
   }
 
   private async ask<T>(parts: string[], init: RequestInit, signal: AbortSignal): Promise<T> {
@@ -107,7 +128,7 @@ export class Api {
     try {
       return await ServerConnection.makeRequest(url, init, this.settings);
     } catch {
-      throw new Trouble(SILENCE);
+      throw new Silence();
     }
   }
 }
@@ -131,19 +152,23 @@ async function readJson(response: Response): Promise<object | null> {
     if (error instanceof SyntaxError) {
       return null;
     }
-    throw new Trouble(SILENCE); // it broke off
+    throw new Silence(); // it broke off
   }
 }
 
 function troubleOf(status: number, answer: object | null): Trouble {
-  if (status === 401 || status === 403) {
+  const message = answer !== null && 'message' in answer && typeof answer.message === 'string' ? answer.message : '';
+  if (status === 401 || (status === 403 && FORBIDDEN.test(message))) {
     return new Trouble(LOGIN);
   }
-  if (answer !== null && 'message' in answer && typeof answer.message === 'string') {
-    const unknownRoute = status === 404 && answer.message === 'Not Found';
-    return unknownRoute ? notEnabled() : new Trouble(answer.message);
+  if (status === 404 && (message === '' || message === 'Not Found')) {
+    return notEnabled();
   }
-  return status === 404 ? notEnabled() : new Trouble(SILENCE);
+  return message ? new Trouble(message) : new Silence();
+}
+
+function areObjects(value: unknown): boolean {
+  return Array.isArray(value) && value.every(one => typeof one === 'object' && one !== null);
 }
 
 function notEnabled(): Trouble {

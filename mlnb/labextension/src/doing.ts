@@ -7,13 +7,15 @@ import { IFrame } from '@jupyterlab/ui-components';
 import { Api, type Deed, type Deployment, type Registry, Trouble } from './api';
 import { deployCode, withExtension } from './cells';
 import { modelsIcon } from './icons';
-import { INSTALL_PROXY, NO_PROXY, type Place, publicUrl, serverPage } from './places';
+import { INSTALL_PROXY, isLocal, NO_PROXY, type Place, publicUrl, serverPage } from './places';
 import type { Surroundings } from './sidebar';
 import { Store } from './store';
 
 export interface Notice {
   readonly text: string;
   readonly code: string;
+  /** What follows the code. */
+  readonly more: string;
   /** Set where it can be undone. */
   readonly stopped: Deployment | null;
   /** Counts, so that the same words twice are two notices. */
@@ -40,8 +42,8 @@ export class Doing {
   /** What is being done to which deployment. */
   readonly busy = new Store<Readonly<Record<string, string>>>({});
 
-  say(text: string, code = '', stopped: Deployment | null = null): void {
-    this.notice.set({ text, code, stopped, number: (this._notices += 1) });
+  say(text: string, code = '', { more = '', stopped = null }: Partial<Pick<Notice, 'more' | 'stopped'>> = {}): void {
+    this.notice.set({ text, code, more, stopped, number: (this._notices += 1) });
   }
 
   /** Stop, start or roll back. */
@@ -53,7 +55,7 @@ export class Doing {
     this.busy.set({ ...this.busy.value(), [key]: BUSY[deed] });
     try {
       const told = await this.api.tell(one, deed);
-      this.say(told || 'Done.', '', deed === 'stop' ? one : null);
+      this.say(told || 'Done.', '', { stopped: deed === 'stop' ? one : null });
     } catch (error) {
       this.say(error instanceof Trouble ? error.message : `${one.name}: that did not work; see Jupyter's log.`);
     }
@@ -79,6 +81,8 @@ export class Doing {
       tab = dashboardTab(one, id, url);
       this._dashboards.set(id, tab);
       shell.add(tab, 'main');
+    } else if (tab.content.url !== url) {
+      tab.content.url = url; // it has another port by now
     }
     shell.activateById(id);
   }
@@ -91,9 +95,14 @@ export class Doing {
   }
 
   copyUrl(one: Deployment): void {
-    const url = publicUrl(one, this.place());
+    const place = this.place();
+    const url = publicUrl(one, place);
+    if (url === null) {
+      this.say(NO_PROXY, INSTALL_PROXY);
+      return;
+    }
     Clipboard.copyToSystem(url);
-    this.say('Copied:', url);
+    this.say('Copied:', url, isLocal(place) ? {} : { more: 'Programs send Authorization: token …' });
   }
 
   async openNotebook(one: Deployment): Promise<void> {

@@ -28,15 +28,16 @@ export function count(value: number, noun: string): string {
   return `${value} ${noun}${value === 1 ? '' : 's'}`;
 }
 
-/** A metric to three significant digits, large ones whole. */
+/** A metric to three significant digits, large ones whole, and those past a milliard as 1.00e+9. */
 export function metric(value: number | null): string {
   if (value === null) {
     return NONE;
   }
-  if (Math.abs(value) >= 1000) {
+  const size = Math.abs(value);
+  if (size >= 999.5 && size < 1e9) {
     return Math.round(value).toLocaleString('en');
   }
-  return Number.isInteger(value) ? String(value) : value.toPrecision(3);
+  return Number.isInteger(value) && size < 1e9 ? String(value) : value.toPrecision(3);
 }
 
 const STEPS: readonly (readonly [seconds: number, word: string])[] = [
@@ -77,19 +78,13 @@ export function curve(values: readonly number[], width: number, height: number):
   return points.join(' ');
 }
 
-/** A row of the list in words. */
+/** A row of the list in words, without its figures. */
 export function spoken(one: Deployment): string {
   const words = [one.name];
   if (one.version !== null) {
     words.push(`version ${one.version}`);
   }
-  if (one.state === 'silent') {
-    words.push('does not answer now');
-  } else {
-    words.push('live', `${rate(one.rate)} requests per second`);
-    words.push(one.p99 === null ? 'no latency yet' : `99th percentile ${duration(one.p99)}`);
-    words.push(count(one.errors ?? 0, 'error'));
-  }
+  words.push(one.state === 'silent' ? 'does not answer now' : 'live');
   if (one.alerts > 0) {
     words.push(`${count(one.alerts, 'alert')} firing`);
   }
@@ -97,4 +92,13 @@ export function spoken(one: Deployment): string {
     words.push(fileName(one.notebook));
   }
   return words.join(', ');
+}
+
+/** The figures of a row in words. */
+export function spokenFigures(one: Deployment): string {
+  if (one.state === 'silent') {
+    return '';
+  }
+  const latency = one.p99 === null ? 'no latency yet' : `99th percentile ${duration(one.p99)}`;
+  return `${rate(one.rate)} requests per second, ${latency}, ${count(one.errors ?? 0, 'error')}`;
 }

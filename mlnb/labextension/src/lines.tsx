@@ -4,6 +4,7 @@ import * as React from 'react';
 
 import type { Trouble } from './api';
 import type { Doing } from './doing';
+import { focusRow } from './rows';
 import { useStore } from './store';
 
 const QUIET = 300; // ms until it is said that something is asked
@@ -54,7 +55,9 @@ export function NoticeLine(props: { doing: Doing }): React.ReactElement {
   return (
     <div className="mlnb-side-notice" data-empty={notice === null || undefined} ref={ref}>
       <span role="status">
-        {notice?.text} {notice?.code && <code>{notice.code}</code>}
+        <span key={notice?.number /* so that the same words are said again */}>
+          {notice?.text} {notice?.code && <code>{notice.code}</code>} {notice?.more}
+        </span>
       </span>
       {notice?.stopped && <Undo doing={doing} stopped={notice.stopped} />}
     </div>
@@ -63,7 +66,8 @@ export function NoticeLine(props: { doing: Doing }): React.ReactElement {
 
 function Undo(props: { doing: Doing; stopped: Parameters<Doing['tell']>[0] }): React.ReactElement {
   const { doing, stopped } = props;
-  const undo = (): void => {
+  const undo = (event: React.MouseEvent): void => {
+    focusRow(event.currentTarget.closest<HTMLElement>('.mlnb-side')); // this button goes
     doing.notice.set(null);
     void doing.tell(stopped, 'start');
   };
@@ -73,3 +77,24 @@ function Undo(props: { doing: Doing; stopped: Parameters<Doing['tell']>[0] }): R
     </button>
   );
 }
+
+/** Says so where `of` cannot be drawn, and tries again with the next one. */
+export class Guard extends React.Component<React.PropsWithChildren<{ of: unknown }>, { failed: unknown }> {
+  override state = { failed: null };
+
+  override componentDidCatch(): void {
+    this.setState({ failed: this.props.of });
+  }
+
+  static getDerivedStateFromError(): { failed: unknown } {
+    return { failed: FAILED };
+  }
+
+  override render(): React.ReactNode {
+    const { failed } = this.state;
+    const still = failed === FAILED || failed === this.props.of;
+    return still ? <TroubleLine trouble={{ message: 'This part cannot be shown; trying again.', code: '' }} /> : this.props.children;
+  }
+}
+
+const FAILED = {};

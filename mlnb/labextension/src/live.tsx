@@ -4,7 +4,7 @@ import * as React from 'react';
 
 import type { Deployment, Listing } from './api';
 import { type Doing, keyOf } from './doing';
-import { count, curve, duration, fileName, rate, spoken } from './format';
+import { count, curve, duration, fileName, rate, spoken, spokenFigures } from './format';
 import { Empty, Looking, TroubleLine } from './lines';
 import type { State } from './poller';
 import { useRows } from './rows';
@@ -16,6 +16,7 @@ const HEIGHT = 16;
 export function Live(props: { state: State<Listing>; doing: Doing }): React.ReactElement {
   const { value, trouble } = props.state;
   const said = trouble ?? (value?.trouble ? { message: value.trouble, code: '' } : null);
+  const isUnknown = value !== null && value.deployments.length === 0 && value.trouble !== '';
   return (
     <section className="mlnb-side-section mlnb-side-live" aria-labelledby="mlnb-side-live">
       <header className="mlnb-side-heading">
@@ -24,7 +25,7 @@ export function Live(props: { state: State<Listing>; doing: Doing }): React.Reac
       </header>
       <div className="mlnb-side-scroll">
         {said && <TroubleLine trouble={said} />}
-        {value ? <Rows deployments={value.deployments} dimmed={trouble !== null} doing={props.doing} /> : null}
+        {value && !isUnknown ? <Rows deployments={value.deployments} dimmed={trouble !== null} doing={props.doing} /> : null}
         {!value && !trouble && <Looking />}
       </div>
     </section>
@@ -80,6 +81,8 @@ interface RowProps {
 
 const Row = React.memo(function Row({ one, isOpen, busy, toggle, doing }: RowProps): React.ReactElement {
   const key = keyOf(one);
+  const id = React.useId();
+  const [figures, setFigures] = React.useState(''); // as they were when it got the focus: not each second's are read out
   return (
     <li
       className="mlnb-side-row"
@@ -95,6 +98,8 @@ const Row = React.memo(function Row({ one, isOpen, busy, toggle, doing }: RowPro
         data-head=""
         aria-expanded={isOpen}
         aria-label={busy ? `${one.name}, ${busy}` : spoken(one)}
+        aria-describedby={id}
+        onFocus={() => setFigures(spokenFigures(one))}
         onClick={() => toggle(key)}
       >
         <Dot one={one} />
@@ -108,6 +113,9 @@ const Row = React.memo(function Row({ one, isOpen, busy, toggle, doing }: RowPro
         <Facts one={one} />
         <Curve recent={one.recent} />
       </button>
+      <span hidden id={id}>
+        {figures}
+      </span>
       {isOpen && <Actions one={one} busy={busy !== ''} doing={doing} />}
     </li>
   );

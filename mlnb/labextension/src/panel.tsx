@@ -5,10 +5,11 @@ import * as React from 'react';
 import '../style/base.css';
 import { Api, type Listing, type Registry } from './api';
 import { Doing } from './doing';
-import { NoticeLine } from './lines';
+import { Guard, NoticeLine } from './lines';
 import { Live } from './live';
 import { Poller } from './poller';
 import { Registries } from './registry';
+import { focusRow } from './rows';
 import type { ModelsSidebar } from './sidebar';
 import { useStore } from './store';
 
@@ -53,10 +54,21 @@ export default function Panel({ sidebar }: { sidebar: ModelsSidebar }): React.Re
   }, [live, registries]);
   const liveState = useStore(live.state);
   const isSaid = liveState.trouble !== null;
+  const isLoaded = liveState.value !== null;
+  React.useEffect(() => {
+    if (isLoaded && document.activeElement === sidebar.node) {
+      focusRow(sidebar.node); // it was shown before its rows were there
+    }
+  }, [sidebar, isLoaded]);
+  const registriesState = useStore(registries.state);
   return (
     <>
-      <Live state={liveState} doing={doing} />
-      <Registries state={useStore(registries.state)} isSaid={isSaid} refresh={registries.again} doing={doing} />
+      <Guard of={liveState}>
+        <Live state={liveState} doing={doing} />
+      </Guard>
+      <Guard of={registriesState}>
+        <Registries state={registriesState} isSaid={isSaid} refresh={registries.again} doing={doing} />
+      </Guard>
       <NoticeLine doing={doing} />
     </>
   );

@@ -14,9 +14,17 @@ export interface Place {
 export const NO_PROXY = 'Install jupyter-server-proxy to open it here, then restart Jupyter:';
 export const INSTALL_PROXY = 'pip install jupyter-server-proxy';
 
-/** The URL that others are given: through Jupyter if it forwards, else on loopback. */
-export function publicUrl(one: Deployment, place: Place): string {
-  return place.proxy ? `${proxied(one, place)}models/${encodeURIComponent(one.name)}` : one.url;
+/** The URL that programs beside this browser ask: on loopback the port itself; null where there is none. */
+export function publicUrl(one: Deployment, place: Place): string | null {
+  if (isLocal(place)) {
+    return one.url;
+  }
+  return place.proxy ? `${proxied(one, place)}models/${encodeURIComponent(one.name)}` : null;
+}
+
+/** Whether the browser is on the machine that it shows. */
+export function isLocal(place: Place): boolean {
+  return isLoopback(new URL(place.page).hostname);
 }
 
 /** A page of the server that has the deployment; null where this browser cannot reach it. */
@@ -24,7 +32,7 @@ export function serverPage(one: Deployment, path: string, place: Place): string 
   if (place.proxy) {
     return proxied(one, place) + path;
   }
-  return isLoopback(new URL(place.page).hostname) ? new URL(`/${path}`, one.url).href : null;
+  return isLocal(place) ? new URL(`/${path}`, one.url).href : null;
 }
 
 function proxied(one: Deployment, place: Place): string {

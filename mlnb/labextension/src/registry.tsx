@@ -119,47 +119,64 @@ const ModelRow = React.memo(function ModelRow({ model, registry, isDefault, doin
         <span className="mlnb-side-tags">
           {Object.keys(model.aliases).map(alias => (
             <span key={alias} className="mlnb-side-tag" title={`${alias} is v${model.aliases[alias]}`}>
-              {alias}
+              {model.aliases[alias] === latest?.number ? alias : `${alias} v${model.aliases[alias]}`}
             </span>
           ))}
         </span>
         {model.live.length > 0 && <LiveMark text={`v${model.live.join(', v')} live`} />}
       </button>
       {isOpen && (
-        <ul className="mlnb-side-versions" role="list" aria-label={`Versions of ${model.name}`}>
-          {model.versions.map(one => (
-            <VersionRow key={one.number} version={one} name={model.name} isLive={model.live.includes(one.number)} deploy={deploy} />
-          ))}
-        </ul>
+        <Versions model={model} deploy={deploy} />
       )}
     </li>
   );
 });
 
+function Versions({ model, deploy }: { model: Model; deploy: (version: Version) => void }): React.ReactElement {
+  const now = useNow(60_000);
+  const row = (one: Version): React.ReactElement => (
+    <VersionRow key={one.number} version={one} name={model.name} isLive={model.live.includes(one.number)} now={now} deploy={deploy} />
+  );
+  return (
+    <ul className="mlnb-side-versions" role="list" aria-label={`Versions of ${model.name}`}>
+      {model.versions.map(row)}
+    </ul>
+  );
+}
+
+/** The time, renewed every so many milliseconds. */
+function useNow(every: number): number {
+  const [now, setNow] = React.useState(Date.now);
+  React.useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), every);
+    return () => clearInterval(timer);
+  }, [every]);
+  return now;
+}
+
 interface VersionProps {
   version: Version;
   name: string;
   isLive: boolean;
+  now: number;
   deploy: (version: Version) => void;
 }
 
-function VersionRow({ version, name, isLive, deploy }: VersionProps): React.ReactElement {
+function VersionRow({ version, name, isLive, now, deploy }: VersionProps): React.ReactElement {
   const metrics = Object.entries(version.metrics);
+  const tags = version.aliases.map(alias => (
+    <span key={alias} className="mlnb-side-tag" title={alias}>
+      {alias}
+    </span>
+  ));
   const told = metrics.map(([key, value]) => `${key} ${metric(value)}`).join('\n');
   return (
     <li className="mlnb-side-number" data-number={version.number} title={version.description || version.model_type}>
       <span className="mlnb-side-version">v{version.number}</span>
       <span className="mlnb-side-created" title={version.created}>
-        {ago(version.created, Date.now())}
+        {ago(version.created, now)}
       </span>
       {isLive && <LiveMark text="live" />}
-      <span className="mlnb-side-tags">
-        {version.aliases.map(alias => (
-          <span key={alias} className="mlnb-side-tag">
-            {alias}
-          </span>
-        ))}
-      </span>
       <button
         type="button"
         className="mlnb-side-action mlnb-side-deploy"
@@ -169,8 +186,10 @@ function VersionRow({ version, name, isLive, deploy }: VersionProps): React.Reac
       >
         Deploy
       </button>
-      {metrics.length > 0 && (
+      {tags.length > 1 && <span className="mlnb-side-tags">{tags}</span>}
+      {(metrics.length > 0 || tags.length === 1) && (
         <span className="mlnb-side-metrics" title={told}>
+          {tags.length === 1 && tags}
           {metrics.slice(0, METRICS).map(([key, value]) => (
             <span key={key} className="mlnb-side-metric">
               {key} <b>{metric(value)}</b>

@@ -24,10 +24,11 @@ export class ModelsSidebar extends ReactWidget {
     super();
     this.id = 'mlnb-models';
     this.title.icon = modelsIcon;
-    this.title.caption = 'Models that notebooks serve';
+    this.title.caption = 'Models';
     this.addClass('mlnb-side');
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'Models');
+    this.node.tabIndex = -1; // so that it has the focus until its content is there
     document.addEventListener('visibilitychange', this.look);
   }
 

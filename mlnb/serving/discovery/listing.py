@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from mlnb.errors import DeadlineError, MlnbError
@@ -14,7 +13,7 @@ from mlnb.serving.discovery.live import Listing, LiveDeployment
 from mlnb.serving.discovery.records import runtime_folder, trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from mlnb.serving.discovery.record import ServerRecord
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Lister", "list_live"]
 
 _PATIENCE = 0.8  # seconds for each process; all are asked at once
+_LARGEST = 1e15  # of the numbers that are believed
 
 
 class Lister:
@@ -30,7 +30,7 @@ class Lister:
     def __init__(self) -> None:
         self._said: dict[str, tuple[LiveDeployment, ...]] = {}
 
-    async def list(self, folder: Path | None = None) -> Listing:
+    async def list(self, folder: Path | None = None, *, kernels: Collection[str] | None = None) -> Listing:
         """Return the live deployments of this user's processes.
 
         A process that does not answer in 0.8 s is listed as silent, with what it said last.
@@ -39,11 +39,14 @@ class Lister:
         ----------
         folder : Path, optional
             With the records. Default: that of Jupyter.
+        kernels : collection of str, optional
+            Ids: no other process is asked. Default: all are.
         """
         folder = folder or runtime_folder()
         if folder is None:
             return Listing()
         records, trouble = await asyncio.to_thread(trusted, folder)
+        records = [record for record in records if kernels is None or record.kernel in kernels]
         found = await asyncio.gather(*map(self._of, records))
         self._said = {record.id: said for record, said in zip(records, found, strict=True)}
         flat = [one for said in found for one in said]
@@ -54,13 +57,18 @@ class Lister:
         try:
             told = await ask(record, {"do": "list"}, timeout=_PATIENCE)
         except DeadlineError:
-            known = {one.name: one for one in self._said.get(record.id, ())}
-            return tuple(replace(known.get(name) or _bare(record, name), state="silent") for name in record.names)
+            return self._silent(record)
         except MlnbError:  # it has ended at this very moment, or is another
             return ()
+        if "error" in told:
+            return self._silent(record)
         items = told.get("deployments")
         understood = (_understood(record, item) for item in (items if isinstance(items, list) else ()))
         return tuple(one for one in understood if one is not None)
+
+    def _silent(self, record: ServerRecord) -> tuple[LiveDeployment, ...]:
+        known = {one.name: one for one in self._said.get(record.id, ())}
+        return tuple(replace(known.get(name) or _bare(record, name), state="silent") for name in record.names)
 
 
 def list_live(folder: Path | None = None) -> Listing:
@@ -98,11 +106,11 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
 
 
 def _is_figure(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST  # no NaN is
 
 
 _ACCEPTS: dict[str, Callable[[Any], bool]] = {

@@ -59,7 +59,7 @@ class ServerRecord:
 
     def to_text(self) -> str:
         """Return it as it is written."""
-        return json.dumps({"format": FORMAT} | asdict(self), ensure_ascii=False, indent=1)
+        return json.dumps({"format": FORMAT} | asdict(self), indent=1)
 
     @classmethod
     def parse(cls, text: str) -> ServerRecord:
@@ -87,13 +87,24 @@ def _is_number(value: Any, *, least: int, most: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
+def _is_text(value: Any, *, errors: str = "strict") -> bool:
+    """Say whether it can be printed; a path may have bytes that Python escapes, as ``os.fsencode`` does."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode(errors=errors)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 _LARGEST_PID, _LARGEST_PORT, _LARGEST_TIME = 2**31 - 1, 65_535, 1e11
 _ACCEPTS: dict[str, Callable[[Any], bool]] = {
     "pid": lambda value: isinstance(value, int) and _is_number(value, least=1, most=_LARGEST_PID),
     "started": lambda value: _is_number(value, least=0, most=_LARGEST_TIME),
     "port": lambda value: isinstance(value, int) and _is_number(value, least=1, most=_LARGEST_PORT),
-    "socket": lambda value: isinstance(value, str) and value.startswith("/") and "\0" not in value,
-    "names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
-    "kernel": lambda value: isinstance(value, str),
-    "notebook": lambda value: isinstance(value, str),
+    "socket": lambda value: _is_text(value, errors="surrogateescape") and value.startswith("/") and "\0" not in value,
+    "names": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "kernel": _is_text,
+    "notebook": _is_text,
 }

@@ -59,7 +59,7 @@ class RecordFile:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path: Path | None = None
+        self._written: ServerRecord | None = None
 
     def write(self, record: ServerRecord) -> None:
         """Let the file say this, whole or not at all.
@@ -69,9 +69,8 @@ class RecordFile:
         OSError
             If the folder cannot be made or written.
         """
-        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = self._folder / f"{record.id}.json"
+        _make_private(self._folder)
+        path = self._path(record)
         partial = path.with_suffix(".tmp")
         partial.unlink(missing_ok=True)
         try:
@@ -82,16 +81,30 @@ class RecordFile:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        if self._path != path:  # the clock was set, and with it the time at which this process began
+        if self._written is not None and self._written.id != record.id:  # the clock was set, and with it its start
             self.remove()
-        self._path = path
+        self._written = record
 
     def remove(self) -> None:
-        """Delete it. Again is harmless."""
-        path, self._path = self._path, None
-        if path is not None:
-            with suppress(OSError):
-                path.unlink()
+        """Delete it, unless another thread of this process has written its own there. Again is harmless."""
+        written, self._written = self._written, None
+        if written is not None:
+            with suppress(OSError, InvalidInputError):
+                path = self._path(written)
+                if ServerRecord.parse(path.read_text("utf-8", "replace")).socket == written.socket:
+                    path.unlink()
+
+    def _path(self, record: ServerRecord) -> Path:
+        return self._folder / f"{record.id}.json"
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that this user alone may write; take that right from others, whom a shared volume may give it."""
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
+        folder.chmod(0o700)
 
 
 def make_socket_folder() -> Path:
@@ -282,5 +295,9 @@ def _delete(at: int, name: str) -> None:
 
 
 def _machine() -> str:
-    """Return what tells this machine from others that may have the same home folder."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """Return what tells this machine or container from others that may have the same home folder."""
+    try:
+        pids = str(Path("/proc/self/ns/pid").readlink())  # containers may share a host name, and no processes
+    except OSError:
+        pids = ""
+    return hashlib.sha256(f"{socket.gethostname()} {pids}".encode()).hexdigest()[:8]

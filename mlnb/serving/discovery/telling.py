@@ -43,8 +43,8 @@ def stop_live(name: str, *, pid: int | None = None) -> str:
     if record is None:
         raise NotDeployedError(f"{name!r} has ended at this moment.")
     answer: dict[str, Any] = asyncio.run(ask(record, {"do": "stop", "name": name}, timeout=_PATIENCE))
-    if "error" in answer:
-        raise MlnbError(str(answer["error"]))
+    if "notice" not in answer:
+        raise MlnbError(str(answer.get("error", f"What process {record.pid} answers cannot be read.")))
     return str(answer["notice"])
 
 

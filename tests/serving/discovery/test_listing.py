@@ -22,11 +22,13 @@ from discovered import deploying, put, record_of
 from waiting import wait_until
 
 from mlnb.errors import DeadlineError, MlnbError, StoppedError, TooLargeError, UnauthorizedError
+from mlnb.serving.discovery import listing as listing_module
 from mlnb.serving.discovery.asking import ask
 from mlnb.serving.discovery.listing import Lister, list_live
 from mlnb.serving.discovery.live import Listing
 from mlnb.serving.discovery.record import ServerRecord
 from mlnb.serving.discovery.records import make_socket_folder, remove_socket, trusted
+from mlnb.serving.discovery.telling import stop_live
 
 
 @contextmanager
@@ -195,12 +197,38 @@ def test_what_cannot_be_understood_is_left_out(folder: Path) -> None:
     told: Any = [
         7, {}, {"name": "../x"}, {"name": None},
         {"name": "iris", "version": "3", "rate": float("nan"), "recent": ["1"], "state": "dead", "url": "http://evil"},
+        {"name": "much", "version": 10**400, "rate": 10**400, "recent": [10**400]},
     ]  # fmt: skip
-    for deployments, expected in ((told, [("iris", "live")]), ("x", []), (None, [])):
+    for deployments, expected in ((told, [("iris", "live"), ("much", "live")]), ("x", []), (None, [])):
         with answering(json.dumps({"deployments": deployments}).encode() + b"\n") as record:
             put(folder, record)
             listing = list_live()
             assert names(listing) == expected
             for one in listing.deployments:
                 assert (one.version, one.rate, one.recent) == (None, None, ())
-                assert one.url == "http://127.0.0.1:8000/models/iris"
+                assert one.url == f"http://127.0.0.1:8000/models/{one.name}"
+
+
+def test_who_cannot_say_what_it_serves_is_silent(folder: Path) -> None:
+    with answering(b'{"error": "It failed.", "status": 500}\n') as record:
+        put(folder, record)
+        assert names(list_live()) == [("iris", "silent")]
+
+
+def test_other_processes_than_those_of_some_kernels_are_not_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing_module, "_PATIENCE", 60.0)
+    with answering(b'{"deployments": [{"name": "iris"}]}\n') as record, never_answering() as silent:
+        put(folder, replace(record, kernel="mine"))
+        put(folder, replace(silent, kernel="of another Jupyter"))
+        began = time.monotonic()
+        assert names(asyncio.run(Lister().list(kernels={"mine"}))) == [("iris", "live")]
+        assert time.monotonic() - began < 50
+
+
+def test_an_answer_that_says_nothing_of_a_stop_is_an_error(folder: Path) -> None:
+    with answering(b'{"deployments": [{"name": "iris"}]}\n') as record:
+        put(folder, record)
+        with pytest.raises(MlnbError, match=f"What process {record.pid} answers cannot be read"):
+            stop_live("iris")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -72,6 +73,54 @@ def test_after_the_clock_was_set_there_is_one_record(folder: Path, mine: ServerR
     file.write(mine)
     assert trusted(folder) == ([mine], "")
     assert len(list(folder.iterdir())) == 1
+
+
+def test_the_record_of_another_thread_is_not_removed(folder: Path, mine: ServerRecord) -> None:
+    first, second = RecordFile(folder), RecordFile(folder)
+    second.write(replace(mine, socket="/nowhere/s"))
+    first.write(mine)
+    second.remove()
+    assert trusted(folder) == ([mine], "")
+    first.remove()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_of_ours_that_others_may_write_is_mended(folder: Path, mine: ServerRecord) -> None:
+    file = RecordFile(folder)
+    for mode in (0o2770, 0o777):
+        file.write(mine)
+        folder.chmod(mode)
+        file.write(mine)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert trusted(folder) == ([mine], "")
+    if os.geteuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+        folder.chmod(0o770)
+        file.write(mine)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o770
+
+
+@pytest.mark.parametrize("field", ["socket", "kernel", "notebook", "names"])
+def test_what_cannot_be_encoded_is_no_record(folder: Path, mine: ServerRecord, field: str) -> None:
+    wrong = ["\ud800"] if field == "names" else "/nowhere/\ud800/s"
+    put(folder, mine, text=json.dumps(json.loads(mine.to_text()) | {field: wrong}))
+    assert trusted(folder) == ([], "")
+
+
+def test_a_socket_may_lie_in_a_folder_whose_name_is_no_unicode(folder: Path, mine: ServerRecord) -> None:
+    record = replace(mine, socket=os.fsdecode(b"/tmp/\xff/s"))
+    assert ServerRecord.parse(record.to_text()) == record
+    RecordFile(folder).write(record)
+
+
+def test_containers_of_one_host_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [make_socket_folder()]
+    monkeypatch.setattr("os.readlink", lambda *_, **__: "pid:[1]")
+    made.append(make_socket_folder())
+    for folder in made:
+        remove_socket(folder / "s")
+    ours, others = (folder.name.split("-")[1] for folder in made)
+    assert ours != others
 
 
 def test_what_the_dead_leave_is_forgotten(folder: Path, mine: ServerRecord, dead: ServerRecord) -> None:
