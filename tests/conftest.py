@@ -54,7 +54,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "models"
     monkeypatch.setenv("MLNB_HOME", str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # the registries that are trusted
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))  # where a record says what is live
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / ".jupyter"))  # where a record says what is live
     monkeypatch.setenv("MLNB_PROVE", "off")  # proofs are for the tests that ask for them
     yield folder
     mlnb.stop()

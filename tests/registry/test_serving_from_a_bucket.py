@@ -23,6 +23,7 @@ def test_replicas_of_a_version_in_a_bucket_share_one_copy_on_disk(
     with mlnb.deploy("tumour:2", registry=registry, replicas=2) as deployment:
         assert (deployment.predict(tumour.rows) == tumour.predictions).all()
         assert deployment.answer(tumour.rows[:1]).version.number == 2
-        assert len(list(tmp_path.glob("mlnb-*"))) == 1
+        copies = [one for one in tmp_path.glob("mlnb-*") if not (one / "s").is_socket()]
+        assert len(copies) == 1
     assert not list(tmp_path.glob("mlnb-*"))
     assert sorted(settings.iterdir()) == trusted

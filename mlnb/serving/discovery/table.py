@@ -37,7 +37,7 @@ def live_table(deployments: Iterable[LiveDeployment]) -> str:
             Column("requests/s", tuple(Cell(_rate(one)) for one in rows), kind="number"),
             Column("p99", tuple(Cell(milliseconds(one.p99)) for one in rows), kind="number"),
             Column("errors", tuple(_count(one.errors) for one in rows), kind="number"),
-            Column("from", tuple(Cell(one.notebook or f"pid {one.pid}") for one in rows), least=12),
+            Column("from", tuple(Cell(one.notebook.rpartition("/")[2] or f"pid {one.pid}") for one in rows), least=12),
             Column("URL", tuple(Cell(one.url) for one in rows)),
         ]
     )
