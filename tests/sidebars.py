@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,12 +44,22 @@ def notebooks_in(lab: JupyterLab) -> Iterator[NotebookServer]:
             httpx.delete(f"{lab.url}/api/sessions/{kernel.session}", headers=running.headers, timeout=30)
 
 
+@contextmanager
+def three_models_in(lab: JupyterLab) -> Iterator[NotebookServer]:
+    """Let two notebooks serve three models: iris and wine, and digits."""
+    shutil.rmtree(lab.models, ignore_errors=True)
+    with notebooks_in(lab) as running:
+        serve(running, "flowers.ipynb", FLOWERS, "iris", "wine")
+        serve(running, "numbers.ipynb", NUMBERS, "digits")
+        yield running
+
+
 def serve(running: NotebookServer, notebook: str, code: str, *names: str) -> Kernel:
     """Let a new notebook serve what ``code`` deploys, and wait until it is listed."""
     kernel = running.open(notebook)
-    cell = nbformat.v4.new_code_cell("x = 1")  # type: ignore[no-untyped-call]
-    document = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
-    nbformat.write(document, running.home / "notebooks" / notebook)  # type: ignore[no-untyped-call]
+    cell = nbformat.v4.new_code_cell("x = 1")
+    document = nbformat.v4.new_notebook(cells=[cell])
+    nbformat.write(document, running.home / "notebooks" / notebook)
     kernel.run(code)
     running.wait_for(*names)
     return kernel

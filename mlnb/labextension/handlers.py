@@ -151,5 +151,5 @@ def _status(told: Any) -> int:
     """Return the status that a process told, if it is one of an error; that of a login is Jupyter's alone."""
     if told in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return HTTPStatus.CONFLICT
-    known = isinstance(told, int) and HTTPStatus.BAD_REQUEST <= told < 600  # noqa: PLR2004
+    known = isinstance(told, int) and HTTPStatus.BAD_REQUEST <= told <= HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED
     return told if known else HTTPStatus.BAD_GATEWAY

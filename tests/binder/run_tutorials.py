@@ -87,7 +87,7 @@ class Lab:
 
 def run(path: Path, lab: Lab) -> Outcome:
     outcome = Outcome(path.name)
-    notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook: Any = nbformat.read(path, as_version=4)
     begin = time.monotonic()
     with session(path.relative_to(ROOT), lab) as opened, watched(lab.process) as memory:
         kernel = RunningKernel(lab.runtime, opened["kernel"]["id"])

@@ -280,10 +280,10 @@ def test_the_page_of_a_real_deployment(page: Page, tumour: Fitted) -> None:
 def notebook(page: Page, lab: JupyterLab, line: str) -> Locator:
     """Deploy two models, show them with ``line`` and return what the cell shows."""
     shutil.rmtree(lab.models, ignore_errors=True)
-    cells = [nbformat.v4.new_code_cell(CELL), nbformat.v4.new_code_cell(line)]  # type: ignore[no-untyped-call]
-    document = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    cells = [nbformat.v4.new_code_cell(CELL), nbformat.v4.new_code_cell(line)]
+    document = nbformat.v4.new_notebook(cells=cells)
     document.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(document, lab.folder / "dashboard.ipynb")  # type: ignore[no-untyped-call]
+    nbformat.write(document, lab.folder / "dashboard.ipynb")
     open_notebook(page, lab, "dashboard.ipynb")
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     run_all(page)
@@ -344,7 +344,7 @@ def test_a_notebook_shows_it_live_and_keeps_a_picture(page: Page, jupyterlab: Ju
     page.screenshot(path=ARTIFACTS / "dashboard-notebook-light.png", animations="disabled")
 
     page.evaluate("() => jupyterapp.shell.currentWidget.context.save()")
-    outputs = nbformat.read(jupyterlab.folder / "dashboard.ipynb", as_version=4).cells[1].outputs  # type: ignore[no-untyped-call]
+    outputs = nbformat.read(jupyterlab.folder / "dashboard.ipynb", as_version=4).cells[1].outputs
     shown = outputs[0]["data"]
     assert shown["image/svg+xml"].startswith("<svg")
     assert "text/html" not in shown

@@ -24,9 +24,9 @@ mlnb.deploy(LogisticRegression(max_iter=500).fit(X, y), name="iris", example=X)"
 def open_tab(page: Page, lab: JupyterLab) -> Locator:
     """Deploy a model, and return its card with the Package tab open, reached by keyboard."""
     shutil.rmtree(lab.models, ignore_errors=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "package.ipynb")  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, lab.folder / "package.ipynb")
     open_notebook(page, lab, "package.ipynb")
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     run_all(page)

@@ -87,10 +87,10 @@ def page_of(chromium: Browser, lab: JupyterLab) -> Iterator[Page]:
 
 def deployed(page: Page, lab: JupyterLab, *, host: str) -> Locator:
     """Deploy in a notebook of a lab that is reached by the name ``host``; return the panel."""
-    cells = [nbformat.v4.new_code_cell(cell) for cell in (CELL, "mlnb.RegistryPanel()")]  # type: ignore[no-untyped-call]
-    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    cells = [nbformat.v4.new_code_cell(cell) for cell in (CELL, "mlnb.RegistryPanel()")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "public.ipynb")  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, lab.folder / "public.ipynb")
     open_notebook(page, replace(lab, url=lab.url.replace("127.0.0.1", host)), "public.ipynb")
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     run_all(page)

@@ -44,9 +44,9 @@ def run_quickstart(page: Page, lab: JupyterLab) -> Locator:
 
 def run_cell(page: Page, lab: JupyterLab, cell: str, name: str) -> Locator:
     """Run a notebook of one cell, and return the card under it."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / name)  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, lab.folder / name)
     return run_notebook(page, lab, name)
 
 
@@ -232,7 +232,7 @@ def test_a_saved_notebook_stays_small_and_readable_without_a_kernel(
     page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
     wait_until(lambda: path.stat().st_mtime > before)
     assert path.stat().st_size < 300_000
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(path, as_version=4)
     assert "widgets" in notebook.metadata  # the state is saved with it, and small all the same
     (output,) = notebook.cells[-1].outputs
     assert "<table" in output.data["text/html"]

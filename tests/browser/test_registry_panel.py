@@ -47,10 +47,10 @@ deployment = mlnb.deploy("tumour:2")"""
 def open_panel(page: Page, lab: JupyterLab, *, shown: str = "mlnb.RegistryPanel()") -> Locator:
     """Register a few models, and return the panel of their registry."""
     shutil.rmtree(lab.models, ignore_errors=True)
-    cells = [nbformat.v4.new_code_cell(source) for source in (MODELS, shown)]  # type: ignore[no-untyped-call]
-    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    cells = [nbformat.v4.new_code_cell(source) for source in (MODELS, shown)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "registry.ipynb")  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, lab.folder / "registry.ipynb")
     open_notebook(page, lab, "registry.ipynb")
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     run_all(page)
@@ -218,7 +218,7 @@ def test_in_the_dark_theme_on_a_narrow_page_and_without_a_kernel(page: Page, dar
     page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
     wait_until(lambda: path.stat().st_mtime > before)
     assert path.stat().st_size < 150_000
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(path, as_version=4)
     (output,) = notebook.cells[-1].outputs
     assert "<table" in output.data["text/html"]
     stop_kernels(page, dark_jupyterlab)

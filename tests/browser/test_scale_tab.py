@@ -29,9 +29,9 @@ mlnb.deploy(model, name="tumour", example=cancer.data, accelerate=True)"""
 def open_tab(page: Page, lab: JupyterLab, cell: str = CELL) -> Locator:
     """Deploy a forest, and return its card with the Scale tab open."""
     shutil.rmtree(lab.models, ignore_errors=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "scale.ipynb")  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, lab.folder / "scale.ipynb")
     open_notebook(page, lab, "scale.ipynb")
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     run_all(page)
@@ -190,7 +190,7 @@ def test_by_load_in_the_dark_theme_on_a_narrow_page_and_saved(page: Page, dark_j
     page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
     wait_until(lambda: path.stat().st_mtime > before)
     assert path.stat().st_size < 100_000  # the chart is no part of it
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(path, as_version=4)
     (output,) = notebook.cells[-1].outputs
     assert "0 to 2 replicas by load" in output.data["text/html"]
     stop_kernels(page, dark_jupyterlab)
@@ -212,7 +212,7 @@ def test_in_the_dark_theme_on_a_narrow_page_and_saved(page: Page, dark_jupyterla
     page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
     wait_until(lambda: path.stat().st_mtime > before)
     assert path.stat().st_size < 100_000
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(path, as_version=4)
     (output,) = notebook.cells[-1].outputs
     assert "in kernel" in output.data["text/html"]  # as it was when the cell ran
     stop_kernels(page, dark_jupyterlab)

@@ -25,6 +25,7 @@ from sidebars import (
     quiet,
     row,
     serve,
+    three_models_in,
     turns,
     unfolded,
     visit,
@@ -42,10 +43,7 @@ FOCUSED = "() => document.activeElement.getAttribute('aria-label')"
 @pytest.fixture(scope="module")
 def bench(jupyterlab: JupyterLab) -> Iterator[NotebookServer]:
     """Two notebooks that serve three models."""
-    shutil.rmtree(jupyterlab.models, ignore_errors=True)
-    with notebooks_in(jupyterlab) as running:
-        serve(running, "flowers.ipynb", FLOWERS, "iris", "wine")
-        serve(running, "numbers.ipynb", NUMBERS, "digits")
+    with three_models_in(jupyterlab) as running:
         yield running
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import time
@@ -13,7 +12,16 @@ import pytest
 from labs import JupyterLab
 from notebook_servers import NotebookServer
 from playwright.sync_api import Page, expect
-from sidebars import FLOWERS, NUMBERS, ask, notebooks_in, open_sidebar, picture, row, serve, turns, wait_for_names
+from sidebars import (
+    ask,
+    open_sidebar,
+    picture,
+    row,
+    serve,
+    three_models_in,
+    turns,
+    wait_for_names,
+)
 
 pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -51,10 +59,7 @@ SCROLL = """async side => {
 @pytest.fixture(scope="module")
 def bench(jupyterlab: JupyterLab) -> Iterator[NotebookServer]:
     """Two notebooks that serve three models, which nobody asks."""
-    shutil.rmtree(jupyterlab.models, ignore_errors=True)
-    with notebooks_in(jupyterlab) as running:
-        serve(running, "flowers.ipynb", FLOWERS, "iris", "wine")
-        serve(running, "numbers.ipynb", NUMBERS, "digits")
+    with three_models_in(jupyterlab) as running:
         yield running
 
 

@@ -8,7 +8,15 @@ import pytest
 from labs import JupyterLab, running_jupyterlab
 from notebook_servers import NotebookServer
 from playwright.sync_api import Page, expect
-from sidebars import FLOWERS, NUMBERS, cells_of, info, notebooks_in, picture, serve, unfolded, visit, wait_for_names
+from sidebars import (
+    cells_of,
+    info,
+    picture,
+    three_models_in,
+    unfolded,
+    visit,
+    wait_for_names,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -21,9 +29,7 @@ def lab() -> Iterator[JupyterLab]:
 
 @pytest.fixture
 def bench(lab: JupyterLab) -> Iterator[NotebookServer]:
-    with notebooks_in(lab) as running:
-        serve(running, "flowers.ipynb", FLOWERS, "iris", "wine")
-        serve(running, "numbers.ipynb", NUMBERS, "digits")
+    with three_models_in(lab) as running:
         yield running
 
 

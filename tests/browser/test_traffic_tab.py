@@ -47,9 +47,9 @@ DATA = load_breast_cancer(as_frame=True)
 def open_tab(page: Page, lab: JupyterLab) -> Locator:
     """Deploy three versions, and return the card with the Traffic tab open."""
     shutil.rmtree(lab.models, ignore_errors=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "traffic.ipynb")  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, lab.folder / "traffic.ipynb")
     open_notebook(page, lab, "traffic.ipynb")
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     run_all(page)
