@@ -158,6 +158,7 @@ def test_requests_in_flight_are_seen() -> None:
     assert deployment.metrics().requests == 1
 
 
+@pytest.mark.alone
 def test_nothing_is_lost_or_counted_twice_whatever_is_done() -> None:
     deployment = mlnb.deploy(Numbered(1), name="numbered", example=[[0.5]])
     with Load(deployment.url, connections=16) as load:

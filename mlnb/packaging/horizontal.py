@@ -36,6 +36,7 @@ _SYNC = 15  # seconds between two looks of an HPA; what is shorter makes no diff
 _LONGEST_WINDOW, _LONGEST_PERIOD = 3600, 1800  # seconds, by autoscaling/v2
 _TOLERANCE = 0.1  # of an HPA
 _ALL = 100  # percent
+_LEAST_CORES = 0.001  # what a cluster counts in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +186,7 @@ def horizontal(
     >>> found.said[-1]
     'Not translated: none after 5m without a request; there is 1 pod at least.'
     """
-    known = _Known(measured.cores or 1.0, measured.service)
+    known = _Known(max(_LEAST_CORES, measured.cores or 1.0), measured.service)
     found = _translated(autoscale.policy, known)
     cpu = min(_ALL, max(1, round(_ALL * found.share)))
     said = [f"{_capital(autoscale.policy.words)}: {found.words.format(cpu=cpu)}"]

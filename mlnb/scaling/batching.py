@@ -23,6 +23,7 @@ _FIXED_COSTS = 4  # .. unless the model's fixed cost is that large: then as many
 _FEWEST, _FEW, _FEW_TAKE = 2, 4, 0.1  # rows that may always be together: 4, fewer where 4 take longer than that
 _COSTLY, _LINGER = 0.001, 0.2  # seconds of fixed cost from which those who come back are awaited; what part of it
 _UNKNOWN, _MOST = 64, 4096  # rows, before anything was measured, and ever
+_HICCUP = 4  # times what was expected: as much counts of one slow batch, since the machine may have had else to do
 
 _MOST_WAITING = 200_000  # rows: what one queue may hold in memory
 _BURST = 1.0  # seconds that a burst may wait
@@ -157,12 +158,21 @@ class PredictTimes:
         self._weight = self._rows = self._seconds = 0.0
         self._rows_rows = self._rows_seconds = self._seconds_seconds = 0.0
         self._fixed = self._per_row = 0.0
+        self._slow = False
         self.alike = True
         self.count = 0
         self.most_rows = _UNKNOWN
 
     def observe(self, rows: int, seconds: float) -> None:
-        """Learn that a batch of ``rows`` rows took ``seconds``."""
+        """Learn that a batch of ``rows`` rows took ``seconds``.
+
+        One that took many times what was expected is a pause of the machine; a second one behind it is news.
+        """
+        expected = _HICCUP * self.estimate(rows)
+        slow = self.count >= _ENOUGH and seconds > expected
+        if slow and not self._slow:
+            seconds = expected
+        self._slow = slow
         self.count += 1
         self._weight = self._weight * _DECAY + 1
         self._rows = self._rows * _DECAY + rows
@@ -302,7 +312,8 @@ class Admission:
             return None
         batch = times.estimate(times.most_rows)
         wait = times.wait(waiting, replicas=replicas)
-        burst = times.alike or now - self._empty_at <= _STANDING  # a new queue's first batches tell nothing yet
+        # A new queue's first batches tell nothing yet.
+        burst = times.alike or times.count < _ENOUGH or now - self._empty_at <= _STANDING
         most = self._burst if now < self._empty_at else _BURST
         allowed = _PATIENCE if more else most if burst else min(_BURST, max(_PATIENT, _BATCHES * batch))
         if wait <= allowed:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlnb.packaging.horizontal import CURRENT, Horizontal, Pace, ServedApis, horizontal
@@ -178,6 +178,7 @@ _measured = st.builds(
 
 
 @given(_policies, _measured, st.integers(0, 64), st.integers(0, 64), st.integers(1, 8))
+@example(CpuThreshold(threshold=1.0, pause=0.0), Measured(cores=5e-324), 0, 1, 1)
 def test_whatever_is_translated_a_cluster_takes(
     policy: Any, measured: Measured, least: int, more: int, processes: int
 ) -> None:

@@ -190,7 +190,7 @@ def test_service_times_and_waits_make_sense(seen: list[tuple[int, float]], rows:
 
 def known(seconds_per_row: float) -> PredictTimes:
     times = PredictTimes()
-    for rows in (1, 10, 100):
+    for rows in (1, 10, 100, 10, 1):
         times.observe(rows, seconds_per_row * rows)
     return times
 
@@ -269,6 +269,27 @@ def test_a_few_noisy_batches_do_not_end_in_batches_of_one_row_for_good() -> None
     for _ in range(30):  # what it is really like
         times.observe(times.most_rows, 0.016 + 0.0001 * times.most_rows)
     assert times.most_rows > 64
+
+
+def test_one_pause_of_the_machine_is_not_taken_for_a_slow_model() -> None:
+    times = PredictTimes()
+    for rows in (1, 3, 1, 2, 1, 3):
+        times.observe(rows, 0.001 * rows)
+    times.observe(2, 2.0)
+    assert times.estimate(30) < 0.1
+    times.observe(2, 2.0)  # it was no pause
+    assert times.estimate(2) > 0.1
+
+
+def test_a_queue_is_not_judged_by_a_few_batches() -> None:
+    times, admission = PredictTimes(), Admission()
+    for rows in (1, 16):
+        times.observe(rows, 0.1 * rows)
+    asked = {"now": 60.0, "waiting": 9, "rows": 1, "times": times, "replicas": 1}
+    assert admission.refusal(**asked) is None
+    for rows in (1, 16, 1):
+        times.observe(rows, 0.1 * rows)
+    assert admission.refusal(**asked) is not None
 
 
 @pytest.mark.parametrize(("per_row", "least", "most"), [(0.001, 4, 100), (0.02, 4, 4), (3.0, 2, 2)])

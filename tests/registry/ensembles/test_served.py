@@ -15,6 +15,7 @@ import torch
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from waiting import wait_until
 
 import mlnb
 from mlnb import Ensemble, ModelRegistry
@@ -66,9 +67,30 @@ def test_out_of_a_bucket(s3_url: str) -> None:
         assert (deployment.predict(FRAME) == ours.predict(FRAME)).all()
 
 
-def test_a_row_that_a_member_fails_on_is_answered_without_it_alone() -> None:
+def together(deployment: mlnb.Deployment, held: Path, rows: list[Any]) -> list[Any]:
+    """Ask one by one while the model is held up by the first: the others wait, and are one batch."""
+    held.touch()
+    with ThreadPoolExecutor(len(rows)) as clients:
+        try:
+            first = clients.submit(ask, deployment.url, rows[0])
+            wait_until(lambda: deployment.snapshot().replicas[0].in_flight == 1)
+            others = [clients.submit(ask, deployment.url, row) for row in rows[1:]]
+            wait_until(lambda: deployment.view().in_flight == len(rows))
+        finally:
+            held.unlink()
+        return [one.result() for one in (first, *others)]
+
+
+def batches(deployment: mlnb.Deployment) -> int:
+    return deployment.snapshot().replicas[0].batches
+
+
+def test_a_row_that_a_member_fails_on_is_answered_without_it_alone(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+
     def picky(rows: pd.DataFrame) -> Any:
-        time.sleep(0.005)  # others join the next batch meanwhile
+        while held.exists():
+            time.sleep(0.002)
         if rows.to_numpy()[:, 0].min() < 0:
             raise ValueError("negative")
         return np.tile([0.0, 0.0, 1.0], (len(rows), 1))
@@ -76,35 +98,34 @@ def test_a_row_that_a_member_fails_on_is_answered_without_it_alone() -> None:
     members = {name: one.model for name, one in mixed().members.items()} | {"picky": picky}
     bad = FRAME[:1].copy()
     bad.iloc[0, 0] = -1.0
-    with (
-        mlnb.deploy(Ensemble(members, combine="mean", quorum=3), name="mix", example=FRAME) as deployment,
-        ThreadPoolExecutor(12) as clients,
-    ):
-        rows = [bad if number % 10 == 0 else FRAME[:1] for number in range(120)]
-        said = list(clients.map(lambda row: ask(deployment.url, row), rows))
+    with mlnb.deploy(Ensemble(members, combine="mean", quorum=3), name="mix", example=FRAME) as deployment:
+        rows = [FRAME[:1]] * 6 + [bad] + [FRAME[:1]] * 6
+        said = together(deployment, held, rows)
         assert [one.get("missing", []) == ["picky"] for one in said] == [row is bad for row in rows]
-        batches = deployment.snapshot().replicas[0].batches
-        assert batches < len(rows)  # else nobody had to be asked again
+        assert batches(deployment) == len(rows)  # what was together with the bad row was asked again
+        assert not any("missing" in one for one in together(deployment, held, [FRAME[:1]] * 13))
+        assert batches(deployment) == len(rows) + 2
 
 
 def test_a_member_that_is_down_is_not_asked_about_each_row(tmp_path: Path) -> None:
-    needed = tmp_path / "needed"
+    held, needed = tmp_path / "held", tmp_path / "needed"
     needed.touch()
 
     def down(rows: pd.DataFrame) -> Any:
-        time.sleep(0.005)
+        while held.exists():
+            time.sleep(0.002)
         needed.stat()
         return np.tile([0.0, 0.0, 1.0], (len(rows), 1))
 
     members = {name: one.model for name, one in mixed().members.items()} | {"down": down}
-    with (
-        mlnb.deploy(Ensemble(members, combine="mean", quorum=3), name="mix", example=FRAME) as deployment,
-        ThreadPoolExecutor(12) as clients,
-    ):
+    with mlnb.deploy(Ensemble(members, combine="mean", quorum=3), name="mix", example=FRAME) as deployment:
         needed.unlink()
-        said = list(clients.map(lambda _: ask(deployment.url, FRAME[:1]), range(240)))
+        said = together(deployment, held, [FRAME[:1]] * 13)
         assert all(one["missing"] == ["down"] for one in said)
-        assert deployment.snapshot().replicas[0].batches < 150
+        assert batches(deployment) == 13  # each might have been in the way of the others
+        said = together(deployment, held, [FRAME[:1]] * 13)
+        assert all(one["missing"] == ["down"] for one in said)
+        assert batches(deployment) == 15  # but they were not
 
 
 def test_a_member_that_fails_in_a_process_is_named() -> None:
