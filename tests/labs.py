@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import nbformat
 import psutil
 from playwright.sync_api import Page
 from waiting import free_port, wait_until
@@ -136,6 +138,27 @@ def open_notebook(page: Page, lab: JupyterLab, name: str) -> None:
     page.goto(f"{lab.url}/lab/tree/{name}?reset&token={lab.token}")
     page.wait_for_selector(".jp-Cell")
     page.evaluate(READY)
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    """Write a notebook of these code cells, for Python's kernel."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    nbformat.write(notebook, path)
+
+
+def run_notebook(page: Page, lab: JupyterLab, name: str) -> None:
+    """Run a notebook of the lab's folder, with nothing registered yet and the left area closed."""
+    shutil.rmtree(lab.models, ignore_errors=True)
+    open_notebook(page, lab, name)
+    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
+    run_all(page)
+
+
+def run_cells(page: Page, lab: JupyterLab, name: str, *cells: str) -> None:
+    """Write a notebook of these cells and run it, as :func:`run_notebook` does."""
+    write_notebook(lab.folder / name, *cells)
+    run_notebook(page, lab, name)
 
 
 def stop_kernels(page: Page, lab: JupyterLab) -> None:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import nbformat
-from labs import ARTIFACTS, JupyterLab
+from labs import ARTIFACTS, JupyterLab, write_notebook
 from notebook_servers import Kernel, NotebookServer
 from playwright.sync_api import Locator, Page, Request, expect
 from waiting import wait_until
@@ -57,9 +56,7 @@ def three_models_in(lab: JupyterLab) -> Iterator[NotebookServer]:
 def serve(running: NotebookServer, notebook: str, code: str, *names: str) -> Kernel:
     """Let a new notebook serve what ``code`` deploys, and wait until it is listed."""
     kernel = running.open(notebook)
-    cell = nbformat.v4.new_code_cell("x = 1")
-    document = nbformat.v4.new_notebook(cells=[cell])
-    nbformat.write(document, running.home / "notebooks" / notebook)
+    write_notebook(running.home / "notebooks" / notebook, "x = 1")
     kernel.run(code)
     running.wait_for(*names)
     return kernel

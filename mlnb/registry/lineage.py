@@ -90,7 +90,13 @@ class LineageProbe:
     def result(self) -> dict[str, Any]:
         """Return ``user``, ``host``, and where known ``commit``, ``dirty``, ``notebook``, ``cell``, ``example``."""
         known = {"user": _user(), "host": platform.node()} | _notebook() | _answer(self._git)
-        return known | self._example.result()
+        texts = {key: _text(value) if isinstance(value, str) else value for key, value in known.items()}
+        return texts | self._example.result()
+
+
+def _text(value: str) -> str:
+    """Return ``value`` as it can be written down: a file's name need not be UTF-8."""
+    return value.encode(errors="replace").decode()
 
 
 def _ask_git() -> subprocess.Popen[str] | None:

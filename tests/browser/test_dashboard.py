@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 import uvicorn
 import views
 from fitted import Fitted
-from labs import ARTIFACTS, JupyterLab, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, JupyterLab, run_cells, stop_kernels
 from playwright.sync_api import Browser, Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -279,14 +278,7 @@ def test_the_page_of_a_real_deployment(page: Page, tumour: Fitted) -> None:
 
 def notebook(page: Page, lab: JupyterLab, line: str) -> Locator:
     """Deploy two models, show them with ``line`` and return what the cell shows."""
-    shutil.rmtree(lab.models, ignore_errors=True)
-    cells = [nbformat.v4.new_code_cell(CELL), nbformat.v4.new_code_cell(line)]
-    document = nbformat.v4.new_notebook(cells=cells)
-    document.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(document, lab.folder / "dashboard.ipynb")
-    open_notebook(page, lab, "dashboard.ipynb")
-    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-    run_all(page)
+    run_cells(page, lab, "dashboard.ipynb", CELL, line)
     board = page.locator(".mlnb-board")
     expect(board).to_be_visible(timeout=90_000)
     assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0

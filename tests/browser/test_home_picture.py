@@ -15,12 +15,10 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
-import nbformat
 import pytest
-from labs import ARTIFACTS, READY, ROOT, JupyterLab, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, READY, ROOT, JupyterLab, open_notebook, run_all, stop_kernels, write_notebook
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 import mlnb
@@ -101,8 +99,8 @@ def test_the_picture_shows_what_there_is(page: Page, jupyterlab: JupyterLab) -> 
 def show(page: Page, lab: JupyterLab) -> None:
     """Serve three models of two notebooks, ask them, and show the panel of one and the sidebar."""
     shutil.rmtree(lab.models, ignore_errors=True)
-    write_notebook(lab.folder / "tumour.ipynb", TUMOUR)
-    write_notebook(lab.folder / "wines.ipynb", WINES)
+    write_notebook(lab.folder / "tumour.ipynb", *TUMOUR)
+    write_notebook(lab.folder / "wines.ipynb", *WINES)
     open_notebook(page, lab, "wines.ipynb")
     run_all(page)
     page.evaluate("() => jupyterapp.commands.execute('docmanager:open', { path: 'tumour.ipynb' })")
@@ -125,12 +123,6 @@ def show(page: Page, lab: JupyterLab) -> None:
     for name in ("diabetes", "wine", "tumour"):
         expect(side.locator(f".mlnb-side-row[data-name={name}] .mlnb-side-p99")).to_have_text(re.compile(r"p99 \d"))
     page.mouse.move(900, 760)
-
-
-def write_notebook(path: Path, cells: list[str]) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    nbformat.write(notebook, path)
 
 
 def ports_of(page: Page, lab: JupyterLab) -> dict[str, str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-
-import nbformat
 import pytest
-from labs import ARTIFACTS, JupyterLab, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, JupyterLab, run_cells, stop_kernels
 from playwright.sync_api import Locator, Page, expect
 from waiting import wait_until
 
@@ -23,13 +20,7 @@ mlnb.deploy(LogisticRegression(max_iter=500).fit(X, y), name="iris", example=X)"
 
 def open_tab(page: Page, lab: JupyterLab) -> Locator:
     """Deploy a model, and return its card with the Package tab open, reached by keyboard."""
-    shutil.rmtree(lab.models, ignore_errors=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "package.ipynb")
-    open_notebook(page, lab, "package.ipynb")
-    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-    run_all(page)
+    run_cells(page, lab, "package.ipynb", CELL)
     card = page.locator(".mlnb-card")
     expect(card).to_be_visible(timeout=90_000)
     card.get_by_role("tab", name="Try it").focus()

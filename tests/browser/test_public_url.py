@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-import nbformat
 import pytest
-from labs import ARTIFACTS, JupyterLab, open_notebook, run_all, running_jupyterlab, stop_kernels
+from labs import ARTIFACTS, JupyterLab, open_notebook, run_all, run_cells, running_jupyterlab, stop_kernels
 from playwright.sync_api import Browser, Locator, Page, expect
 from waiting import wait_until
 
@@ -87,13 +86,8 @@ def page_of(chromium: Browser, lab: JupyterLab) -> Iterator[Page]:
 
 def deployed(page: Page, lab: JupyterLab, *, host: str) -> Locator:
     """Deploy in a notebook of a lab that is reached by the name ``host``; return the panel."""
-    cells = [nbformat.v4.new_code_cell(cell) for cell in (CELL, "mlnb.RegistryPanel()")]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "public.ipynb")
-    open_notebook(page, replace(lab, url=lab.url.replace("127.0.0.1", host)), "public.ipynb")
-    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-    run_all(page)
+    there = replace(lab, url=lab.url.replace("127.0.0.1", host))
+    run_cells(page, there, "public.ipynb", CELL, "mlnb.RegistryPanel()")
     card = page.locator(".jp-Cell").first.locator(".mlnb-card")
     expect(card).to_be_visible(timeout=90_000)
     return card

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
-from labs import ARTIFACTS, ROOT, JupyterLab, busy_kernels, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, ROOT, JupyterLab, busy_kernels, run_cells, run_notebook, stop_kernels
 from playwright.sync_api import Locator, Page, expect
 from waiting import wait_until
 
@@ -39,22 +39,17 @@ class Total:
 def run_quickstart(page: Page, lab: JupyterLab) -> Locator:
     """Open the quickstart, run all of it, and return the card under its last cell."""
     shutil.copy(QUICKSTART, lab.folder / "quickstart.ipynb")
-    return run_notebook(page, lab, "quickstart.ipynb")
+    run_notebook(page, lab, "quickstart.ipynb")
+    return card_of_last_cell(page)
 
 
 def run_cell(page: Page, lab: JupyterLab, cell: str, name: str) -> Locator:
     """Run a notebook of one cell, and return the card under it."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / name)
-    return run_notebook(page, lab, name)
+    run_cells(page, lab, name, cell)
+    return card_of_last_cell(page)
 
 
-def run_notebook(page: Page, lab: JupyterLab, name: str) -> Locator:
-    shutil.rmtree(lab.models, ignore_errors=True)
-    open_notebook(page, lab, name)
-    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-    run_all(page)
+def card_of_last_cell(page: Page) -> Locator:
     card = page.locator(".jp-Cell").last.locator(".mlnb-card")
     expect(card).to_be_visible(timeout=90_000)
     assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import nbformat
 import pytest
-from labs import ARTIFACTS, JupyterLab, busy_kernels, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, JupyterLab, busy_kernels, run_cells, stop_kernels
 from playwright.sync_api import Locator, Page, expect
 from waiting import wait_until
 
@@ -46,14 +45,7 @@ deployment = mlnb.deploy("tumour:2")"""
 
 def open_panel(page: Page, lab: JupyterLab, *, shown: str = "mlnb.RegistryPanel()") -> Locator:
     """Register a few models, and return the panel of their registry."""
-    shutil.rmtree(lab.models, ignore_errors=True)
-    cells = [nbformat.v4.new_code_cell(source) for source in (MODELS, shown)]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "registry.ipynb")
-    open_notebook(page, lab, "registry.ipynb")
-    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-    run_all(page)
+    run_cells(page, lab, "registry.ipynb", MODELS, shown)
     card = page.locator(".mlnb-registry")
     expect(card).to_be_visible(timeout=90_000)
     assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 from collections.abc import Iterator
 
 import nbformat
 import pytest
-from labs import ARTIFACTS, JupyterLab, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, JupyterLab, run_cells, stop_kernels
 from playwright.sync_api import Locator, Page, expect
 from waiting import wait_until
 
@@ -28,13 +27,7 @@ mlnb.deploy(model, name="tumour", example=cancer.data, accelerate=True)"""
 
 def open_tab(page: Page, lab: JupyterLab, cell: str = CELL) -> Locator:
     """Deploy a forest, and return its card with the Scale tab open."""
-    shutil.rmtree(lab.models, ignore_errors=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "scale.ipynb")
-    open_notebook(page, lab, "scale.ipynb")
-    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-    run_all(page)
+    run_cells(page, lab, "scale.ipynb", cell)
     card = page.locator(".mlnb-card")
     expect(card).to_be_visible(timeout=90_000)
     assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-import nbformat
 import pytest
-from labs import ARTIFACTS, JupyterLab, open_notebook, run_all, stop_kernels
+from labs import ARTIFACTS, JupyterLab, run_cells, stop_kernels
 from playwright.sync_api import Locator, Page, expect
 from sklearn.datasets import load_breast_cancer
 from waiting import wait_until
@@ -46,13 +44,7 @@ DATA = load_breast_cancer(as_frame=True)
 
 def open_tab(page: Page, lab: JupyterLab) -> Locator:
     """Deploy three versions, and return the card with the Traffic tab open."""
-    shutil.rmtree(lab.models, ignore_errors=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, lab.folder / "traffic.ipynb")
-    open_notebook(page, lab, "traffic.ipynb")
-    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-    run_all(page)
+    run_cells(page, lab, "traffic.ipynb", CELL)
     card = page.locator(".mlnb-card")
     expect(card).to_be_visible(timeout=90_000)
     assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0

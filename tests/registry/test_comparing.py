@@ -250,6 +250,8 @@ class TestLineage:
         assert lineage()["notebook"] == "work/iris.ipynb"
         monkeypatch.setenv("JPY_SESSION_NAME", "console-1")
         assert "notebook" not in lineage()
+        monkeypatch.setenv("JPY_SESSION_NAME", "work/\udcff.ipynb")  # a file's name that is no UTF-8
+        assert lineage()["notebook"] == "work/?.ipynb"
         tell_notebook(lambda: {"notebook": "a.ipynb", "cell": "7f"})
         try:
             assert {"notebook": "a.ipynb", "cell": "7f"}.items() <= lineage().items()

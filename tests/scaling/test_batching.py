@@ -283,13 +283,16 @@ def test_one_pause_of_the_machine_is_not_taken_for_a_slow_model() -> None:
 
 def test_a_queue_is_not_judged_by_a_few_batches() -> None:
     times, admission = PredictTimes(), Admission()
+
+    def refused() -> bool:
+        return admission.refusal(now=60.0, waiting=9, rows=1, times=times, replicas=1) is not None
+
     for rows in (1, 16):
         times.observe(rows, 0.1 * rows)
-    asked = {"now": 60.0, "waiting": 9, "rows": 1, "times": times, "replicas": 1}
-    assert admission.refusal(**asked) is None
+    assert not refused()
     for rows in (1, 16, 1):
         times.observe(rows, 0.1 * rows)
-    assert admission.refusal(**asked) is not None
+    assert refused()
 
 
 @pytest.mark.parametrize(("per_row", "least", "most"), [(0.001, 4, 100), (0.02, 4, 4), (3.0, 2, 2)])
