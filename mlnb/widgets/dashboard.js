@@ -24,7 +24,10 @@ function render({model, el}) {
   board.tell("Waiting for the kernel…");
 
   function say(wanted) {
-    model.send({action: "look", viewer, looked_at: true, ...wanted});
+    if (sent(model, {action: "look", viewer, looked_at: true, ...wanted})) return;
+    clearInterval(looking);
+    looking = 0;
+    board.tell(STARTED_AGAIN);
   }
 
   function receive(message, buffers) {
@@ -40,14 +43,14 @@ function render({model, el}) {
     if (now === Boolean(looking)) return;
     clearInterval(looking);
     looking = 0;
-    if (!now) return model.send({action: "look", viewer, looked_at: false});
+    if (!now) return sent(model, {action: "look", viewer, looked_at: false});
     heard = Date.now();
-    say(board.request());
     looking = setInterval(() => {
       silent = Date.now() - heard > BUSY_AFTER;
       if (silent) board.tell(SILENT);
       say(board.request());
     }, LOOKING_EVERY);
+    say(board.request());
   }
 
   const sight = new IntersectionObserver((entries) => {

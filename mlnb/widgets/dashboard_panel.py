@@ -55,7 +55,9 @@ class DashboardPanel(Panel):
         May be replaced by another one of the same models.
     """
 
-    _esm = traitlets.Unicode(resource("board.js") + "\n" + resources("load_plotly.js", "dashboard.js")).tag(sync=True)
+    _esm = traitlets.Unicode(
+        resource("board.js") + "\n" + resources("sending.js", "load_plotly.js", "dashboard.js")
+    ).tag(sync=True)
     _css = traitlets.Unicode(resources("shared.css") + resource("board.css") + resources("dashboard.css")).tag(
         sync=True
     )

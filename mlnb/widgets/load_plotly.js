@@ -19,6 +19,6 @@ function loadPlotly(model) {
       }
     };
     model.on("msg:custom", receive);
-    model.send({action: "plotly"});
+    if (!sent(model, {action: "plotly"})) reject(new Error(STARTED_AGAIN));
   });
 }

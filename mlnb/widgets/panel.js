@@ -117,9 +117,9 @@ function render({model, el}) {
     clearInterval(looking);
     const action = LOOKED_AT[open];
     if (!action) return;
-    if (!now) return model.send({action, looked_at: false});
+    if (!now) return sent(model, {action, looked_at: false});
     say(action, {looked_at: true});
-    looking = setInterval(() => model.send({action, looked_at: true}), LOOKING_EVERY);
+    looking = setInterval(() => sent(model, {action, looked_at: true}), LOOKING_EVERY);
   }
 
   async function draw() {

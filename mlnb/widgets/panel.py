@@ -55,7 +55,7 @@ class DeploymentPanel(Panel):
     """
 
     _esm = traitlets.Unicode(
-        resources("shared.js", "load_plotly.js", "traffic_sliders.js", "reach.js", "panel.js")
+        resources("sending.js", "shared.js", "load_plotly.js", "traffic_sliders.js", "reach.js", "panel.js")
     ).tag(sync=True)
     _css = traitlets.Unicode(resource("board.css") + resources("shared.css", "panel.css")).tag(sync=True)
 

@@ -59,7 +59,7 @@ function findWay({model, card, node, on, changed}) {
   async function ask() {
     waiting = true;
     const forwarded = await colabsUrl(Number(url.split(":")[2]));
-    model.send({action: "reach", asker, url, origin: location.origin, base_url: jupyterBase(), forwarded});
+    sent(model, {action: "reach", asker, url, origin: location.origin, base_url: jupyterBase(), forwarded});
   }
 
   async function hear(message) {
@@ -69,7 +69,7 @@ function findWay({model, card, node, on, changed}) {
     waiting = false;
     if (message.url !== url) return look();
     if (!card.isConnected) return; // the next rendering looks again
-    if (found) model.send({action: "reached", url, root: found.root});
+    if (found) sent(model, {action: "reached", url, root: found.root});
     if (live) tried += 1;
     // What has a login of its own does not answer a page from elsewhere; whoever follows the link logs in.
     way = found ?? (tried > 1 ? ways.find((one) => one.kind === "forwarded") : null) ?? null;

@@ -111,7 +111,7 @@ function render({model, el}) {
 
   start();
   started = true;
-  if (!model.get("header")) model.send({action: "refresh"}); // inside another widget nobody has displayed it by itself
+  if (!model.get("header")) sent(model, {action: "refresh"}); // inside another widget nobody has displayed it by itself
   return () => {
     way.stop();
     remove();

@@ -52,7 +52,7 @@ class RegistryPanel(Panel):
     True
     """
 
-    _esm = traitlets.Unicode(resources("shared.js", "reach.js", "registry_panel.js")).tag(sync=True)
+    _esm = traitlets.Unicode(resources("sending.js", "shared.js", "reach.js", "registry_panel.js")).tag(sync=True)
     _css = traitlets.Unicode(resources("shared.css", "registry_panel.css")).tag(sync=True)
 
     header = traitlets.Unicode().tag(sync=True)

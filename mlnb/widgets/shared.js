@@ -73,8 +73,8 @@ function openCard({
   }
 
   function say(action, rest = {}) {
-    model.send({action, ...rest});
     clearTimeout(busy);
+    if (!sent(model, {action, ...rest})) return tell(STARTED_AGAIN);
     busy = setTimeout(() => {
       tell("The kernel is busy; this happens when the running cell ends.");
       freed();

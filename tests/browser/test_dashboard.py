@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 import views
 from fitted import Fitted
-from labs import ARTIFACTS, JupyterLab, run_cells, stop_kernels
+from labs import ARTIFACTS, JupyterLab, run_all, run_cells, stop_kernels
 from playwright.sync_api import Browser, Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -362,4 +362,8 @@ def test_a_notebook_shows_all_models_at_a_glance_in_the_dark(page: Page, dark_ju
     waiting = spent(page)
     print(f"the kernel: {looked:.2%} of a core while looked at, {waiting:.2%} when cleared")  # noqa: T201 - to be read
     assert looked - waiting < 0.03
+    run_all(page)
+    expect(board.get_by_text("Choose a model")).to_be_visible(timeout=60_000)
+    page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }")
+    expect(board).to_contain_text("The kernel was started again and knows nothing of this panel: run its cell again.")
     stop_kernels(page, dark_jupyterlab)

@@ -255,6 +255,12 @@ def test_pressing_a_button_while_the_kernel_is_busy_says_so(page: Page, jupyterl
 def test_a_kernel_that_is_restarted_leaves_a_readable_page(page: Page, card: Locator) -> None:
     page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }")
     expect(card.locator(".mlnb-name")).to_have_text("tumour")
+    card.get_by_role("button", name="Predict").click()
+    expect(card.locator('[data-region="notice"]')).to_have_text(
+        "The kernel was started again and knows nothing of this panel: run its cell again."
+    )
+    card.get_by_role("tab", name="Monitor").click()
+    card.get_by_role("tab", name="Try it").click()
 
 
 def test_a_model_without_known_fields_is_tried_with_json(page: Page, jupyterlab: JupyterLab) -> None:
