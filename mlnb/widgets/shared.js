@@ -74,7 +74,10 @@ function openCard({
 
   function say(action, rest = {}) {
     clearTimeout(busy);
-    if (!sent(model, {action, ...rest})) return tell(STARTED_AGAIN);
+    if (!sent(model, {action, ...rest})) {
+      tell(STARTED_AGAIN);
+      return freed();
+    }
     busy = setTimeout(() => {
       tell("The kernel is busy; this happens when the running cell ends.");
       freed();

@@ -259,6 +259,7 @@ def test_a_kernel_that_is_restarted_leaves_a_readable_page(page: Page, card: Loc
     expect(card.locator('[data-region="notice"]')).to_have_text(
         "The kernel was started again and knows nothing of this panel: run its cell again."
     )
+    expect(card.get_by_role("button", name="Predict")).not_to_have_attribute("aria-busy", "true")
     card.get_by_role("tab", name="Monitor").click()
     card.get_by_role("tab", name="Try it").click()
 
