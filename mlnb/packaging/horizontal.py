@@ -36,7 +36,7 @@ _SYNC = 15  # seconds between two looks of an HPA; what is shorter makes no diff
 _LONGEST_WINDOW, _LONGEST_PERIOD = 3600, 1800  # seconds, by autoscaling/v2
 _TOLERANCE = 0.1  # of an HPA
 _ALL = 100  # percent
-_LEAST_CORES = 0.001  # what a cluster counts in
+_LEAST_CORES = 0.001  # of one replica: a millicore, the least that Kubernetes counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

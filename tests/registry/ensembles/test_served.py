@@ -90,7 +90,7 @@ def test_a_row_that_a_member_fails_on_is_answered_without_it_alone(tmp_path: Pat
 
     def picky(rows: pd.DataFrame) -> Any:
         while held.exists():
-            time.sleep(0.002)
+            time.sleep(0.002)  # between two looks at the condition
         if rows.to_numpy()[:, 0].min() < 0:
             raise ValueError("negative")
         return np.tile([0.0, 0.0, 1.0], (len(rows), 1))
@@ -113,7 +113,7 @@ def test_a_member_that_is_down_is_not_asked_about_each_row(tmp_path: Path) -> No
 
     def down(rows: pd.DataFrame) -> Any:
         while held.exists():
-            time.sleep(0.002)
+            time.sleep(0.002)  # between two looks at the condition
         needed.stat()
         return np.tile([0.0, 0.0, 1.0], (len(rows), 1))
 
