@@ -260,6 +260,7 @@ def test_a_kernel_that_is_restarted_leaves_a_readable_page(page: Page, card: Loc
         "The kernel was started again and knows nothing of this panel: run its cell again."
     )
     expect(card.get_by_role("button", name="Predict")).not_to_have_attribute("aria-busy", "true")
+    page.screenshot(path=ARTIFACTS / "panel-light-started-again.png", animations="disabled")
     card.get_by_role("tab", name="Monitor").click()
     card.get_by_role("tab", name="Try it").click()
 
